@@ -118,8 +118,8 @@ def record(
         cert, key: PEM files of the certificate that the proxy shows to the upstream (`docs/security.md`).
         insecure: Do not verify an https upstream.
         no_proxy: Ignore the HTTP proxy that `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` names (`docs/commands.md`).
-        contract: `omnigent`, `documented`, `openai-responses`, `openai-chat`, `anthropic-messages`, `auto`, `none`, or
-            the path of an openapi.json. By default `auto`: the path of a request decides.
+        contract: `omnigent`, `documented`, `auto`, `none`, the name of a model API (`docs/model-apis.md`), or the path
+            of an openapi.json. By default `auto`: the path of a request decides.
         upstreams: URLs of further servers by name, such as `{"model": "https://api.openai.com"}`. Clients connect to
             `.urls[name]`. Each has a recording of its own in the cassette (`docs/commands.md`).
         listens: `HOST:PORT` for their clients by name; by default a free port of `host`.

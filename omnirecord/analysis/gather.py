@@ -15,7 +15,7 @@ from ..errors import TooLarge
 from ..model import Exchange, TimedFrame
 from ..omnigent.routes import is_session
 from ..providers.call import ModelCall, call_of
-from ..providers.routes import MODEL_APIS, Api, api_of, api_of_path
+from ..providers.register import REGISTER, Api, api_of, api_of_path
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .apis import api_in, is_unknown, request_text
 from .model_calls import linked
@@ -148,12 +148,12 @@ class ModelHops:
         if x.request.method != "POST" or x.session_id is not None:
             return None
         judge, by_path = self._store.judge_of(x).api.name, api_of(x.request.target)
-        if judge in MODEL_APIS:
+        if judge in REGISTER:
             is_at_another_path = x.kind == "sse" and api_of_path(x.request.target) is None
-            return by_path or (MODEL_APIS[judge] if is_at_another_path else None)
+            return by_path or (judge if is_at_another_path else None)
         if judge == OMNIGENT or by_path is None or self.names.get(x.recording) is None:
             return None
-        return by_path if judge_with(load(AUTO), x).api.name in MODEL_APIS else None
+        return by_path if judge_with(load(AUTO), x).api.name in REGISTER else None
 
     def has(self, x: Exchange) -> bool:
         """Return whether an exchange is a model call. No body is read."""

@@ -5,9 +5,9 @@
 1. A contract that was given is kept: a name, or the path of an openapi.json.
 2. By default it is `auto`: the path of the request decides. Omnigent's paths have the contract `omnigent`, those of a
    model API the contract of that API. Others have `none`.
-3. `/v1/responses` is a path of OpenAI, and of older versions of Omnigent. Omnigent's own clients send the Origin
-   `omnigent://internal`. Any service may have the path `/v1/messages`. Anthropic's API requires the header
-   `anthropic-version`, and its SDKs send it. A recorded request without it has the contract `none`.
+3. A path of older versions of Omnigent is that of a model API, too. Omnigent's own clients send the Origin
+   `omnigent://internal`. If an API requires a header (`providers.register`), a recorded request without it has the
+   contract `none`: any service may have the path.
 4. A recording of an older version does not say whether its contract was given. If it is `omnigent`, which was the
    default, the path decides. An imported raw body has no upstream, and its path says nothing.
 5. A command can read with another contract, for instance a recording of a gateway whose paths tell no API.
@@ -23,22 +23,21 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib import import_module
 from os import PathLike, fspath
 
 from ..contract.judge import ByPath, Contract, NoContract
 from ..model import Exchange, Headers, Recording
 from ..omnigent.contract import load as load_of_omnigent
-from ..omnigent.routes import is_of_omnigent, names_omnigent
-from ..providers.routes import MODEL_APIS, api_of_path
+from ..omnigent.routes import is_of_omnigent, is_older_path, names_omnigent
+from ..providers.register import REGISTER, api_of_path, model_api
 from ..wire.headers import header
 
 log = logging.getLogger("omnirecord")
 AUTO = "auto"
 _DEFAULT_BEFORE = "omnigent"
 """The default of older versions for an upstream without a name."""
-NAMES = ("omnigent", "documented", *MODEL_APIS, AUTO, "none")
-_TELLING = frozenset({"origin", "anthropic-version"})
+NAMES = ("omnigent", "documented", *REGISTER, AUTO, "none")
+_TELLING = frozenset({"origin", *(entry.header for entry in REGISTER.values() if entry.header)})
 _HAS_HOST = (("host", ""),)
 _none = cache(NoContract)
 _reads_with: Contract | None = None
@@ -50,11 +49,9 @@ class _Auto(ByPath):
 
     def of(self, target: str, headers: Headers = ()) -> Contract:
         found = super().of(target)
-        if found.api.name == "openai-responses" and names_omnigent(header(headers, "origin")):
+        if is_older_path(target) and names_omnigent(header(headers, "origin")):
             return load("omnigent")
-        if found.api.name == "anthropic-messages" and _lacks_version(headers):
-            return _none()
-        return found
+        return _none() if _lacks_header(found.api.name, headers) else found
 
 
 def telling(headers: Headers) -> Headers:
@@ -65,10 +62,11 @@ def telling(headers: Headers) -> Headers:
     return (*_HAS_HOST, *told) if told else _HAS_HOST
 
 
-def _lacks_version(headers: Headers) -> bool:
-    """Return whether a request lacks Anthropic's header. The request of an imported body has no Host, and its headers
-    say nothing."""
-    return header(headers, "host") is not None and header(headers, "anthropic-version") is None
+def _lacks_header(api: str, headers: Headers) -> bool:
+    """Return whether a request lacks the header that its API requires. The request of an imported body has no Host, and
+    its headers say nothing."""
+    required = REGISTER[api].header if api in REGISTER else None
+    return required is not None and header(headers, "host") is not None and header(headers, required) is None
 
 
 def _of_path(path: str) -> Contract | None:
@@ -89,9 +87,8 @@ def load(name_or_path: str | PathLike[str]) -> Contract:
     """Return the contract of this name, or that of the OpenAPI document at this path. The same name has the same
     contract. Raises `UsageError`."""
     name = fspath(name_or_path)
-    if name in MODEL_APIS:  # `providers/openai_chat.py` has `openai-chat`; its models take time to import
-        made: Contract = import_module(f"..providers.{name.replace('-', '_')}", __package__).contract()
-        return made
+    if name in REGISTER:
+        return model_api(name).contract()
     if name in (AUTO, "none"):
         return _auto() if name == AUTO else _none()
     return load_of_omnigent(name, NAMES)

@@ -26,7 +26,7 @@ from ..contract.judge import Contract
 from ..errors import NotACassette, TooLarge, UsageError, __version__
 from ..model import Exchange, Incident, Message, Read, Recording, Side, TimedFrame
 from ..omnigent.routes import stream_target
-from ..providers.routes import MODEL_APIS, PATHS
+from ..providers.register import REGISTER, model_api
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from ..wire.strict_json import as_dict, as_text, payload_of
 from .contracts import AUTO, load
@@ -215,14 +215,14 @@ def _import_sse(path: Path, target: Path) -> tuple[int, int]:
     framed = _sse_framed(path)
     fits = _valid(framed)
     known = [one for one in framed if one.judgement.verdict in ("valid", "invalid")]
-    others = {api: _judged_by(load(api), framed) for api in MODEL_APIS.values()}
+    others = {api: _judged_by(load(api), framed) for api in REGISTER}
     counts = {api: _valid(some) for api, some in others.items()}
     best = max(counts, key=lambda api: counts[api])
     session, contract = None, AUTO
     is_given = False
     if counts[best] > fits:
         framed = others[best]
-        asked = "POST", PATHS[best]
+        asked = "POST", model_api(best).path
     elif known:
         payloads = (as_dict(one.judgement.data) for one in known)
         ids = (as_text(data.get("conversation_id") or data.get("session_id")) for data in payloads)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 from ..errors import OmnirecordError
+from ..providers.register import REGISTER
 from ..text import clip, visible
 from .arguments import F, by_name, no_command, sentence
 
@@ -210,7 +211,7 @@ def contract_option(of: str, **more: Any) -> Callable[[F], F]:
     """The option `--contract`. `of`: whose contract is the default."""
     return click.option(
         "--contract", metavar="NAME|FILE",
-        help="Contract: omnigent, documented, openai-responses, openai-chat, anthropic-messages, auto, none, or a file"
+        help=f"Contract: omnigent, documented, {', '.join(REGISTER)}, auto, none, or a file"
         f" (an openapi.json of any version, or a JSON Schema). Default: the contract of {of}.", **more,
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
+from ..providers.register import REGISTER
 from ..server.timers import monotonic
 from ..text import counted
 from ..wire.limits import KEEP_UNSHIPPED
@@ -64,7 +65,7 @@ _SHORT = 0.0005
 @click.option(
     "--contract", "contracts", multiple=True, metavar="[NAME=]CONTRACT",
     help="Contract: the event types that the server may send. Default: auto, chosen by the path of a request. Other"
-    " names: omnigent, documented (Omnigent's reference page), openai-responses, openai-chat, anthropic-messages, none"
+    f" names: omnigent, documented (Omnigent's reference page), {', '.join(REGISTER)}, none"
     " (no check). Or a file: the path of an openapi.json. NAME=CONTRACT sets the contract of the upstream NAME."
     " Repeatable.",
 )  # fmt: skip

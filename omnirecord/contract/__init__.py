@@ -67,7 +67,7 @@ class Api:
     """The rules of an API for its streams."""
 
     name: str = OMNIGENT
-    """`omnigent`, `openai-responses`, `openai-chat`, `anthropic-messages`; empty for an unknown API."""
+    """`omnigent`, or the name of a model API; empty for an unknown API."""
     type_of: Callable[[Mapping[str, Any], str | None], str | None] = lambda data, _event: type_name(data)
     """From a payload and the `event:` of its frame to the type; None without one."""
     type_field: str = "type"

@@ -122,6 +122,12 @@ def is_older_stream(target: str) -> bool:
     return path_of(target).rstrip("/").endswith("/responses")
 
 
+def is_older_path(target: str) -> bool:
+    """Return whether older versions of Omnigent have such a path: that of a stream, or of a response by its id."""
+    path = path_of(target).rstrip("/")
+    return is_older_stream(path) or is_older_stream(path.rpartition("/")[0])
+
+
 def is_gate(method: str, target: str) -> bool:
     """Return whether a request moves a session on: a message, an interrupt, or an answer to an elicitation."""
     rest = below_session(target) or ""

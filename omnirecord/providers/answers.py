@@ -5,14 +5,15 @@ No content makes it fail: a value of another type is ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from ..text import as_json, one_line
-from ..wire.strict_json import as_dict, as_int, as_list, as_text, loads, text_of
-from .conversation import Api
+from ..wire.strict_json import as_dict, as_int, as_text, loads
 
+ERROR = "error"
+"""The type of an event that ends an answer of each API."""
 CallEnding = Literal["completed", "failed", "incomplete", "refused", "cut", "open", "unknown"]
 
 
@@ -97,6 +98,10 @@ class Answer:
         """Read a plain JSON answer."""
         raise NotImplementedError
 
+    def body(self, value: Any) -> None:
+        """Read the JSON value of an answer that is no stream of events."""
+        self.whole(as_dict(value))
+
     def done(self) -> None:
         """Read a `[DONE]`. It ends an answer only in Chat Completions."""
 
@@ -106,11 +111,15 @@ class Answer:
         self.id, self.model = as_text(data.get("id")) or self.id, as_text(data.get("model")) or self.model
         if (usage := data.get("usage")) and isinstance(usage, dict):
             self.usage = CallUsage(
-                _number(usage.get(asked)), _number(usage.get(said)),
-                _number(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
-                _number(as_dict(usage.get(f"{said}_details")).get("reasoning_tokens")),
-                _number(usage.get("total_tokens")),
+                count_of(usage.get(asked)), count_of(usage.get(said)),
+                count_of(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
+                count_of(as_dict(usage.get(f"{said}_details")).get("reasoning_tokens")),
+                count_of(usage.get("total_tokens")),
             )  # fmt: skip
+
+    def forget_deltas(self) -> None:
+        """Forget the deltas of an answer that was no stream of events."""
+        self._deltas.clear()
 
     def numbered(self) -> Iterable[Delta]:
         """Return the deltas, with the index of their texts."""
@@ -130,12 +139,17 @@ class Answer:
             self.ending, self.reason, self.error, self.ended_ns = ending, reason, error or self.error, self.at_ns
 
     def fail(self, error: Any) -> None:
-        self.end("failed", *_error(error))
+        self.end("failed", *self.error_of(error))
+
+    def error_of(self, error: Any) -> tuple[str | None, str | None]:
+        """Return the code and the message of an error."""
+        return error_of(error)
 
     def refuse(self, body: bytes) -> None:
-        """Set the end of an error status, with the error in the body."""
-        data = as_dict(loads(body))
-        code, message = _error(data.get("error") or data.get("detail") or data)
+        """Set the end of an error status, with the error in the body: an object, or the first of an array."""
+        value = loads(body)
+        data = as_dict(value[0] if isinstance(value, list) and value else value)
+        code, message = self.error_of(data.get("error") or data.get("detail") or data)
         self.ending, self.reason, self.ended_ns = "refused", code or self.reason, None
         self.error = message or self.error
 
@@ -186,211 +200,14 @@ class Answer:
         tool.at_ns = self.at_ns
 
 
-class _Responses(Answer):
-    _ENDS = ("completed", "failed", "incomplete", "cancelled")
-
-    def event(self, data: dict[str, Any]) -> None:
-        type_ = as_text(data.get("type")) or ""
-        kind = type_.removeprefix("response.")
-        place = as_int(data.get("output_index")) or 0, as_int(data.get("content_index")) or 0
-        if kind in ("output_text.delta", "refusal.delta"):
-            self.say(as_text(data.get("delta")), place)
-        elif kind == "content_part.done":
-            self.say(_said(data.get("part")), place, whole=True)
-        elif kind in ("output_text.done", "refusal.done"):
-            self.say(_said(data), place, whole=True)
-        elif kind in ("reasoning_text.delta", "reasoning_summary_text.delta"):
-            self.think(as_text(data.get("delta")))
-        elif kind in ("function_call_arguments.delta", "custom_tool_call_input.delta"):
-            self.argue(place[0], as_text(data.get("delta")))
-        elif kind in ("output_item.added", "output_item.done"):
-            self._item(as_dict(data.get("item")), place[0], is_done=kind == "output_item.done")
-        elif kind in ("created", "in_progress", "queued", *self._ENDS):
-            self._response(as_dict(data.get("response")), kind)
-        elif type_ == "error":
-            self.fail(data.get("error") or data)
-
-    def whole(self, data: dict[str, Any]) -> None:
-        self._response(data)
-        if data.get("error") and self.ending is None:
-            self.fail(data["error"])
-
-    def _item(self, item: dict[str, Any], index: int, *, is_done: bool) -> None:
-        type_, call_id = as_text(item.get("type")), as_text(item.get("call_id"))
-        if (id_ := as_text(item.get("id"))) is not None:
-            self.ids.append(id_)
-        if call_id is not None and type_ is not None and not type_.endswith("_output"):
-            name = as_text(item.get("name")) or type_
-            if is_done:
-                arguments = next((item[key] for key in ("arguments", "input", "action") if item.get(key)), None)
-                self.asked(index, call_id, name, arguments)
-            else:
-                self.tool(index, call_id, name)
-        elif type_ == "message" and is_done:
-            for number, part in enumerate(as_list(item.get("content"))):
-                self.say(_said(part), (index, number), whole=True)
-        elif type_ == "reasoning" and is_done:
-            self.think(text_of(item.get("summary")) or text_of(item.get("content")), whole=True)
-
-    def _response(self, response: dict[str, Any], kind: str = "") -> None:
-        """`kind`: the status in the type of the event, which counts if the response has no such status."""
-        self.head(response, "input_tokens", "output_tokens")
-        status = next((one for one in (response.get("status"), kind) if one in self._ENDS), None)
-        if status is None:
-            return
-        for index, item in enumerate(as_list(response.get("output"))):
-            if index not in self.tools:
-                self._item(as_dict(item), index, is_done=True)
-        if status == "completed":
-            self.end("completed", None)
-        elif status == "incomplete":
-            self.end("incomplete", as_text(as_dict(response.get("incomplete_details")).get("reason")))
-        else:
-            code, message = _error(response.get("error"))
-            self.end("failed", code or (status if status == "cancelled" else None), message)
-
-
-class _Chat(Answer):
-    _INCOMPLETE = frozenset({"length", "content_filter"})
-
-    def event(self, data: dict[str, Any]) -> None:
-        self._read(data, "delta")
-
-    def whole(self, data: dict[str, Any]) -> None:
-        self._read(data, "message")
-
-    def _read(self, data: dict[str, Any], key: str) -> None:
-        self.head(data, "prompt_tokens", "completion_tokens")
-        if data.get("error"):
-            self.fail(data["error"])
-        for choice in map(as_dict, as_list(data.get("choices"))):
-            index, said = as_int(choice.get("index")) or 0, as_dict(choice.get(key))
-            self._said(said, index, whole=key == "message")
-            reason = as_text(choice.get("finish_reason"))
-            if reason and index == 0:
-                self._finish("incomplete" if reason in self._INCOMPLETE else "completed", reason)
-
-    def done(self) -> None:
-        self._finish("completed", None)
-
-    def _finish(self, ending: CallEnding, reason: str | None) -> None:
-        for tool in self.tools.values():
-            tool.at_ns = self.at_ns if tool.at_ns is None else tool.at_ns
-        self.end(ending, reason)
-
-    def _said(self, said: dict[str, Any], choice: int, *, whole: bool) -> None:
-        self.think(as_text(said.get("reasoning_content")) or as_text(said.get("reasoning")), whole=whole)
-        content = said.get("content")
-        self.say(content if isinstance(content, str) else text_of(content), (choice, 0), whole=whole)
-        self.say(as_text(said.get("refusal")), (choice, 1), whole=whole)
-        for number, tool in enumerate(map(as_dict, as_list(said.get("tool_calls")))):
-            index = as_int(tool.get("index"))
-            key, function = (choice, number if index is None else index), as_dict(tool.get("function"))
-            custom = as_dict(tool.get("custom"))
-            call_id, name = as_text(tool.get("id")), as_text(function.get("name")) or as_text(custom.get("name"))
-            self.tool(key, call_id, name)
-            self.argue(key, as_text(function.get("arguments")) or as_text(custom.get("input")))
-        if whole:
-            self.first_ns = None
-
-
-class _Messages(Answer):
-    _INCOMPLETE = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._counted: dict[str, Any] = {}
-
-    def event(self, data: dict[str, Any]) -> None:
-        type_, index = data.get("type"), as_int(data.get("index")) or 0
-        if type_ == "message_start":
-            self._message(as_dict(data.get("message")))
-        elif type_ == "content_block_start":
-            block = as_dict(data.get("content_block"))
-            if block.get("type") == "tool_use":
-                self.tool(index, as_text(block.get("id")), as_text(block.get("name")))
-            self.say(as_text(block.get("text")), (index, 0))
-        elif type_ == "content_block_delta":
-            delta = as_dict(data.get("delta"))
-            self.say(as_text(delta.get("text")), (index, 0))
-            self.think(as_text(delta.get("thinking")))
-            self.argue(index, as_text(delta.get("partial_json")))
-        elif type_ == "content_block_stop" and index in self.tools:
-            self.tools[index].at_ns = self.at_ns
-        elif type_ == "message_delta":
-            self._count(data.get("usage"))
-            self._stop(as_text(as_dict(data.get("delta")).get("stop_reason")))
-        elif type_ == "message_stop":
-            self.end("completed", None)
-        elif type_ == "error":
-            self.fail(data.get("error"))
-
-    def whole(self, data: dict[str, Any]) -> None:
-        self._message(data)
-        for index, block in enumerate(map(as_dict, as_list(data.get("content")))):
-            if block.get("type") == "tool_use":
-                self.asked(index, as_text(block.get("id")), as_text(block.get("name")), block.get("input"))
-            elif block.get("type") == "text":
-                self.say(as_text(block.get("text")), (index, 0), whole=True)
-            self.think(as_text(block.get("thinking")), whole=True)
-        self._stop(as_text(data.get("stop_reason")))
-        if data.get("type") == "error":
-            self.fail(data.get("error"))
-
-    def _message(self, message: dict[str, Any]) -> None:
-        self.id, self.model = as_text(message.get("id")), as_text(message.get("model"))
-        self._count(message.get("usage"))
-
-    def _stop(self, reason: str | None) -> None:
-        if reason:
-            self.end("incomplete" if reason in self._INCOMPLETE else "completed", reason)
-
-    def _count(self, usage: Any) -> None:
-        """Add counts: later ones replace earlier ones, and a count that is left out stays."""
-        self._counted |= {key: value for key, value in as_dict(usage).items() if value is not None}
-        if not self._counted:
-            return
-        keys = "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"
-        uncached, said, cached, kept = (_number(self._counted.get(key)) for key in keys)
-        asked = None if uncached is None else uncached + (cached or 0) + (kept or 0)
-        total = None if asked is None or said is None else asked + said
-        self.usage = CallUsage(asked, said, cached, None, total, uncached)
-
-
-READERS: dict[Api, type[Answer]] = {
-    "openai-responses": _Responses, "openai-chat": _Chat, "anthropic-messages": _Messages,
-}  # fmt: skip
-
-
-APIS: Mapping[str, Api] = {
-    "chat.completion.chunk": "openai-chat",
-    **dict.fromkeys(
-        (
-            "message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta",
-            "message_stop",
-        ),
-        "anthropic-messages",
-    ),
-}  # fmt: skip
-"""The types of events that only one API has, with this API. Responses has those of Omnigent."""
-LAST = "message_stop"
-ERROR = "error"
-"""The type of an event that ends an answer of each API."""
-
-
-def finishes(data: dict[str, Any]) -> bool:
-    """Return whether a chunk of Chat Completions has a finish reason, maybe beside a text."""
-    return any(as_dict(one).get("finish_reason") for one in as_list(data.get("choices")))
-
-
-def _number(count: Any) -> int | None:
+def count_of(count: Any) -> int | None:
     """Return a count; None for a value that is none, such as a negative one."""
     number = as_int(count)
     return None if number is None or number < 0 else number
 
 
-def _error(error: Any) -> tuple[str | None, str | None]:
-    """Return code and message of an error object, or of an error that is a text."""
+def error_of(error: Any) -> tuple[str | None, str | None]:
+    """Return the code and the message of an error object, or of an error that is a text."""
     data = as_dict(error)
     inner = as_dict(data.get("error"))
     code, type_ = as_text(data.get("code")), as_text(data.get("type"))
@@ -398,6 +215,7 @@ def _error(error: Any) -> tuple[str | None, str | None]:
     return code or (type_ if type_ != "error" else None) or as_text(inner.get("type")), message and one_line(message)
 
 
-def _said(part: Any) -> str | None:
+def said_in(part: Any) -> str | None:
+    """Return the text or the refusal of a part."""
     data = as_dict(part)
     return as_text(data.get("text")) or as_text(data.get("refusal"))

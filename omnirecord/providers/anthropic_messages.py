@@ -7,12 +7,18 @@ each model with its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
 from ..contract import Api
 from ..contract.events import ByType, Event, Shape, by_type, types_of
 from ..contract.judge import Contract, of_models
+from ..text import joined, text_in, tokens
+from ..wire.strict_json import as_dict, as_int, as_list, as_text
+from .answers import Answer, CallUsage, count_of
+from .api import Asked, Data, ModelApi, Summary, TextKind, first_of
+from .parts import Draft, are_messages, content_items, drafts_of, settings_in, tools_in
 
 NAME = "anthropic-messages"
 
@@ -258,3 +264,167 @@ ENDS = (*types_of(MessageStopEvent), *types_of(ErrorEvent))
 @cache
 def contract() -> Contract:
     return of_models(NAME, EVENTS, Api(NAME, event_line="required", end_marker=None, ends=ENDS))
+
+
+class MessagesAnswer(Answer):
+    """An answer of Anthropic Messages."""
+
+    _INCOMPLETE = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counted: dict[str, Any] = {}
+
+    def event(self, data: dict[str, Any]) -> None:
+        type_, index = data.get("type"), as_int(data.get("index")) or 0
+        if type_ == "message_start":
+            self._message(as_dict(data.get("message")))
+        elif type_ == "content_block_start":
+            block = as_dict(data.get("content_block"))
+            if block.get("type") == "tool_use":
+                self.tool(index, as_text(block.get("id")), as_text(block.get("name")))
+            self.say(as_text(block.get("text")), (index, 0))
+        elif type_ == "content_block_delta":
+            delta = as_dict(data.get("delta"))
+            self.say(as_text(delta.get("text")), (index, 0))
+            self.think(as_text(delta.get("thinking")))
+            self.argue(index, as_text(delta.get("partial_json")))
+        elif type_ == "content_block_stop" and index in self.tools:
+            self.tools[index].at_ns = self.at_ns
+        elif type_ == "message_delta":
+            self._count(data.get("usage"))
+            self._stop(as_text(as_dict(data.get("delta")).get("stop_reason")))
+        elif type_ == "message_stop":
+            self.end("completed", None)
+        elif type_ == "error":
+            self.fail(data.get("error"))
+
+    def whole(self, data: dict[str, Any]) -> None:
+        self._message(data)
+        for index, block in enumerate(map(as_dict, as_list(data.get("content")))):
+            if block.get("type") == "tool_use":
+                self.asked(index, as_text(block.get("id")), as_text(block.get("name")), block.get("input"))
+            elif block.get("type") == "text":
+                self.say(as_text(block.get("text")), (index, 0), whole=True)
+            self.think(as_text(block.get("thinking")), whole=True)
+        self._stop(as_text(data.get("stop_reason")))
+        if data.get("type") == "error":
+            self.fail(data.get("error"))
+
+    def _message(self, message: dict[str, Any]) -> None:
+        self.id, self.model = as_text(message.get("id")), as_text(message.get("model"))
+        self._count(message.get("usage"))
+
+    def _stop(self, reason: str | None) -> None:
+        if reason:
+            self.end("incomplete" if reason in self._INCOMPLETE else "completed", reason)
+
+    def _count(self, usage: Any) -> None:
+        """Add counts: later ones replace earlier ones, and a count that is left out stays."""
+        self._counted |= {key: value for key, value in as_dict(usage).items() if value is not None}
+        if not self._counted:
+            return
+        keys = "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"
+        uncached, said, cached, kept = (count_of(self._counted.get(key)) for key in keys)
+        asked = None if uncached is None else uncached + (cached or 0) + (kept or 0)
+        total = None if asked is None or said is None else asked + said
+        self.usage = CallUsage(asked, said, cached, None, total, uncached)
+
+
+def _usage(usage: Any) -> str:
+    data = as_dict(usage)
+    return tokens(data.get("input_tokens"), data.get("output_tokens"))
+
+
+def _message_start(data: Data) -> str:
+    message = as_dict(data.get("message"))
+    return joined([text_in(message.get("id")), text_in(message.get("model")), _usage(message.get("usage"))], " · ")
+
+
+def _message_delta(data: Data) -> str:
+    reason = as_dict(data.get("delta")).get("stop_reason")
+    return joined([text_in(reason), _usage(data.get("usage"))], " · ")
+
+
+def _block(data: Data) -> str:
+    block = as_dict(data.get("content_block"))
+    return joined([text_in(block.get("type")), text_in(block.get("name"))])
+
+
+def _block_delta(data: Data) -> str:
+    delta = as_dict(data.get("delta"))
+    return first_of("text", "partial_json", "thinking")(delta) or text_in(delta.get("type"))
+
+
+_OWN_PARTS = ("tool_use", "tool_result", "thinking", "image")
+"""Types of parts of messages that no other API has."""
+_ERRORS = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    413: "request_too_large", 429: "rate_limit_error", 504: "timeout_error", 529: "overloaded_error",
+}  # fmt: skip
+
+
+_SUMMARIES: Mapping[str, Summary] = {
+    "message_start": _message_start,
+    "message_delta": _message_delta,
+    "message_stop": lambda _: "",
+    "content_block_start": _block,
+    "content_block_delta": _block_delta,
+    "content_block_stop": lambda data: text_in(f"block {data.get('index')}"),
+    "ping": lambda _: "",
+}
+
+
+class Messages(ModelApi):
+    name = NAME
+    path = "/v1/messages"
+    answer = MessagesAnswer
+    summaries = _SUMMARIES
+    own_types = frozenset(EVENTS.keys() - {"error", "ping"})
+
+    def contract(self) -> Contract:
+        return contract()
+
+    def asks(self, data: Data) -> bool:
+        return are_messages(data.get("messages"))
+
+    def likeness(self, data: Data, target: str) -> int:  # noqa: ARG002
+        """Only here `system` is a field, and tools have an `input_schema`."""
+        if not (data.get("messages") and self.asks(data)):
+            return 0
+        has_fields = "system" in data or "anthropic_version" in data
+        tools = map(as_dict, as_list(data.get("tools")))
+        parts = (as_dict(part) for one in data["messages"] for part in as_list(one.get("content")))
+        is_own = (
+            has_fields
+            or any("input_schema" in tool for tool in tools)
+            or any(part.get("type") in _OWN_PARTS for part in parts)
+        )
+        return 2 if is_own else 0
+
+    def drafts(self, data: Data) -> Iterator[Draft]:
+        return drafts_of(data.get("messages"))
+
+    def asked(self, data: Data, target: str) -> Asked:  # noqa: ARG002
+        return Asked(
+            model=as_text(data.get("model")) or "",
+            is_streamed=data.get("stream") is True,
+            instructions=[one.text for one in content_items("system", data.get("system"))],
+            drafts=self.drafts(data),
+            tools=tools_in(data),
+            settings=settings_in(data),
+        )
+
+    def deltas(self, data: Data) -> Iterator[tuple[TextKind, str]]:
+        delta = as_dict(data.get("delta"))
+        if text := as_text(delta.get("text")):
+            yield "text", text
+        if thought := as_text(delta.get("thinking")):
+            yield "reasoning", thought
+
+    def error(self, status: int, message: str, code: str | None = None) -> Data:  # noqa: ARG002
+        kind = _ERRORS.get(status, "api_error" if status >= 500 else "invalid_request_error")
+        return {"type": "error", "error": {"type": kind, "message": message}, "request_id": None}
+
+
+API = Messages()

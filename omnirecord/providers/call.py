@@ -2,9 +2,8 @@
 
     call = call_of(x, request, response, frames)
 
-It reads three APIs, by the path of the request: OpenAI's Responses and Chat Completions, and Anthropic's Messages; each
-with a streamed or a plain JSON answer. `request` and `response` are bodies without a content coding, `frames` those of
-a streamed answer.
+It reads the APIs of `register`, by the path of the request, each with a streamed or a plain JSON answer. `request` and
+`response` are bodies without a content coding, `frames` those of a streamed answer.
 
 How a call ended:
 
@@ -31,14 +30,15 @@ from ..wire.content_coding import codings_of
 from ..wire.headers import header
 from ..wire.sse import read_fields
 from ..wire.strict_json import as_dict, as_list, as_text, loads, payload_of
-from .answers import READERS, Answer, CallEnding, CallUsage, Delta, ToolRequest
-from .conversation import Api, Conversation, conversation_of
-from .conversation import api_of as api_of_path
+from .answers import Answer, CallEnding, CallUsage, Delta, ToolRequest
+from .conversation import Conversation, conversation_of
+from .register import Api, model_api
+from .register import api_of as api_of_path
 
 CutBy = Literal["client", "provider", "recorder"]
 
 _RETRY_COUNT = "x-stainless-retry-count"
-"""Request header of the SDKs of OpenAI and Anthropic: the number of attempts before this one."""
+"""Request header of several SDKs: the number of attempts before this one."""
 _CUT_BY: dict[Ending, CutBy] = {
     "client_left": "client", "recorder_stopped": "recorder", "recorder_killed": "recorder",
     "eof": "provider", "done": "provider", "upstream_lost": "provider",
@@ -107,7 +107,8 @@ class ModelCall:
     @property
     def is_rate_limited(self) -> bool:
         """Whether the provider refused it because of a rate limit or of its load."""
-        return self.status in (429, 529) or (self.reason or "").startswith(("rate_limit", "overloaded"))
+        api = model_api(self.api)
+        return self.status in api.overloaded or (self.reason or "").startswith(api.overloaded_reasons)
 
     @property
     def has_answer(self) -> bool:
@@ -134,7 +135,7 @@ def call_of(
     if api is None and (api := api_of(x.request.method, x.request.target)) is None:
         return None
     body = as_dict(loads(request))
-    answer = READERS[api]()
+    answer = model_api(api).answer()
     status = x.response.status if x.response else None
     codings = codings_of(header(x.response.headers if x.response else (), "content-encoding"))
     is_lost = x.kind == "sse" and x.response_bytes > 0 and bool(codings)
@@ -150,15 +151,16 @@ def call_of(
                 )
     elif response:
         answer.at_ns = x.end_ns if x.end_ns is not None else x.request.at_ns
-        answer.whole(as_dict(loads(response)))
+        answer.body(loads(response))
     if status is not None and status >= 400:
         answer.refuse(response)
     ending, reason, cut_by = _ending(x, answer, is_lost=is_lost)
     conversation = conversation_of(request, x.request.target)
+    model = answer.model or (conversation.model if conversation else as_text(body.get("model")))
     tools = tuple(one.request() for one in answer.tools.values())
     return ModelCall(
         exchange=x.exchange, recording=x.recording, hop=hop, stream=x.stream, api=api,
-        model=answer.model or as_text(body.get("model")), attempt=_attempt(x), status=status,
+        model=model or None, attempt=_attempt(x), status=status,
         started_ns=x.request.at_ns, first_byte_ns=x.response.at_ns if x.response else None,
         first_token_ns=answer.first_ns, ended_ns=x.end_ns if answer.ended_ns is None else answer.ended_ns,
         ending=ending, reason=reason, error=answer.error, cut_by=cut_by, usage=answer.usage, response_id=answer.id,

@@ -1,43 +1,22 @@
 """Reads the request body of a model API into one `Conversation`, equal for requests with the same meaning. Pure.
 
-`conversation_of` reads OpenAI Responses, OpenAI Chat Completions and Anthropic Messages. Text and JSON are compared
+The module of an API says what a request has (`api.Asked`). Text and JSON are compared
 without ids, times and temporary folders, as in `wire.normal`. Tools have no order. Ids of tool calls are compared by
 their position: the first id of one conversation stands for the first id of the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby, takewhile, zip_longest
+from itertools import groupby, zip_longest
 from typing import Any
 
 from ..model import by_key
 from ..wire.normal import Normal
-from ..wire.strict_json import as_dict, as_list, as_text, loads, parse_quickly
-from .parts import Draft, Item, after_answer, canonical, content_items, drafts_of
-from .routes import Api as Api
-from .routes import api_of as api_of
-
-_SETTINGS = {
-    "max_completion_tokens": "max_tokens",
-    "max_output_tokens": "max_tokens",
-    "stop_sequences": "stop",
-    "response_format": "format",
-    **{
-        name: name
-        for name in (
-            "max_tokens", "stop", "temperature", "top_p", "top_k", "seed", "n", "tool_choice", "parallel_tool_calls",
-            "text", "reasoning", "reasoning_effort", "thinking", "presence_penalty", "frequency_penalty", "logit_bias",
-            "modalities", "function_call", "output_config", "output_format", "verbosity", "prompt",
-        )
-    },
-}  # fmt: skip
-"""The parameters that change an answer, and the names under which they are compared."""
-_PARTS_OF: dict[Api, str] = {
-    "openai-responses": "input", "openai-chat": "messages", "anthropic-messages": "messages",
-}  # fmt: skip
-"""The fields that have the parts of a conversation."""
+from ..wire.strict_json import as_dict, as_text, loads, parse_quickly
+from .parts import Draft, Item, after_answer, canonical
+from .register import Api, api_of, model_api, model_apis
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +80,7 @@ def conversation_of(body: bytes | Any, target: str = "") -> Conversation | None:
     data = as_dict(body)
     try:
         api = _api_of(data, target)
-        return None if api is None else _conversation(api, data)
+        return None if api is None else _conversation(api, data, target)
     except RecursionError:
         return None
 
@@ -112,7 +91,7 @@ def new_in(body: bytes, target: str = "") -> list[Draft]:
     data = as_dict(parse_quickly(body))
     try:
         api = _api_of(data, target)
-        drafts = [] if api is None else list(drafts_of(data.get(_PARTS_OF[api])))
+        drafts = [] if api is None else list(model_api(api).drafts(data))
     except RecursionError:
         return []
     return drafts[after_answer(drafts) :]
@@ -171,52 +150,34 @@ def _by_name(tools: Iterable[Tool]) -> dict[str, str]:
 
 def _api_of(data: dict[str, Any], target: str) -> Api | None:
     """Return the API of a body, by the end of the path, else by the fields; None if it is no conversation."""
-    has_input = isinstance(data.get("input"), str | list) or "previous_response_id" in data or "prompt" in data
-    messages = data.get("messages")
-    has_messages = isinstance(messages, list) and all(isinstance(one, dict) and "role" in one for one in messages)
     if (api := api_of(target)) is not None:
-        return api if (has_input if api == "openai-responses" else has_messages) else None
-    if target.partition("?")[0].endswith(("/embeddings", "/moderations")):  # their bodies look like one
-        return None
-    if has_messages and messages:
-        return "anthropic-messages" if _looks_like_anthropic(data) else "openai-chat"
-    is_plain = isinstance(data.get("input"), str | list) and isinstance(data.get("model"), str)
-    return "openai-responses" if is_plain and not target else None
+        return api if model_api(api).asks(data) else None
+    found = {one.name: one.likeness(data, target) for one in model_apis()}
+    best = max(found, key=lambda name: found[name])
+    return best if found[best] else None
 
 
-def _looks_like_anthropic(data: dict[str, Any]) -> bool:
-    """Whether `messages` are those of Anthropic: only there `system` is a field, and tools have an `input_schema`."""
-    if "system" in data or "anthropic_version" in data:
-        return True
-    if any("input_schema" in as_dict(tool) for tool in as_list(data.get("tools"))):
-        return True
-    parts = (part for one in data["messages"] for part in as_list(one.get("content")))
-    return any(as_dict(part).get("type") in ("tool_use", "tool_result", "thinking", "image") for part in parts)
-
-
-def _conversation(api: Api, data: dict[str, Any]) -> Conversation:
+def _conversation(api: Api, data: dict[str, Any], target: str) -> Conversation:
     normal = Normal()  # collects the ids that are not compared
-    drafts = list(drafts_of(data.get(_PARTS_OF[api])))
-    if api == "openai-responses":
-        opening = [as_text(data.get("instructions")) or ""]
-    elif api == "anthropic-messages":
-        opening = [one.text for one in content_items("system", data.get("system"))]
-    else:
-        opening = [draft.text for draft in takewhile(lambda draft: draft.kind == "system", drafts)]
-        drafts = drafts[len(opening) :]
-    instructions, named = "\n\n".join(opening), data.get("conversation")
-    previous_id = named if isinstance(named, str) else as_text(as_dict(named).get("id"))
-    previous = as_text(data.get("previous_response_id")) or previous_id
+    asked = model_api(api).asked(data, target)
+    instructions = "\n\n".join(asked.instructions)
     same_instructions = canonical(normal.written(instructions))
-    sent = (*as_list(data.get("tools")), *as_list(data.get("functions")))
-    tools = [_tool(one, normal) for one in sent if isinstance(one, dict)]
+    tools = [_tool(one, normal) for one in asked.tools]
     numbers: dict[str, int] = {}  # of the ids of calls
-    items = tuple(_items(drafts, normal, numbers))
+    items = tuple(_items(asked.drafts, normal, numbers))
+    previous = asked.previous_id
     return Conversation(
-        api, as_text(data.get("model")) or "", data.get("stream") is True, same_instructions,
-        tuple(sorted(tools, key=lambda tool: (tool.name, tool.same))), items, _settings(data), instructions, previous,
-        (*((previous,) if previous else ()), *numbers, *normal.ids),
-    )  # fmt: skip
+        api=api,
+        model=asked.model,
+        is_streamed=asked.is_streamed,
+        same_instructions=same_instructions,
+        tools=tuple(sorted(tools, key=lambda tool: (tool.name, tool.same))),
+        items=items,
+        settings=_settings(asked.settings),
+        instructions=instructions,
+        previous_id=previous,
+        ids=(*((previous,) if previous else ()), *numbers, *normal.ids),
+    )
 
 
 def _tool(data: dict[str, Any], normal: Normal) -> Tool:
@@ -238,12 +199,8 @@ def _tool(data: dict[str, Any], normal: Normal) -> Tool:
     return Tool(name, canonical(normal.of(compared)), description, schema)
 
 
-def _settings(data: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    found = {name: value for sent, name in _SETTINGS.items() if (value := data.get(sent)) is not None and value != {}}
-    if as_dict(found.get("text")).keys() == {"format"}:
-        found["format"] = found.pop("text")["format"]
-    if as_dict(found.get("format")).get("type") == "text":  # the default
-        del found["format"]
+def _settings(sent: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    found = {name: value for name, value in sent.items() if value is not None and value != {}}
     return tuple((name, canonical(Normal().of(found[name], name))) for name in sorted(found))
 
 
@@ -260,7 +217,7 @@ def _unordered(schema: Any) -> Any:
     return made
 
 
-def _items(drafts: list[Draft], normal: Normal, numbers: dict[str, int]) -> Iterator[Item]:
+def _items(drafts: Iterable[Draft], normal: Normal, numbers: dict[str, int]) -> Iterator[Item]:
     """Yield the items, and number the ids of their calls. Adjacent tool outputs come in the order of their calls."""
 
     def place(output: Draft) -> tuple[int, str]:

@@ -6,13 +6,20 @@ that error. The truth is the SDK: `tests/providers/test_sdk_models.py` compares 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import takewhile
 from typing import Annotated, Any, Literal
 
 from ..contract import Api
 from ..contract.events import Event, Shape
 from ..contract.judge import Contract, of_models
+from ..text import joined, quoted, text_in, tokens
+from ..wire.strict_json import as_dict, as_int, as_list, as_text, text_of
+from .answers import Answer, CallEnding
+from .api import Asked, Data, ModelApi, Summary, TextKind
+from .openai_errors import error_body
+from .parts import Draft, are_messages, drafts_of, settings_in, tools_in
 
 NAME = "openai-chat"
 CHUNK = "chat.completion.chunk"
@@ -124,3 +131,119 @@ def type_of(data: Mapping[str, Any], _event: str | None = None) -> str | None:
 @cache
 def contract() -> Contract:
     return of_models(NAME, EVENTS, Api(NAME, type_of, "object", event_line="ignored", ends=(ERROR,)))
+
+
+class ChatAnswer(Answer):
+    """An answer of Chat Completions."""
+
+    _INCOMPLETE = frozenset({"length", "content_filter"})
+
+    def event(self, data: dict[str, Any]) -> None:
+        self._read(data, "delta")
+
+    def whole(self, data: dict[str, Any]) -> None:
+        self._read(data, "message")
+
+    def _read(self, data: dict[str, Any], key: str) -> None:
+        self.head(data, "prompt_tokens", "completion_tokens")
+        if data.get("error"):
+            self.fail(data["error"])
+        for choice in map(as_dict, as_list(data.get("choices"))):
+            index, said = as_int(choice.get("index")) or 0, as_dict(choice.get(key))
+            self._say(said, index, whole=key == "message")
+            reason = as_text(choice.get("finish_reason"))
+            if reason and index == 0:
+                self._finish("incomplete" if reason in self._INCOMPLETE else "completed", reason)
+
+    def done(self) -> None:
+        self._finish("completed", None)
+
+    def _finish(self, ending: CallEnding, reason: str | None) -> None:
+        for tool in self.tools.values():
+            tool.at_ns = self.at_ns if tool.at_ns is None else tool.at_ns
+        self.end(ending, reason)
+
+    def _say(self, said: dict[str, Any], choice: int, *, whole: bool) -> None:
+        self.think(as_text(said.get("reasoning_content")) or as_text(said.get("reasoning")), whole=whole)
+        content = said.get("content")
+        self.say(content if isinstance(content, str) else text_of(content), (choice, 0), whole=whole)
+        self.say(as_text(said.get("refusal")), (choice, 1), whole=whole)
+        for number, tool in enumerate(map(as_dict, as_list(said.get("tool_calls")))):
+            index = as_int(tool.get("index"))
+            key, function = (choice, number if index is None else index), as_dict(tool.get("function"))
+            custom = as_dict(tool.get("custom"))
+            call_id, name = as_text(tool.get("id")), as_text(function.get("name")) or as_text(custom.get("name"))
+            self.tool(key, call_id, name)
+            self.argue(key, as_text(function.get("arguments")) or as_text(custom.get("input")))
+        if whole:
+            self.first_ns = None
+
+
+def _chunk(data: Data) -> str:
+    usage = as_dict(data.get("usage"))
+    choices = [as_dict(one) for one in as_list(data.get("choices"))]
+    used = tokens(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    return joined([*map(_choice, choices[:8]), used], " · ")
+
+
+def _choice(choice: Data) -> str:
+    delta = as_dict(choice.get("delta"))
+    calls = [as_dict(as_dict(one).get("function")) for one in as_list(delta.get("tool_calls"))]
+    called = [joined([text_in(call.get("name")), text_in(call.get("arguments"))]) for call in calls]
+    role = text_in(delta.get("role"))
+    text = "" if role and not delta.get("content") else quoted(delta.get("content"))
+    return joined([role, text, quoted(delta.get("refusal")), *called, text_in(choice.get("finish_reason"))])
+
+
+_SUMMARIES: Mapping[str, Summary] = {CHUNK: _chunk}
+
+
+class Chat(ModelApi):
+    name = NAME
+    path = "/v1/chat/completions"
+    answer = ChatAnswer
+    summaries = _SUMMARIES
+    own_types = frozenset({CHUNK})
+
+    def contract(self) -> Contract:
+        return contract()
+
+    def asks(self, data: Data) -> bool:
+        return are_messages(data.get("messages"))
+
+    def likeness(self, data: Data, target: str) -> int:
+        if target.partition("?")[0].endswith(("/embeddings", "/moderations")):  # their bodies look like one
+            return 0
+        return 1 if data.get("messages") and self.asks(data) else 0
+
+    def drafts(self, data: Data) -> Iterator[Draft]:
+        return drafts_of(data.get("messages"))
+
+    def asked(self, data: Data, target: str) -> Asked:  # noqa: ARG002
+        drafts = list(self.drafts(data))
+        opening = [draft.text for draft in takewhile(lambda draft: draft.kind == "system", drafts)]
+        return Asked(
+            model=as_text(data.get("model")) or "",
+            is_streamed=data.get("stream") is True,
+            instructions=opening,
+            drafts=drafts[len(opening) :],
+            tools=tools_in(data),
+            settings=settings_in(data),
+        )
+
+    def deltas(self, data: Data) -> Iterator[tuple[TextKind, str]]:
+        for choice in as_list(data.get("choices"))[:1]:
+            delta = as_dict(as_dict(choice).get("delta"))
+            if text := as_text(delta.get("content")):
+                yield "text", text
+            if thought := as_text(delta.get("reasoning_content")):
+                yield "reasoning", thought
+
+    def has_more(self, data: Data) -> bool:
+        return any(as_dict(one).get("finish_reason") for one in as_list(data.get("choices")))
+
+    def error(self, status: int, message: str, code: str | None = None) -> Data:
+        return error_body(status, message, code)
+
+
+API = Chat()

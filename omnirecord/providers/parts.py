@@ -1,4 +1,4 @@
-"""Reads messages, content parts and items of the model APIs into the items of a conversation. Pure.
+"""The items of a conversation, and the reading of the form that several APIs share: `messages` or `input`. Pure.
 
 `drafts_of` reads what was sent; `Draft.item` normalises it.
 """
@@ -22,6 +22,21 @@ _VOLATILE = frozenset(
     {"id", "status", "encrypted_content", "signature", "cache_control", "annotations", "logprobs", "citations"}
 )
 """Fields of parts and items that differ between runs, or only affect costs."""
+_SETTINGS = {
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "stop_sequences": "stop",
+    "response_format": "format",
+    **{
+        name: name
+        for name in (
+            "max_tokens", "stop", "temperature", "top_p", "top_k", "seed", "n", "tool_choice", "parallel_tool_calls",
+            "text", "reasoning", "reasoning_effort", "thinking", "presence_penalty", "frequency_penalty", "logit_bias",
+            "modalities", "function_call", "output_config", "output_format", "verbosity", "prompt",
+        )
+    },
+}  # fmt: skip
+"""The parameters that change an answer, and the names under which they are compared."""
 _LONG = 512
 """Characters from which a text without white space counts as binary data."""
 
@@ -215,3 +230,25 @@ def _without_data(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_data(one) for key, one in value.items()}
     return value
+
+
+def are_messages(value: Any) -> bool:
+    """Return whether a value is a list of messages, possibly an empty one."""
+    return isinstance(value, list) and all(isinstance(one, dict) and "role" in one for one in value)
+
+
+def tools_in(data: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the tools of a request."""
+    for one in (*as_list(data.get("tools")), *as_list(data.get("functions"))):
+        if isinstance(one, dict):
+            yield one
+
+
+def settings_in(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a request that change an answer. A format of plain text is the default."""
+    found = {name: value for sent, name in _SETTINGS.items() if (value := data.get(sent)) is not None}
+    if as_dict(found.get("text")).keys() == {"format"}:
+        found["format"] = found.pop("text")["format"]
+    if as_dict(found.get("format")).get("type") == "text":
+        del found["format"]
+    return found

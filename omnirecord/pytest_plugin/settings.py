@@ -26,7 +26,7 @@ GATE_TIMEOUT = 30.0
 LONGEST = 1e6
 """Longest limit, in seconds."""
 _SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns")
-_DICTS = {"labels": {"branch": "main"}, "contracts": {"model": "openai-responses"}}
+_DICTS = {"labels": {"branch": "main"}, "contracts": {"model": "none"}}
 """Settings that are a dict, with an example."""
 
 

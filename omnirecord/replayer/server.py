@@ -23,7 +23,7 @@ from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import Exchange, Headers
 from ..omnigent.routes import CONTROL, is_by_runner, opens_session_stream
-from ..providers.conversation import Api, api_of
+from ..providers.register import Api, api_of
 from ..redaction.redactor import prepare_expressions
 from ..server.access import File
 from ..server.http import ambiguous, bad_request, error_response, origin_form

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from omnirecord.omnigent import protocol
 from omnirecord.omnigent.contract import MODELS
-from omnirecord.providers import anthropic_messages, openai_chat, openai_responses
+from omnirecord.providers.register import model_apis
 from tests.support.prose import nodes
 
 PACKAGE = Path(__file__).parent.parent.parent / "omnirecord"
 INSIDE = ("omnigent", "providers")
 OUTSIDE = sorted(file for file in PACKAGE.rglob("*.py") if file.relative_to(PACKAGE).parts[0] not in INSIDE)
-_OF_PROVIDERS = {*openai_responses.EVENTS, *openai_chat.EVENTS, *anthropic_messages.EVENTS} - {"error", "ping"}
+_OF_PROVIDERS = {type_ for api in model_apis() for type_ in api.contract().types} - {"error", "ping"}
 _KNOWN = "|".join(re.escape(type_) for type_ in sorted({*MODELS, *_OF_PROVIDERS}, key=len, reverse=True))
 _TYPE = re.compile(rf"(?<![\w.])(?:{_KNOWN})(?![\w.]*\w)")
 _PREFIX = re.compile(r"(?:browser|response|session|turn)\.[a-z_.]*")

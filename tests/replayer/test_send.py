@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from omnirecord.providers.conversation import api_of
-from omnirecord.replayer.send import error_body, retry_headers
+from omnirecord.providers.register import api_of, model_api
+from omnirecord.replayer.send import retry_headers
 from tests.support.examples import each
 
 
@@ -15,7 +15,7 @@ from tests.support.examples import each
     ],
 )  # fmt: skip
 def test_an_error_of_anthropic(status: int, kind: str) -> None:
-    body = error_body("anthropic-messages", status, "No.")
+    body = model_api("anthropic-messages").error(status, "No.")
     assert body == {"type": "error", "error": {"type": kind, "message": "No."}, "request_id": None}
 
 
@@ -27,9 +27,9 @@ def test_an_error_of_anthropic(status: int, kind: str) -> None:
     ],
 )  # fmt: skip
 def test_an_error_of_openai(status: int, kind: str, code: str | None) -> None:
-    body = error_body("openai-chat", status, "No.")
+    body = model_api("openai-chat").error(status, "No.")
     assert body == {"error": {"message": "No.", "type": kind, "param": None, "code": code}}
-    assert error_body("openai-responses", status, "No.", "own")["error"]["code"] == "own"
+    assert model_api("openai-responses").error(status, "No.", "own")["error"]["code"] == "own"
 
 
 def test_the_time_of_a_retry_is_rounded_up_to_seconds_and_exact_in_milliseconds() -> None:

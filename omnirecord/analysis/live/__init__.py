@@ -57,6 +57,8 @@ _LABELS: dict[str, tuple[str, Kind]] = {
     protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: ("thinking", "thought"),
     protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: ("tool", "tool"),
 }
+_DELTA_TYPES = {"text": protocol.RESPONSE_OUTPUT_TEXT_DELTA, "reasoning": protocol.RESPONSE_REASONING_TEXT_DELTA}
+"""The key of `_LABELS` for a delta of a model API."""
 _SAME_WITHIN = 2_000_000_000
 """Time between copies of an event, one for each stream of the session, at most, in ns."""
 _MOST_COPIES = 4000
@@ -206,7 +208,8 @@ def _delta(row: Row) -> tuple[str, str] | None:
         return None
     if type_ in _LABELS:
         return type_, as_text(data.get("delta")) or ""
-    return text_delta(type_, data)
+    found = text_delta(type_, data)
+    return None if found is None else (_DELTA_TYPES[found[0]], found[1])
 
 
 @dataclass(slots=True)

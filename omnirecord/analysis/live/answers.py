@@ -1,4 +1,4 @@
-"""The lines of a streamed answer of Chat Completions or Messages: its beginning, its tool calls and its end.
+"""The lines of a streamed answer of a model API: its beginning, its tool calls and its end.
 
 The events of Responses have the types of Omnigent's, and so the lines of `events`. Texts and reasoning have lines of
 deltas.
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from ...providers.answers import APIS, ERROR, LAST, READERS, finishes
-from ...providers.conversation import Api
+from ...providers.api import ModelApi
+from ...providers.summary import api_of_type
 from ...text import ENOUGH, clip, joined, one_line, seconds, tokens
 from ...wire.strict_json import as_dict
 from .events import Kind, Line, Row, State
@@ -19,14 +19,14 @@ from .events import Kind, Line, Row, State
 class AnswerLines:
     """The lines of one answer. Its texts are not held."""
 
-    def __init__(self, api: Api) -> None:
-        self._answer = READERS[api]()
+    def __init__(self, api: ModelApi) -> None:
+        self._api, self._answer = api, api.answer()
         self._told: set[object] = set()
         self._is_begun = self._is_ended = False
 
     def takes(self, row: Row, *, is_text: bool) -> bool:
         """Return whether an event has more than text, or is the first one."""
-        return not self._is_begun or not is_text or finishes(as_dict(row["data"]))
+        return not self._is_begun or not is_text or self._api.has_more(as_dict(row["data"]))
 
     def lines_of(self, state: State, row: Row, place: str) -> Iterator[Line]:
         """Return the lines that an event completes."""
@@ -45,7 +45,7 @@ class AnswerLines:
                 self._told.add(key)
                 asked = tool.request()
                 yield make("tool", "tool", "", one_line(clip(f"{asked.name} {asked.arguments}", ENOUGH)))
-        if is_last or row["type"] in (LAST, ERROR):
+        if is_last or self._api.contract().api.is_end(row["verdict"], row["type"]):
             yield from self.end(state, row["offset_ns"], place)
 
     def end(self, state: State, at_ns: int, place: str) -> Iterator[Line]:
@@ -65,5 +65,5 @@ class AnswerLines:
 
 def answer_lines(row: Row) -> AnswerLines | None:
     """Return the lines of the answer that begins with this event; None if it is of another API."""
-    api = APIS.get(row["type"] or "")
+    api = api_of_type(row["type"])
     return None if api is None else AnswerLines(api)

@@ -26,7 +26,7 @@ from ...cassette.sqlite import Store, is_database, is_packed
 from ...cassette.sqlite.search_index import UNANSWERED, UNUSABLE, Index, State, digest, path_beside
 from ...errors import NotACassette, UsageError
 from ...model import Exchange, Recording, Streaming, TimedFrame
-from ...providers.routes import Api
+from ...providers.register import Api
 from ..gather import ModelHops, model_calls
 from ..listing import event_row, request_row, zeros
 from ..model_calls.values import Link, turns_of

@@ -27,9 +27,10 @@ from ...cassette.sqlite.search_index import COPIES_NEAR, EVER, SAID_NEAR, Doc, d
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import path_of
-from ...providers.answers import READERS, Answer
-from ...providers.conversation import Api, conversation_of
+from ...providers.answers import Answer
+from ...providers.conversation import conversation_of
 from ...providers.parts import Item
+from ...providers.register import Api, model_api
 from ...wire.sse import read_fields
 from ...wire.strict_json import as_dict, as_text, loads, parsed, text_of, written
 from ..turns.requests import act_of, may_have_failed
@@ -278,8 +279,8 @@ def of_whole_answer(x: Exchange, api: Api, body: bytes) -> list[Doc]:
     `answer.assistant`."""
     if x.response is None or x.kind != "http":
         return []
-    answer = READERS[api]()
-    answer.whole(as_dict(loads(body)))
+    answer = model_api(api).answer()
+    answer.body(loads(body))
     at = x.response.at_ns
     return [
         Doc("answer", f"answer.{kind}", None, None, at, at, spaced(text), says, EVER)
@@ -322,14 +323,14 @@ class AnswerDocuments(DocumentMaker):
 
     def __init__(self, api: Api, under_way: list[Doc]) -> None:
         super().__init__(under_way)
-        self._api = api
+        self._api = model_api(api)
 
     def _made(self, frame: TimedFrame, data: Any) -> Iterator[Doc] | None:
         if not isinstance(data, dict):
             return None
-        one = READERS[self._api]()
+        one = self._api.answer()
         one.event(data)
-        if self._api == "openai-responses":
+        if self._api.repeats_texts:
             is_delta = frame.type is not None and frame.type.endswith(".delta")
             return None if is_delta or one.error is not None else self._repeated(frame, one)
         pieces = [(f"assistant:m:{place}", "".join(parts)) for place, parts in one.texts.items()]
