@@ -92,6 +92,8 @@ class ModelCall:
     """The ids in the request: of earlier answers, their items and tool requests."""
     request_is_cut: bool = False
     """Whether the body of the request was not read to its end: it has no conversation then."""
+    counts_attempts: bool = True
+    """Whether its client sends a retry count."""
     beginnings: tuple[bytes, ...] = ()
     """Digests of the first 1, 2, 4, 8, … KiB of the request, as far as it has them."""
 
@@ -109,6 +111,13 @@ class ModelCall:
         """Whether the provider refused it because of a rate limit or of its load."""
         api = model_api(self.api)
         return self.status in api.overloaded or (self.reason or "").startswith(api.overloaded_reasons)
+
+    @property
+    def may_be_retried(self) -> bool:
+        """Whether it failed in a way that another attempt can mend."""
+        if self.ending == "refused":
+            return self.status is not None and (self.status in (408, 409, 429) or self.status >= 500)
+        return self.has_failed
 
     @property
     def has_answer(self) -> bool:
@@ -168,6 +177,7 @@ def call_of(
         deltas=tuple(answer.numbered()), conversation=conversation,
         own_ids=tuple(dict.fromkeys(filter(None, (answer.id, *answer.ids, *(one.call_id for one in tools))))),
         history_ids=tuple(_history_ids(body, conversation)), request_is_cut=x.request_is_cut,
+        counts_attempts=header(x.request.headers, _RETRY_COUNT) is not None,
         beginnings=tuple(_beginnings(request)),
     )  # fmt: skip
 

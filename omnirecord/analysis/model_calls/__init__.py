@@ -313,7 +313,9 @@ class _Correlation:
     # The result.
 
     def _join_attempts(self) -> None:
-        """Take equal requests of one turn for attempts of one request, if the earlier one has no answer."""
+        """Take equal requests of one turn for attempts of one request, if the earlier one has no answer. Requests
+        without a turn are attempts if another attempt can mend the earlier one."""
+        self._attempts.join_repeats(n for n in range(len(self._calls)) if n not in self._found)
         sure = [n for n in sorted(self._found) if self._is_sure(n) and self._calls[n].conversation is not None]
         for group in by_key(sure, lambda n: (self._found[n].places[0], self._calls[n].conversation)).values():
             for before, after in pairwise(group):

@@ -1,7 +1,8 @@
 """Which model calls belong together, and which text of a model is which text on the client hop. Pure.
 
 `threads` connects the calls of one session by the provider's ids. `Attempts` connects the attempts of one request by
-equal conversations, the retry count of the SDK, and the time.
+equal conversations, the retry count of the SDK, and the time. Without a retry count, a call repeats an equal one that
+failed in a way that another attempt can mend.
 
 A text reaches the client after the model streamed it, and a call starts during its turn. So most texts are possible for
 few calls only. If no call is missing, a text that is possible for one call only is a pair with it; if no text is
@@ -157,6 +158,7 @@ class Attempts(Groups):
     def __init__(self, calls: Sequence[ModelCall], starts: Sequence[int], ends: Sequence[int | None]) -> None:
         """`starts` and `ends`: the times of the calls on one clock, in ns."""
         super().__init__(len(calls))
+        self._calls, self._starts, self._ends = calls, starts, ends
         self.unsure: set[int] = set()
         """The calls whose request may be another one: several could be."""
         waiting: dict[tuple[object, int], deque[int]] = {}
@@ -176,6 +178,21 @@ class Attempts(Groups):
             if not call.has_answer:
                 key = cut if call.request_is_cut else same
                 waiting.setdefault((key, call.attempt), deque(maxlen=_MOST_CUT)).append(number)
+
+    def join_repeats(self, numbers: Iterable[int]) -> None:
+        """Join the attempts of clients that send no retry count. `numbers`: the calls in question, as they started."""
+        waiting: dict[object, deque[int]] = {}
+        for number in numbers:
+            call = self._calls[number]
+            if call.conversation is None or not (waiting or call.may_be_retried):
+                continue
+            key = call.recording, call.conversation
+            failed = deque[int]() if call.counts_attempts else waiting.get(key, deque())
+            before = self._before(failed, self._starts[number], self._ends)
+            if before is not None:
+                self.join(before, number)
+            if call.may_be_retried:
+                waiting.setdefault(key, deque(maxlen=_MOST_CUT)).append(number)
 
     def _before_cut(
         self, refused: deque[int], number: int, calls: Sequence[ModelCall], starts: Sequence[int],

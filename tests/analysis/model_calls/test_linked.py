@@ -180,6 +180,25 @@ def test_without_a_client_hop_no_call_has_a_turn_but_its_attempts() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("status", "counts", "expected"),
+    [
+        (429, False, [(1, 1), (1, 2), (1, 3)]),
+        (400, False, [(1, 1), (2, 1), (3, 1)]),
+        (429, True, [(1, 1), (2, 1), (3, 1)]),
+    ],
+)
+def test_a_plain_retry_without_a_turn_is_an_attempt_if_the_failure_may_pass(
+    status: int, counts: bool, expected: list[tuple[int, int]]
+) -> None:
+    world = World()
+    world.session().turn("Hi", "Hello there.", 1.0, refusals=2)
+    calls = [replace(call, attempt=1, counts_attempts=counts) for call in world.calls]
+    calls = [replace(call, status=status) if call.ending == "refused" else call for call in calls]
+    found = linked(calls, (), world.recordings())
+    assert [(link.request, link.attempt) for link in found.links] == expected
+
+
 def test_an_id_that_two_calls_use_is_no_exact_evidence() -> None:
     world = World()
     world.session().turn("Hi", "Hello there.", 1.0, tool="call_1")
