@@ -19,18 +19,27 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import omnirecord
+from omnirecord.analysis.follow import Follower, Wanted
 from omnirecord.analysis.query import Whole
 from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Writer
+from omnirecord.cassette.sqlite.rows import recording as one_recording
 from omnirecord.cli import main as command
+from omnirecord.model import Recording
+from omnirecord.omnigent.contract import load
+from omnirecord.recorder.frames import FrameMaker
+from omnirecord.recorder.operations import Received, Requested, Responded
 from omnirecord.recorder.queue import ExchangeRecorder
+from omnirecord.recorder.rows import RowMaker
 from omnirecord.recorder.thread import RecorderThread
-from omnirecord.redaction.redactor import prepare_expressions
+from omnirecord.redaction.redactor import Redactor, prepare_expressions
 
 from .reading import SHIPPED, repeated
 from .weighing import weights
@@ -127,6 +136,36 @@ def crowd(db: Path) -> int:
             recorder.end("eof")
         thread.stop()
     return counting.calls
+
+
+def following(folder: Path) -> Iterator[tuple[str, int]]:
+    """A live view of a hundred streams, of which each has an event at each of eleven looks."""
+    db = folder / "followed.db"
+    with contextlib.closing(Writer(db)) as writer:
+        row_maker = RowMaker(1, Redactor(b"key"), FrameMaker(writer, 1, load("omnigent")))
+        writer.write(
+            [
+                one_recording(
+                    Recording(1, "2026-01-01T00:00:00Z", "0", "omnigent", None, recording_id=str(uuid.UUID(int=1)))
+                )
+            ]
+        )
+        follower = Follower(db, Wanted(requests=True), last=0, most=50)
+        follower.read()
+        numbers = range(1, 101)
+        for number in numbers:
+            request = Requested(number, "client", 1, "GET", f"/v1/sessions/s{number}/stream", HEADERS)
+            writer.write(row_maker.rows([request, Responded(number, "sse", number, 2, 200, "OK", HEADERS)]))
+        calls = statements = 0
+        for look, data in enumerate(EVENT[:11]):
+            reads = [Received(number, look, 10 + look, len(data), data, 20 + look) for number in numbers]
+            writer.write(row_maker.rows(reads))
+            with Counting() as counting:
+                follower.read()
+            calls += counting.calls if look else 0  # the first look opens the streams
+            statements += counting.statements if look else 0
+    yield "follow, a hundred streams: calls", calls
+    yield "follow, a hundred streams: statements", statements
 
 
 def forwarding() -> Iterator[tuple[str, int]]:
@@ -273,6 +312,7 @@ def figures() -> Figures:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         found: Figures = dict(taping(folder))
+        found |= dict(following(folder))
         found |= forwarding()
         found |= holding(folder)
         found |= weighing(folder)

@@ -67,14 +67,15 @@ def segments_of(row: Any) -> Iterator[Segment | Late]:
     exchanges, reads, starts, came, sent, sizes = (numbers[field::_FIELDS] for field in range(_FIELDS))
     _check(reads, starts, came, sent, sizes)
     at = first = 0
-    while first < len(exchanges):
+    records = len(exchanges)
+    while first < records:
         exchange, n = exchanges[first], reads[first]
         if sizes[first] == LATE:
             yield Late(exchange, n, sent[first])
             first += 1
             continue
         last, end = first, at
-        while last < len(exchanges) and exchanges[last] == exchange and sizes[last] != LATE:
+        while last < records and exchanges[last] == exchange and sizes[last] != LATE:
             if reads[last] != n + last - first or starts[last] != starts[first] + end - at:
                 raise ValueError("a row of the journal lacks a read")
             end += sizes[last]
