@@ -62,6 +62,8 @@ _DELTA_TYPES = {"text": protocol.RESPONSE_OUTPUT_TEXT_DELTA, "reasoning": protoc
 _SAME_WITHIN = 2_000_000_000
 """Time between copies of an event, one for each stream of the session, at most, in ns."""
 _MOST_COPIES = 4000
+_MOST_SESSIONS = 500
+"""Number of sessions that the view remembers, at most: a recorder may run for months."""
 
 
 class Requests:
@@ -268,8 +270,9 @@ class LiveView:
 
     def __init__(self, *, every: bool = False) -> None:
         self._every = every
-        self._sessions: dict[str, _Session] = {}
-        self._names: set[str] = set()
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._name = ""
+        self._are_several = False
         self._copies: OrderedDict[tuple[str, int], tuple[int, set[int]]] = OrderedDict()
         self._requests = Requests(every=every)
         self._last = ""
@@ -280,8 +283,9 @@ class LiveView:
     def lines_of(self, row: Row) -> Iterator[Line]:
         """Return the lines that this row completes. It is a row of an event or a request."""
         name = row["session_id"] or ""
-        if name:
-            self._names.add(name)
+        if name and name != self._name:
+            self._are_several = self._are_several or self._name != ""
+            self._name = name
         if row.get("exchange") is not None:
             yield from self._request(row, name)
             yield from self._redirect(row, name)
@@ -315,7 +319,9 @@ class LiveView:
 
     def _event(self, row: Row, name: str) -> Iterator[Line]:
         if name not in self._sessions:
+            yield from self._make_room()
             self._sessions[name] = _Session(self._requests.answered)
+        self._sessions.move_to_end(name)
         session = self._sessions[name]
         place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
         delta = _delta(row)
@@ -343,6 +349,12 @@ class LiveView:
             yield told
         if row["type"] == protocol.RESPONSE_OUTPUT_ITEM_DONE:
             yield from self._finish(session)
+
+    def _make_room(self) -> Iterator[Line]:
+        """Forget the session without news for the longest time, if there are too many."""
+        if len(self._sessions) >= _MOST_SESSIONS:
+            _, oldest = self._sessions.popitem(last=False)
+            yield from self._finish(oldest)
 
     def _of_answer(self, session: _Session, row: Row, place: str, *, is_text: bool) -> Iterator[Line]:
         """Return the lines of an event of Chat Completions or Messages, except for its text."""
@@ -372,6 +384,8 @@ class LiveView:
         in_turn = heard is not None and heard.turn_ns is not None
         if is_over:  # a stream without a session has no further events
             self._sessions.pop(f"stream {row['stream']}", None)
+            self._snapshots.pop(row["stream"], None)
+            self._before.pop(row["stream"], None)
         yield from self._requests.lines_of(row, place, in_turn=in_turn)
 
     def _redirect(self, row: Row, name: str) -> Iterator[Line]:
@@ -416,4 +430,4 @@ class LiveView:
 
     def _place(self, session: str, address: str) -> str:
         """Return the address in the cassette, with the session if there are several."""
-        return f"{short_id(session)} {address}".strip() if len(self._names) > 1 else address
+        return f"{short_id(session)} {address}".strip() if self._are_several else address

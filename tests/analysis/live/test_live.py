@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +171,28 @@ def test_a_count_says_more_than_where_events_are_left_out(tape: Made, tmp_path: 
             pass
     view.lacks_some()
     assert "more than 1 delta" in next(iter(view.rest())).line()
+
+
+def test_sessions_that_come_and_go_do_not_fill_the_memory(tape: Made, tmp_path: Path) -> None:
+    tape.stream("s", 0.0, (0.0, heartbeat()), (1.0, delta("x")), (2.0, event("response.completed")), ending="eof")
+    of_one = rows(tape.save(tmp_path / "a.db"))
+    view = LiveView()
+
+    def see(numbers: range) -> int:
+        for number in numbers:
+            for row in of_one:
+                at = {"session_id": f"session-{number}", "stream": number, "exchange": row.get("exchange") and number}
+                for _ in view.lines_of({**row, **at}):
+                    pass
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = see(range(3000))
+        assert see(range(3000, 9000)) - before < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_event_that_does_not_fit_the_contract_is_told_once(tape: Made, tmp_path: Path) -> None:
