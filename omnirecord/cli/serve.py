@@ -148,6 +148,7 @@ def serve(
         skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume, loop=loop,
         only=only, host=host, port=port, listens=listens_of, web_ui=None if web_ui == "off" else web_ui, **listening,
     )  # fmt: skip
+    server.used_by = "serve"
     asyncio.run(_run_replay(server, as_json))
 
 

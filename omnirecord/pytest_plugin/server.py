@@ -172,6 +172,7 @@ def served(case: Case, settings: Settings) -> Iterator[Server]:
         raise NotACassette(f"{case.cassette} does not exist{how}")
     replay = Replay(case.cassette, **settings.replay)
     replay.logs_misses = False  # a failed test shows misses once
+    replay.used_by = "pytest"
     with replay as server:
         yield server
 

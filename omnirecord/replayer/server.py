@@ -35,6 +35,7 @@ from . import player
 from .control import ControlPath, PlayheadControl, Server
 from .matching.bodies import COMPARED
 from .matching.conversations import LARGEST
+from .matching.key import UsedBy
 from .omnigent_ui import OmnigentUi, Quiet, is_page, serve_updates
 from .omnigent_ui.page import BuiltUi, MadeUp, installed
 from .player.plan import ReplayPlan
@@ -121,6 +122,7 @@ class Replay(WithBlock, PlayheadControl):
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
         self.logs_misses = True
+        self.used_by: UsedBy = "python"
         self._skip_gates_after = _skip_gates_after(skip_gates_after, gate_timeout)
         self._waiting = Waiting(self.now, self._skip_gates_after, lambda exchange: self._plan.content_told(exchange))
         self._stopped = False
@@ -232,7 +234,7 @@ class Replay(WithBlock, PlayheadControl):
         chosen = {name: value for name, value in self._chosen.items() if name not in ("faults", "gates")}
         replay = Replay(self.cassette, skip_gates_after=self._skip_gates_after, **{**chosen, "only": hop})
         replay._listener = Listener(replay._handle, place)
-        replay.logs_misses = self.logs_misses
+        replay.logs_misses, replay.used_by = self.logs_misses, self.used_by
         return replay
 
     async def __aexit__(self, *_: object) -> None:
@@ -370,7 +372,7 @@ class Replay(WithBlock, PlayheadControl):
         log.warning("%s %s %s %s", request.method, target, said, how)
 
     def _miss(self, request: web.BaseRequest, target: str, miss: player.Miss) -> web.StreamResponse:
-        text = miss.text
+        text = miss.text(self.used_by)
         answer = refusal_of_miss(self._api(target), miss.call, f"omnirecord: {text}", miss.nearest)
         served = Served(request.method, target, answer.status, None, text)
         self.requests.append(served)

@@ -34,5 +34,5 @@ def test_the_miss_on_the_page_is_what_the_shipped_cassette_gives() -> None:
     miss = player.answer(Incoming("POST", target), 0)
     store.close()
     assert isinstance(miss, Miss)
-    assert told["message"] == f"omnirecord: {miss.text}"
+    assert told["message"] == f"omnirecord: {miss.text()}"
     assert told["nearest"][0] == miss.nearest[0]

@@ -49,7 +49,7 @@ def test_the_test_of_the_page_passes(pytester: pytest.Pytester) -> None:
 def test_the_miss_of_the_page_is_told_so() -> None:
     (miss,) = (block for block in BLOCKS if "not with this conversation" in block)
     found = lookup(ask("Tell me of the sea."), ask("Weather in Rome?"), ask("Weather in Rome?", model="n"))
-    assert found.miss(request(ask("Weather in Oslo?"))).text == miss.rstrip()
+    assert found.miss(request(ask("Weather in Oslo?"))).text() == miss.rstrip()
 
 
 def test_the_faults_and_rules_of_the_page_are_read() -> None:

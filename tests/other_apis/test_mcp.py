@@ -106,7 +106,7 @@ async def test_other_arguments_or_another_tool_are_an_error_of_this_call_that_sa
         assert missed.value.error.code == -32004
         assert missed.value.error.message.splitlines()[1:] == [
             "  body $.params.arguments.city: [-Oslo-]{+Rome+}",
-            "To ignore bodies: --match path (in Python and pytest: match_on=[])",
+            "To ignore bodies: match_on=[]",
         ]
         with pytest.raises(mcp.McpError) as missed:
             await session.call_tool("tides", {})

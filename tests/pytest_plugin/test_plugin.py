@@ -216,6 +216,8 @@ def test_a_message_in_upper_case_fails_with_the_first_difference(suite: Suite) -
             "    body $.type: [[]-message-]{+MESSAGE+}",
         ]
     )
+    result.stdout.fnmatch_lines(["*To ignore bodies: @pytest.mark.omnirecord(match_on=[[]])"])
+    assert "--match" not in result.stdout.str()
 
 
 @pytest.mark.parametrize("off", ["marker", "ini", "option"])

@@ -19,7 +19,7 @@ from tests.support.forked import Running
 from tests.support.later import later
 
 TEXT = Path(__file__).parent.parent.parent / "cassettes" / "text.jsonl"
-ADVICE = "To ignore bodies: --match path (in Python and pytest: match_on=[])"
+ADVICE = "To ignore bodies: --match path"
 EVENTS = "/v1/sessions/717aee700fc441c59c658a3c2f9a2430/events"
 
 

@@ -17,13 +17,26 @@ from ...model import Exchange, Request
 from ...omnigent.routes import creates_session, is_bookkeeping, path_of
 from .bodies import OF_CALLS, Bodies
 from .conversations import Conversations
-from .key import NEAREST, Incoming, Key, Masked, Mismatch, Miss, difference, in_order, key_of, line, named, nearest
-from .rules import DEFAULT, WHOLE_BODY, Order, Rules
+from .key import (
+    NEAREST,
+    Advice,
+    Incoming,
+    Key,
+    Masked,
+    Mismatch,
+    Miss,
+    difference,
+    in_order,
+    key_of,
+    line,
+    named,
+    nearest,
+)
+from .rules import DEFAULT, IGNORE_BODIES, WHOLE_BODY, Order, Rules
 
 READS = frozenset({"GET", "HEAD"})
 _REPEATABLE = READS | {"PUT", "DELETE"}  # RFC 9110, section 9.2.2: idempotent
 _NOTHING = "nothing: it was "
-IGNORE_BODIES = "--match path (in Python and pytest: match_on=[])"
 Asked = set[int]
 """The numbers of the exchanges that have answered a request."""
 
@@ -170,12 +183,12 @@ class Lookup:
         message = f"{key} was recorded, but not with this body"
         return Miss(message, [named(key, one) for one in told], told, self._advice(request, recorded))
 
-    def _advice(self, request: Incoming, recorded: list[Exchange]) -> str:
-        """Return how to ignore bodies; empty if the difference is in a part that counts all the same."""
+    def _advice(self, request: Incoming, recorded: list[Exchange]) -> Advice | None:
+        """Return how to ignore bodies; None if the difference is in a part that counts all the same."""
         paths = self._body_paths(request)
         others = [path for path in paths if path != WHOLE_BODY]
         ignorable = WHOLE_BODY in paths and self._bodies.fitting(request, recorded, others)
-        return f"To ignore bodies: {IGNORE_BODIES}" if ignorable else ""
+        return Advice("bodies", IGNORE_BODIES) if ignorable else None
 
     def _fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
         """Return the exchanges whose conversations are equal, and whose bodies are, at the paths of the rules. A body

@@ -22,7 +22,7 @@ from ...providers.conversation import Conversation, Difference, conversation_of,
 from ...redaction.redactor import body_without_secrets
 from ...text import clip, counted, one_line, same_start
 from .bodies import MARKS, marked
-from .key import Incoming, Miss
+from .key import Advice, Incoming, Miss
 from .rules import PARTS, WHOLE_BODY, Rules
 
 _MASKS = (b"omnirecord-redacted-", b"***")
@@ -240,12 +240,11 @@ def _share(one: Difference) -> float:
     return min(1.0, equal / max(len(recorded), len(got)))
 
 
-def _advice(found: list[Difference]) -> str:
+def _advice(found: list[Difference]) -> Advice:
     """Return how to ignore these differences: the rule for their part, or for all parts if several differ."""
     parts = {one.part for one in found}
     which = f" {parts.pop()}" if len(parts) == 1 else ""
-    rule = f"ignore conversation{which}"
-    return f"To ignore such a difference: --match '{rule}' (in Python and pytest: match=\"{rule}\")"
+    return Advice("such a difference", f"ignore conversation{which}")
 
 
 def _line(one: Difference) -> str:

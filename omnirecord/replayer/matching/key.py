@@ -16,7 +16,8 @@ from datetime import date
 from difflib import SequenceMatcher
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any
+from shlex import quote
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from ...model import Headers
@@ -26,7 +27,7 @@ from ...text import clip, same_start
 from ...wire.content_coding import decoded
 from ...wire.headers import header
 from ...wire.json_rpc import Message
-from .rules import DEFAULT, Rules
+from .rules import DEFAULT, IGNORE_BODIES, Rules
 
 _MASKED = re.compile(r"\*{4,}")
 """A secret that `--redact content` or `scrub` masked. Its length may differ in another client."""
@@ -127,23 +128,46 @@ class Incoming:
         return body_without_secrets(self.content) if self.body else b""
 
 
+UsedBy = Literal["serve", "python", "pytest"]
+"""How a replay was started: with the command, from Python, or by the plugin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """How to ignore the differences of a miss. `what`: the differences; `rule`: the rule that ignores them."""
+
+    what: str
+    rule: str
+
+    def sentence(self, used_by: UsedBy) -> str:
+        """Return what a user of the replay has to write."""
+        argument = "match_on=[]" if self.rule == IGNORE_BODIES else f'match="{self.rule}"'
+        written = {
+            "serve": f"--match {quote(self.rule)}",
+            "python": argument,
+            "pytest": f"@pytest.mark.omnirecord({argument})",
+        }
+        return f"To ignore {self.what}: {written[used_by]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Miss:
     """No recorded exchange answers a request. `nearest`: `request` and `differs` of the most similar recorded requests.
-    `lines`: the same as text, with the differences marked. `advice`: the rule that ignores these differences. `call`:
-    the JSON-RPC message of the request."""
+    `lines`: the same as text, with the differences marked. `advice`: how to ignore these differences. `call`: the
+    JSON-RPC message of the request."""
 
     message: str
     nearest: list[dict[str, str]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    advice: str = ""
+    advice: Advice | None = None
     call: Message | None = None
 
-    @property
-    def text(self) -> str:
-        """The message, a line for each recorded request, and the advice, with short ids."""
+    def text(self, used_by: UsedBy = "serve") -> str:
+        """Return the message, a line for each recorded request, and the advice, with short ids."""
         head = self.message + ("; nearest recorded, as [-recorded-]{+asked+}:" if self.lines else "")
-        told = [head, *(f"  {line}" for line in self.lines), *([self.advice] if self.advice else [])]
+        told = [head, *(f"  {line}" for line in self.lines)]
+        if self.advice is not None:
+            told.append(self.advice.sentence(used_by))
         return "\n".join(short_ids(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}…") for one in told)
 
 

@@ -51,6 +51,8 @@ _MEMBERS = re.compile(r"\$(?:\.[A-Za-z_][0-9A-Za-z_]*)+")
 """A JSON path of names only, such as `$.params.name`."""
 _IGNORED = "idle"
 _RELAXED = ("include_*", "refresh_state*", "limit*")
+IGNORE_BODIES = "path"
+"""The rule that ignores bodies."""
 WHOLE_BODY = ""
 """The JSON path of a whole body."""
 

@@ -14,7 +14,7 @@ from omnirecord.errors import UsageError
 from omnirecord.model import Exchange, Headers, Request, Response
 from omnirecord.replayer.matching import Asked, Lookup, conversations
 from omnirecord.replayer.matching.conversations import Conversations
-from omnirecord.replayer.matching.key import Incoming
+from omnirecord.replayer.matching.key import Incoming, UsedBy
 from omnirecord.replayer.matching.rules import Rules
 from tests.support.examples import each
 
@@ -109,8 +109,13 @@ def test_without_bodies_the_recorded_order_selects_the_answer(rule: str) -> None
     ],
 )
 def test_a_miss_names_the_rule_that_ignores_its_difference(other: dict[str, Any], rule: str) -> None:
-    said = lookup(ask("a")).miss(request(other)).text.splitlines()[-1]
-    assert said == f"To ignore such a difference: --match '{rule}' (in Python and pytest: match=\"{rule}\")"
+    miss = lookup(ask("a")).miss(request(other))
+    written: list[tuple[UsedBy, str]] = [
+        ("serve", f"--match '{rule}'"), ("python", f'match="{rule}"'),
+        ("pytest", f'@pytest.mark.omnirecord(match="{rule}")'),
+    ]  # fmt: skip
+    for used_by, said in written:
+        assert miss.text(used_by).splitlines()[-1] == f"To ignore such a difference: {said}"
     assert answered(lookup(ask("a"), rules=[rule]), other, set()) == 1
 
 
@@ -161,12 +166,11 @@ def test_a_body_that_is_no_conversation_matches_only_such_a_one() -> None:
 def test_a_miss_names_the_nearest_call_and_the_first_difference() -> None:
     found = lookup(ask("Tell me of the sea."), ask("Weather in Rome?"), ask("Weather in Rome?", model="n"))
     miss = found.miss(request(ask("Weather in Oslo?")))
-    assert miss.text == (
+    assert miss.text() == (
         f"POST {PATH} was recorded, but not with this conversation; nearest recorded, as [-recorded-]{{+asked+}}:\n"
         "  call 2 of 3, exchange 2:\n"
         "    item 1 (user): Weather in [-Rome-]{+Oslo+}?\n"
-        "To ignore such a difference: --match 'ignore conversation messages' "
-        '(in Python and pytest: match="ignore conversation messages")'
+        "To ignore such a difference: --match 'ignore conversation messages'"
     )
     assert miss.nearest == [
         {"request": f"POST {PATH} (call 2 of 3, exchange 2)", "differs": "item 1 (user): Weather in [-Rome-]{+Oslo+}?"}

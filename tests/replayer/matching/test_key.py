@@ -266,9 +266,9 @@ def test_a_line_names_a_header_that_differs() -> None:
 
 def test_a_person_reads_short_ids_a_line_for_each_request_and_each_once() -> None:
     miss = Miss(f"GET /v1/sessions/{ID}/x was never recorded", [], [f"GET /v1/sessions/{ID}/[-y-]{{+x+}}", "GET /a"])
-    assert miss.text.splitlines() == [
+    assert miss.text().splitlines() == [
         "GET /v1/sessions/04cc962c…/x was never recorded; nearest recorded, as [-recorded-]{+asked+}:",
         "  GET /v1/sessions/04cc962c…/[-y-]{+x+}",
         "  GET /a",
     ]
-    assert Miss("GET /a was never answered").text == "GET /a was never answered"
+    assert Miss("GET /a was never answered").text() == "GET /a was never answered"
