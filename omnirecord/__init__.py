@@ -11,9 +11,6 @@ The import is light: a function loads its server or its models when it is called
 
 from __future__ import annotations
 
-from contextlib import closing
-from typing import TYPE_CHECKING, Literal
-
 from .errors import (
     BrokenCassette,
     CassetteError,
@@ -28,11 +25,13 @@ from .errors import (
     __version__,
 )
 
+TYPE_CHECKING = False  # the name that type checkers take for true: `typing` takes a third of this import
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
     from os import PathLike
     from pathlib import Path
+    from typing import Literal
 
     from .analysis.diff.differences import Difference
     from .analysis.doctor.finding import Finding
@@ -273,6 +272,8 @@ def validate(
     false if any event is invalid or malformed. `.problems` lists each kind of difference with its count and its first
     event; `.verdicts` and `.unseen` have the rest (`docs/validate.md`). Raises `UsageError` or `CassetteError`.
     """
+    from contextlib import closing
+
     from .analysis.validate import validation
     from .cassette.contracts import load
     from .cassette.open import open_store
@@ -289,6 +290,8 @@ def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, and a `message`. `why` is the reason, `next`
     the next step, `because` the code of the finding that explains it. Raises `UsageError` or `CassetteError`.
     """
+    from contextlib import closing
+
     from .analysis.doctor.doctor import examine
     from .cassette.open import open_store
 
@@ -302,6 +305,8 @@ def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats
     `session` is a session id or its beginning. Names that end in `_s` are in seconds, those in `_ms` in milliseconds
     (`docs/stats.md`). Raises `UsageError` or `CassetteError`.
     """
+    from contextlib import closing
+
     from .analysis.stats import measured
     from .cassette.open import open_store
 

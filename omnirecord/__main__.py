@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -19,13 +20,20 @@ class WithoutPandas:
 
 def run() -> None:
     try:
+        gc.disable()  # a tenth of the time of `--help`, and the imported objects stay
         sys.meta_path.insert(0, WithoutPandas)
-        from .cli import last_resort, main
+        from .cli import main
 
-        last_resort.install()
-        main(prog_name="omnirecord")
+        main(prog_name="omnirecord", obj=_before_a_command)
     except KeyboardInterrupt:
         sys.exit(130)  # the exit code of a program that SIGINT ends
+
+
+def _before_a_command() -> None:
+    from .cli import last_resort
+
+    gc.enable()
+    last_resort.install()
 
 
 if __name__ == "__main__":

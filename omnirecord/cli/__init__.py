@@ -15,7 +15,7 @@ from keyword import iskeyword
 import click
 
 from ..errors import __version__
-from .common import Group
+from .group import Group
 
 SECTIONS = {
     "Record and replay": {

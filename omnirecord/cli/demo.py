@@ -17,7 +17,8 @@ import click
 from ..cassette.files import TemporaryFolder
 from ..errors import NotACassette
 from .arguments import DATABASE, opened
-from .common import Failure, is_terminal, output_options, print_rows
+from .common import is_terminal, output_options, print_rows
+from .group import Failure
 
 if TYPE_CHECKING:
     from ..replayer.verify import Verification

@@ -14,7 +14,8 @@ import click
 from ..model import VERDICTS
 from ..text import visible
 from .arguments import cassette_argument, opened
-from .common import NothingFound, fitted, moment_options, output_options, print_lines, print_rows, terminal_width
+from .common import fitted, moment_options, output_options, print_lines, print_rows, terminal_width
+from .group import NothingFound
 
 if TYPE_CHECKING:
     from ..analysis.listing import EventFilter

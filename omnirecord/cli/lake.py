@@ -17,7 +17,8 @@ from ..errors import UsageError
 from ..text import counted, visible
 from ..wire.limits import duration, shown_size, size_of
 from .arguments import OUTPUT, STDOUT, stdin_text
-from .common import Group, is_terminal, json_line, json_option, output_options, print_lines, print_rows, table
+from .common import is_terminal, json_line, json_option, output_options, print_lines, print_rows, table
+from .group import Group
 from .lake_sessions import doctor, lake_at, sessions, stats, validate
 from .query import form_of, print_names, print_result, sql_options, values_of
 from .stderr import busy, progress

@@ -9,7 +9,8 @@ import click
 
 from ..text import visible
 from .arguments import cassette_argument, shown
-from .common import Failure, output_options, print_lines, print_rows
+from .common import output_options, print_lines, print_rows
+from .group import Failure
 
 _ERRORS = {
     "timing_error_ms": "timing error",

@@ -72,7 +72,7 @@ def test_every_command_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     installed = []
     monkeypatch.setattr(last_resort, "install", lambda: installed.append(True))
-    monkeypatch.setattr(sys, "argv", ["omnirecord", "--version"])
+    monkeypatch.setattr(sys, "argv", ["omnirecord", "ls", "none.db"])
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
     with pytest.raises(SystemExit):
         __main__.run()

@@ -54,6 +54,27 @@ def cassette(tmp_path: Path) -> str:
     return str(shutil.copy(HEALTHY["text"], tmp_path / "text.jsonl"))
 
 
+def added_by(code: str) -> set[str]:
+    """The modules that a program imports, without those of Python's start."""
+    code = f"import sys; before = set(sys.modules); {code}; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_the_package_imports_no_other_module_than_its_errors() -> None:
+    assert {name.partition(".")[0] for name in added_by("import omnirecord")} <= {"__future__", "omnirecord"}
+    assert added_by("import omnirecord") >= {"omnirecord.errors"}
+
+
+def test_help_imports_click_and_two_modules() -> None:
+    run = "from omnirecord.__main__ import run; sys.argv = ['omnirecord', '--help']"
+    added = added_by(f"{run}\ntry: run()\nexcept SystemExit: pass\nprint(end=chr(10))")
+    assert {name for name in added if name.startswith("omnirecord")} == {
+        "omnirecord", "omnirecord.__main__", "omnirecord.cli", "omnirecord.cli.group", "omnirecord.errors",
+    }  # fmt: skip
+    assert not {"ctypes", "difflib", "json", "pathlib", "unicodedata"} & added
+
+
 def test_help_imports_none_of_it_and_no_other_command() -> None:
     alone, of_ls, of_others = imported([["--help"]], [["ls", "--help"]], [["proxy", "--help"], ["show", "--help"]])
     commands = [
