@@ -9,14 +9,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..cassette.contracts import AUTO, judge_with, load
+from ..cassette.held import Held
 from ..cassette.select import Source, the_session, with_children
 from ..contract import OMNIGENT
-from ..errors import TooLarge
 from ..model import Exchange, TimedFrame
 from ..omnigent.routes import is_session
 from ..providers.call import ModelCall, call_of
 from ..providers.register import REGISTER, Api, api_of, api_of_path
-from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .apis import api_in, is_unknown, request_text
 from .model_calls import linked
 from .model_calls.values import ModelCalls
@@ -26,40 +25,6 @@ from .turns.conclusion import Conclusion, children_of, concluded
 from .turns.draft import LONG_SILENCE, Draft
 from .turns.requests import Act, FailedRequest, act_of, failed_requests, may_act
 from .turns.values import Session
-
-
-class Held:
-    """Counts the events that a program holds. `of` raises `TooLarge` if they cost more than `max_decoded` together."""
-
-    def __init__(self) -> None:
-        self._most = self._left = max_decoded()
-
-    def of(self, frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
-        for frame in frames:
-            self._left -= AN_EVENT if frame.raw is None else AN_EVENT + frame.length
-            if self._left < 0:
-                raise self._too_large()
-            yield frame
-
-    def all(self, frames: Iterable[TimedFrame]) -> list[TimedFrame]:
-        """Return the frames. Those of a list are in memory already, and are not counted one by one."""
-        if not isinstance(frames, list):
-            return list(self.of(frames))
-        self._left -= AN_EVENT * len(frames) + sum([frame.length for frame in frames if frame.raw is not None])
-        if self._left < 0:
-            raise self._too_large()
-        return frames
-
-    def refuse(self, cost: int) -> None:
-        """Raise `TooLarge` if events of that cost are too many."""
-        if cost > self._most:
-            raise self._too_large()
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(
-            f"the cassette has more than {shown_size(self._most)} of events to be held at a time (--max-decoded):"
-            " choose one session of it, or give a larger limit"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 
+from ..cassette.held import Held
 from ..cassette.select import Source
 from ..cassette.sql import Result
 from ..cassette.sqlite import Store
@@ -28,7 +29,7 @@ from ..wire.strict_json import payload as parsed
 from .columns import COLUMNS
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
-from .gather import Concluded, Context, Gathered, Held, all_concluded, conclusions, model_calls, whole_sessions
+from .gather import Concluded, Context, Gathered, all_concluded, conclusions, model_calls, whole_sessions
 from .listing import Row, Summary, summaries
 from .model_calls.values import Link, ModelCalls
 from .stats import measure, measured, waited

@@ -20,8 +20,8 @@ from typing import Any, get_args
 from ..cassette.contracts import judge_with, load
 from ..cassette.select import Source, the_session
 from ..contract import Issue, ProblemKind
-from ..contract.events import Steps, type_name
 from ..contract.judge import Contract, Judgement
+from ..contract.known import Steps, type_name
 from ..errors import UsageError
 from ..model import TimedFrame, Verdict
 from ..text import clip, counted, one_line

@@ -25,9 +25,9 @@ from contextlib import contextmanager
 from functools import cache
 from os import PathLike, fspath
 
-from ..contract.judge import ByPath, Contract, NoContract
+from ..contract import OMNIGENT
+from ..contract.judge import ByPath, Contract, Later, NoContract
 from ..model import Exchange, Headers, Recording
-from ..omnigent.contract import load as load_of_omnigent
 from ..omnigent.routes import is_of_omnigent, is_older_path, names_omnigent
 from ..providers.register import REGISTER, api_of_path, model_api
 from ..wire.headers import header
@@ -91,7 +91,16 @@ def load(name_or_path: str | PathLike[str]) -> Contract:
         return model_api(name).contract()
     if name in (AUTO, "none"):
         return _auto() if name == AUTO else _none()
+    return _omnigent() if name == OMNIGENT else _of_omnigent(name)
+
+
+def _of_omnigent(name: str) -> Contract:
+    from ..omnigent.contract import load as load_of_omnigent  # 56 models
+
     return load_of_omnigent(name, NAMES)
+
+
+_omnigent = cache(lambda: Later(OMNIGENT, lambda: _of_omnigent(OMNIGENT)))
 
 
 def of_recording(one: Recording) -> Contract:

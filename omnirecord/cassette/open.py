@@ -19,9 +19,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..contract import Api
-from ..contract.events import Event, UntypedEvent
 from ..contract.judge import Contract
 from ..errors import NotACassette, TooLarge, UsageError, __version__
 from ..model import Exchange, Incident, Message, Read, Recording, Side, TimedFrame
@@ -33,12 +33,15 @@ from .contracts import AUTO, load
 from .files import unwritable
 from .framing import PORTION, Framed, Framer
 from .identity import uuid7
-from .jsonl import Offsets, Reader, jsonl_bytes
 from .select import named_session, the_session, with_children
 from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows, stream_rows
 from .sqlite.connection import clear_errors, closed_on_error, is_usable_path
 from .sqlite.opening import content
 from .sqlite.rows import Row
+
+if TYPE_CHECKING:
+    from ..contract.events import Event
+    from .jsonl import Reader
 
 _NO_PATH = "/stream"
 """The path of an imported raw body of no known API."""
@@ -46,30 +49,33 @@ _IN_MEMORY = 256 << 20
 """Limit of decompressed bytes for a small text file; the whole text is held in memory."""
 
 
-def open_store(path: str | Path, session: str | None = None, *, follows: bool = False) -> Store:
+def open_store(path: str | Path, session: str | None = None, *, follows: bool = False, judges: bool = True) -> Store:
     """Open an SQLite or a .jsonl cassette for reading, compressed or not. Raises `UsageError` or `CassetteError`. With
     a `session`, or for `CASSETTE#SESSION`, the store has only the current content of that session and of its
-    sub-agents. `follows`: see `Store.open`."""
+    sub-agents. `follows`: see `Store.open`. `judges`: whether to judge the events of a .jsonl; the contract's models
+    take time to import."""
     path, named = named_session(path)
     if (wanted := session or named) is None:
-        return _open(path, follows=follows)
-    with closing(_open(path)) as store:
+        return _open(path, follows=follows, judges=judges)
+    with closing(_open(path, judges=judges)) as store:
         family = with_children(store, the_session(store, wanted))
-        return _in_memory(_rows_of(store, family), path)
+        return _in_memory(_rows_of(store, family), path, judges=judges)
 
 
-def _open(path: Path, *, follows: bool = False) -> Store:
+def _open(path: Path, *, follows: bool = False, judges: bool = True) -> Store:
     path = _existing(path)
     with clear_errors(path):
         if is_database(path):
             return Store.open(path, follows=follows)
-    return _in_memory(lambda reader: _jsonl_rows(reader, path), path)
+    return _in_memory(lambda reader: _jsonl_rows(reader, path), path, judges=judges)
 
 
-def _in_memory(rows_by: Callable[[Reader], Iterator[Row]], path: Path) -> Store:
+def _in_memory(rows_by: Callable[[Reader], Iterator[Row]], path: Path, *, judges: bool = True) -> Store:
+    from .jsonl import Reader  # here and below, since a .db needs no model of a line
+
     writer = Writer(None)
     with closed_on_error(writer.connection):
-        writer.write(rows_by(Reader(str(path))))
+        writer.write(rows_by(Reader(str(path), judges=judges)))
     store = Store(writer.connection)
     store.is_judged_now = True
     return store
@@ -88,6 +94,8 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
     written in one transaction: after an error, the cassette is unchanged or not created. `CASSETTE#SESSION` imports
     only that session and its sub-agents. Raises `UsageError` or `CassetteError`.
     """
+    from .jsonl import Reader, jsonl_bytes
+
     (path, session), target = named_session(path), Path(db)
     is_usable_path(target)
     if session is not None:
@@ -122,6 +130,8 @@ def brought_together(paths: Sequence[Path], db: Path) -> dict[int, int]:
 
 
 def _rows_of(store: Store, sessions: Collection[str] | None = None) -> Callable[[Reader], Iterator[Row]]:
+    from .jsonl import jsonl_bytes
+
     return lambda reader: reader.rows(jsonl_bytes(store, sessions))
 
 
@@ -130,6 +140,8 @@ def _append(
 ) -> tuple[int, int]:
     """Append the rows of a reader in one transaction, with numbers after the existing ones. `pseudonyms`: salt and mark
     for a target without its own."""
+    from .jsonl import Offsets, Reader
+
     with appending(target) as writer:
         offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
         reader = Reader(str(path), offsets)
@@ -371,5 +383,7 @@ def open_cassette(path: str | Path) -> Cassette:
 
 def event_of(frame: TimedFrame, contract: Contract) -> Event:
     """Return the payload of a frame as a model of the contract; an empty `UntypedEvent` if it is no JSON object."""
+    from ..contract.events import UntypedEvent
+
     data = payload_of(frame)
     return contract.event(data, frame.type) if isinstance(data, dict) else UntypedEvent.of({})

@@ -3,7 +3,7 @@
 - `judge`: from a frame to its verdict (`Contract`); contracts of pydantic models, the contract `none`, and `ByPath`, a
   contract for each path.
 - `openapi`: contracts of an OpenAPI document or a JSON Schema.
-- `events`: the base classes of models, and the fields that a contract names.
+- `events`: the base classes of models. `known`: the fields that a contract names.
 - `shapes`: the shapes of valid events, so that equal ones need no parsing.
 
 Here: an issue of an event (`Issue`), and the rules of an API for its streams (`Api`).
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from ..model import Verdict
 from ..text import clip
-from .events import Steps, type_name
+from .known import Steps, type_name
 
 SENTINEL = "[DONE]"
 MAX_ISSUES = 20

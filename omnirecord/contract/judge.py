@@ -24,7 +24,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic_core import ValidationError  # without pydantic
 
 from ..model import Headers, Verdict
 from ..wire.json_rpc import message_of
@@ -41,8 +41,11 @@ from ..wire.sse import (
 )
 from ..wire.strict_json import MalformedError, parse, parse_quickly, parsed, without_surrogates
 from . import OMNIGENTS, SENTINEL, Api, Issue, ProblemKind, shortened
-from .events import OPEN, TAG, Event, Known, UntypedEvent, sequence_number, type_name
-from .shapes import LONGEST, Shape, Shapes
+from .known import OPEN, TAG, Known, sequence_number, type_name
+from .shapes import LONGEST, AnyEvent, Shape, Shapes
+
+if TYPE_CHECKING:
+    from .events import Event
 
 _MOST_PATHS = 1000
 """Number of paths whose contract is kept."""
@@ -106,6 +109,8 @@ NOT_UTF8 = "is not UTF-8"
 class Contract:
     """A contract: the event types and their payloads."""
 
+    _is_checked = True
+
     def __init__(
         self, name: str, types: Iterable[str], check: Check, names: Names = lambda _: OPEN, odd: Check | None = None,
         shapes: Shapes | None = None, models: Mapping[str, type[Event]] = MappingProxyType({}), api: Api = OMNIGENTS,
@@ -128,6 +133,11 @@ class Contract:
     def of(self, target: str, headers: Headers = ()) -> Contract:  # noqa: ARG002
         """Return the contract for the stream of a request: itself, unless these decide. No headers: unknown."""
         return self
+
+    def unchecked(self) -> Contract:
+        """Return a contract for programs that need no verdicts: a payload with a type is `valid`. It uses no models."""
+        shapes = Shapes(lambda _type: AnyEvent) if self.api.is_omnigent else None
+        return _Unchecked(self.name, (), lambda _type, _data: (), shapes=shapes, api=self.api)
 
     def judge(self, frame: Frame) -> Judgement:
         """Return the judgement of a frame, with its first issues."""
@@ -233,6 +243,8 @@ class Contract:
         if type_ is None:
             problem = "should be a string" if field_ in data else "is required"
             return Judgement("malformed", None, number, (Issue(field_, problem, "malformed"),), data)
+        if not self._is_checked:
+            return Judgement("valid", type_, number, (), data)
         if type_ not in self.types:
             return Judgement("unknown", type_, number, (Issue(field_, "is not in the contract", "unknown type"),), data)
         issues = tuple(self._check(type_, checkable))
@@ -279,6 +291,8 @@ class Contract:
         """The payload as the model of its type, if that takes it; with its fields unchecked otherwise. `type_`: the
         type that `judge` found; by default the type of the payload alone. The models say what can be read, not what is
         right: those of `documented` and of an openapi.json are those of `omnigent`."""
+        from .events import UntypedEvent
+
         model = self._models.get(type_ or self.api.type_of(data, None) or "")
         if model is None:
             return UntypedEvent.of(data)
@@ -290,6 +304,26 @@ class Contract:
             return model.model_validate(without_surrogates(data))
         except (ValueError, TypeError, RecursionError):
             return UntypedEvent.of(data)
+
+
+class _Unchecked(Contract):
+    _is_checked = False
+
+
+class Later(Contract):
+    """A contract that `make` makes when it first judges: its models take time to import."""
+
+    def __init__(self, name: str, make: Callable[[], Contract], api: Api = OMNIGENTS) -> None:
+        self.name, self._make, self.api = name, make, api
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for an attribute that is not set."""
+            if "shapes" in vars(self):
+                raise AttributeError(f"a contract has no {name}")
+            vars(self).update(vars(self._make()))
+            return getattr(self, name)
 
 
 class ByPath(Contract):
@@ -314,6 +348,9 @@ class NoContract(Contract):
 
     def __init__(self, name: str = NONE, types: Iterable[str] = ()) -> None:
         super().__init__(name, types, lambda _type, _data: (), api=Api("", any_type, has_ends=False))
+
+    def unchecked(self) -> Contract:
+        return self
 
     def _judge_payload(self, event: str | None, data: Any, _checkable: Any) -> Judgement:
         fields = data if isinstance(data, dict) else {}

@@ -16,15 +16,13 @@ from __future__ import annotations
 import functools
 import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, NamedTuple, Union, get_args, get_origin
-
-from pydantic import BaseModel
+from types import SimpleNamespace
+from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin
 
 from ..wire.sse import BLANK_LINE, data_start
-from .events import ByType
 
 LONGEST = 4096
 """Size of a frame that is looked up, at most, in bytes: parsing is faster for larger ones."""
@@ -201,6 +199,13 @@ def _tokens(data: bytes, model: Annotation) -> Iterator[tuple[bytes, Annotation]
         yield token, None if is_name else place
 
 
+class AnyEvent:
+    """In place of a model: an event with any values, in which only the `type` is literal."""
+
+    model_config: ClassVar[Mapping[str, str]] = {"extra": "allow"}
+    model_fields: ClassVar[Mapping[str, Any]] = {"type": SimpleNamespace(metadata=(), alias=None, annotation=None)}
+
+
 _origin: Callable[[Annotation], Any] = get_origin
 
 
@@ -222,8 +227,7 @@ def _field(annotation: Annotation, name: bytes) -> Annotation:
 
 
 def _is_object(annotation: Annotation) -> bool:
-    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation is Any or _origin(annotation) is dict or is_model
+    return annotation is Any or _origin(annotation) is dict or hasattr(annotation, "model_fields")
 
 
 def _field_of(annotation: Annotation, name: str) -> Annotation:
@@ -234,8 +238,15 @@ def _field_of(annotation: Annotation, name: str) -> Annotation:
     field = annotation.model_fields.get(name)
     if field is None:
         return Any if annotation.model_config.get("extra") == "allow" else None
-    is_checked = any(not isinstance(one, ByType) for one in field.metadata)
-    return None if is_checked or field.alias else field.annotation
+    return None if field.alias or _is_checked(field.metadata) else field.annotation
+
+
+def _is_checked(metadata: Sequence[Any]) -> bool:
+    if not metadata:
+        return False
+    from .events import ByType
+
+    return any(not isinstance(one, ByType) for one in metadata)
 
 
 def _element(annotation: Annotation) -> Annotation:

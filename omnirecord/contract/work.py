@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..wire.strict_json import as_dict, as_list
-from .events import target_of
+from .known import target_of
 
 MOST = 50_000
 """Schemas that a contract may apply to one value and the values around it. OpenAI's union of events has 5,552."""

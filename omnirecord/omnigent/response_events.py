@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..contract.events import Event, Shape, hold, type_name, types_of
+from ..contract.events import Event, Shape, hold, types_of
+from ..contract.known import type_name
 
 
 class OmnigentEvent(Event):

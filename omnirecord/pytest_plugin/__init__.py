@@ -8,6 +8,7 @@ installed, so it imports nothing heavy. Options take precedence over the ini fil
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -120,7 +121,7 @@ def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
 @pytest.fixture
 def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping[str, Any]) -> Iterator[Server]:
     """A server of this test that answers as the recorded one did, or records. Clients connect to its `url`."""
-    from .server import Case, limited, served
+    from ..server.timers import without_gc
     from .settings import cassette_path, cassettes_folder, checked, settings_of
 
     item, config = request.node, request.config
@@ -130,14 +131,19 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
         folder = cassettes_folder(_folder(config), item.path)
         names = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
         path = cassette_path(folder, settings.cassette, item.path, [*names, item.name])
-        case = Case(
-            item.nodeid,
-            path,
-            lambda: str(request.getfixturevalue("omnirecord_upstream")),
-            bool(_setting(config, "upstream")),
-            lambda: item.stash.get(_OUTCOMES, set()),
-        )
-        with served(case, settings) as server, limited(config, server, path, settings.gate_timeout) as limit:
+        with ExitStack() as stack:
+            with without_gc():
+                from .server import Case, limited, served
+
+                case = Case(
+                    item.nodeid,
+                    path,
+                    lambda: str(request.getfixturevalue("omnirecord_upstream")),
+                    bool(_setting(config, "upstream")),
+                    lambda: item.stash.get(_OUTCOMES, set()),
+                )
+                server = stack.enter_context(served(case, settings))
+            limit = stack.enter_context(limited(config, server, path, settings.gate_timeout))
             item.stash[_SERVER] = server, path, limit
             yield server
     except OmnirecordError as error:

@@ -272,8 +272,8 @@ _any_content = cache(Scanner)
 
 
 def prepare_expressions() -> None:
-    """Compile the expressions for secrets now: the first body would wait for them for 40 ms."""
-    _any_content().prepare()
+    """Compile the expressions for secrets now: the first body would wait for them for 10 ms."""
+    _any_content().prepare(only_whole=True)
 
 
 class _Constant(Redactor):

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ class Replay(WithBlock, PlayheadControl):
         return server.start()
 
     async def __aenter__(self) -> Replay:
-        self._store = await asyncio.to_thread(open_store, self.cassette)
+        self._store = await asyncio.to_thread(partial(open_store, self.cassette, judges=False))
         try:
             await asyncio.to_thread(prepare_expressions)  # requests are compared without their secrets
             await self._prepare(self._store)

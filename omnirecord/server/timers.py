@@ -17,7 +17,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING
@@ -188,6 +189,19 @@ def fault_of(error: Exception) -> str:
 
 GC_THRESHOLD = 10_000
 """New objects before a garbage collection; Python's default is 700 to 2,000."""
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """Pause garbage collection. While modules are imported, it takes a tenth of the time and finds nothing."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def reduce_gc(threshold: int = GC_THRESHOLD) -> None:

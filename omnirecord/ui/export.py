@@ -15,8 +15,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from ..analysis.gather import Held
 from ..cassette.files import TemporaryFolder
+from ..cassette.held import Held
 from ..cassette.open import open_store
 from ..cassette.scrub import Leak, leak_counts, scrub
 from ..cassette.select import the_session

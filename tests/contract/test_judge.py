@@ -9,7 +9,9 @@ import pytest
 
 from omnirecord import UsageError
 from omnirecord.cassette.contracts import NAMES, load
+from omnirecord.contract.judge import NoContract
 from omnirecord.wire.sse import Parser
+from tests.support.contract_cases import OMNIGENT, frame
 from tests.support.examples import each
 
 AUTO, NONE = load("auto"), load("none")
@@ -119,3 +121,14 @@ def test_a_stream_of_none_ends_with_done_if_it_has_one_but_needs_none() -> None:
 
 def test_events_of_none_have_every_field_unchecked() -> None:
     assert NONE.event({"type": "x", "a": 1}).model_dump() == {"type": "x", "sequence_number": None, "a": 1}
+
+
+@each("data", ['{"type": "new"}', '{"type": "session.status"}', "[]", "{", '{"type": 1}', "{}", "[DONE]"])
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_unchecked_contract_finds_the_same_types_and_broken_frames(data: str, complete: bool) -> None:
+    one = frame(data, "session.status", complete=complete)
+    checked, unchecked = OMNIGENT.judge(one), OMNIGENT.unchecked().judge(one)
+    assert (unchecked.type, unchecked.data) == (checked.type, checked.data)
+    is_about_fields = checked.verdict in ("unknown", "invalid")
+    assert unchecked.verdict == ("valid" if is_about_fields else checked.verdict)
+    assert NoContract().unchecked().judge(one) == NoContract().judge(one)

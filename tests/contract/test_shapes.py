@@ -40,7 +40,9 @@ def recorded() -> list[bytes]:
 
 
 RAWS = recorded()
-WITH_SHAPES: dict[str, Contract] = {"omnigent": omnigent(), "documented": documented()}
+WITH_SHAPES: dict[str, Contract] = {
+    "omnigent": omnigent(), "documented": documented(), "unchecked": omnigent().unchecked(),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,6 +80,7 @@ def test_what_was_seen_often_has_a_shape_and_what_is_large_or_listed_has_none() 
 
     assert taken["omnigent"] > len(RAWS) // 2
     assert taken["documented"] > len(RAWS) // 4
+    assert taken["unchecked"] > len(RAWS) // 2
     for type_ in {*VALUES, *SHAPES}:
         raw = f"data: {json.dumps(EXAMPLES[type_])}\n\n".encode()
         assert by_shape(WITH_SHAPES["omnigent"], raw)

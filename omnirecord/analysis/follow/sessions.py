@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Generic, TypeVar
 
+from ...cassette.held import Held
 from ...cassette.sqlite import Store
 from ...cassette.sqlite.tail import Tail
 from ...model import Exchange, Recording
 from ...providers.call import ModelCall
-from ..gather import Held, ModelHops, acts_in, call_in
+from ..gather import ModelHops, acts_in, call_in
 from ..model_calls import evidence_of, linked, order
 from ..model_calls.pairing import LONGEST_WAIT
 from ..model_calls.places import START, Asked, Clocks, History, keys_and_history, named

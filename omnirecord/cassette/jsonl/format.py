@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ... import model
 from ...model import FORMAT_VERSION, LIMIT, Direction, Ending, Exchange, Kind, Message
@@ -50,7 +50,11 @@ Size = Annotated[int, Field(ge=0, lt=LIMIT)]
 HeaderLines = Annotated[tuple[tuple[Storable, Storable], ...], AfterValidator(model.checked_headers)]
 
 
-class RecordingLine(BaseModel):
+class _Line(BaseModel):
+    model_config = ConfigDict(defer_build=True)  # most files have no line of some kinds
+
+
+class RecordingLine(_Line):
     recording: Number
     started_at: Annotated[str, AfterValidator(model.checked_start)]
     version: Storable
@@ -65,11 +69,11 @@ class RecordingLine(BaseModel):
     contract_given: bool | None = None
 
 
-class HeaderLine(BaseModel):
+class HeaderLine(_Line):
     recordings: list[RecordingLine] = []
 
 
-class RequestLine(BaseModel):
+class RequestLine(_Line):
     at_ns: Integer
     method: Annotated[str, AfterValidator(model.checked_method)]
     target: Annotated[str, AfterValidator(model.checked_target)]
@@ -78,7 +82,7 @@ class RequestLine(BaseModel):
     cut: bool = False
 
 
-class ResponseLine(BaseModel):
+class ResponseLine(_Line):
     at_ns: Integer | None
     end_ns: Integer | None
     status: Integer | None
@@ -90,7 +94,7 @@ class ResponseLine(BaseModel):
     """Limit, in bytes, at which the recorder stopped decoding a stream."""
 
 
-class ExchangeLine(BaseModel):
+class ExchangeLine(_Line):
     exchange: Number
     recording: Number
     kind: Kind
@@ -112,7 +116,7 @@ class FrameLine(NamedTuple):
     """Bytes of a frame without `raw`."""
 
 
-class FrameForm(BaseModel):
+class FrameForm(_Line):
     stream: Number
     seq: Integer
     raw: Bytes | None
@@ -130,12 +134,12 @@ def usual_frame(value: dict[str, Any]) -> FrameLine | None:
     return None
 
 
-class ReadsLine(BaseModel):
+class ReadsLine(_Line):
     stream: Number
     reads: list[tuple[Integer, Integer | None, Size]]
 
 
-class MessageLine(BaseModel):
+class MessageLine(_Line):
     exchange: Number
     message: Integer
     at_ns: Integer
@@ -145,7 +149,7 @@ class MessageLine(BaseModel):
     data: Bytes
 
 
-class IncidentLine(BaseModel):
+class IncidentLine(_Line):
     incident: Storable
     recording: Number
     at_ns: Integer

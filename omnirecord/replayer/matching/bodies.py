@@ -16,7 +16,6 @@ from itertools import zip_longest
 from typing import Any
 from urllib.parse import parse_qs
 
-from ...analysis.diff.differences import spans
 from ...model import Exchange, Headers, Request
 from ...omnigent.routes import OWN_ID, creates_session
 from ...redaction.redactor import body_without_secrets
@@ -128,6 +127,8 @@ def ids_in(value: Any) -> list[str]:
 
 def marked(recorded: str, got: str) -> str:
     """Return two texts as one, with recorded text in `[-…-]` and new text in `{+…+}`."""
+    from ...analysis.diff.differences import spans  # a replay that matches needs no analysis
+
     return "".join(MARKS[one.tone] % clip(one.text, _SHOWN) for one in spans(recorded, got))
 
 
