@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import json
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -166,28 +165,6 @@ def _part(part: Any) -> str:
         return text_of(data.get("content"))
     found = as_text(data.get("text"))
     return found if found is not None else f"[{as_text(data.get('type')) or 'something'}]"
-
-
-def failure_in(output: str | None, status: str | None = None) -> str | None:
-    """Return how a tool failed, from its output and its item's status; None if it did not. The output of a tool that
-    failed is a JSON object with an `error`, or with an `exit_code` other than 0."""
-    said = as_dict(loads(output or ""))
-    code, error = as_int(said.get("exit_code")), said.get("error")
-    if code:
-        return f"exit code {code}{_signal(-code)}"
-    if said.get("timed_out") is True:
-        return "timed out"
-    if error:
-        return as_text(as_dict(error).get("message")) or written(error)
-    has_failed = status == "failed" or True in (said.get("is_error"), said.get("isError"))
-    return "its status says so" if has_failed else None
-
-
-def _signal(number: int) -> str:
-    """Return the name of a signal in parentheses; empty for an unknown number."""
-    with suppress(ValueError):
-        return f" ({signal.Signals(number).name})"
-    return ""
 
 
 def written(value: Any) -> str | None:

@@ -197,7 +197,7 @@ class SessionChecks:
     def is_at_rest(self) -> bool:
         """Whether a turn of its streams ended, and none is open at the end of the last one."""
         last = self.streams[-1] if self.streams else None
-        return last is not None and last.turns.open is None and any(turn.ended for turn in last.turns.all)
+        return last is not None and last.turns.unfinished is None and any(turn.end_ref for turn in last.turns.drafts)
 
     def signs(self, at_rest: Collection[str] = ()) -> Iterator[Sign]:
         """The signs. `at_rest`: the sessions that are at rest by their own streams."""
@@ -217,7 +217,7 @@ class SessionChecks:
         is_open = any(one.exchange.ending == "unknown" for one in streams)
         lasts = [one.activity.last.at_ns for one in streams if one.activity.last]
         until = max([0, *(one.end_ns or 0 for one in streams), *lasts])
-        stops = [turn.until_ns for one in streams for turn in one.turns.all if turn.interrupted]
+        stops = [turn.until_ns for one in streams for turn in one.turns.drafts if turn.interrupted]
         joined = {one.stream for one in streams if one.joined}
         pending = {id_ for snapshot in snapshots for id_ in snapshot.pending}
         ends = [one.exchange.end_ns for one in streams if one.exchange.ending in ENDED_BY_SERVER]

@@ -76,14 +76,16 @@ class Upstream:
 class Endings:
     def __init__(self, streams: Sequence[StreamChecks], snapshots: Sequence[StoredState], upstream: Upstream) -> None:
         self._listenings, self._snapshots, self._upstream = streams, snapshots, upstream
-        self._ended = {turn.id for one in streams for turn in one.turns.all if turn.id and turn.ended is not None}
+        self._ended = {
+            turn.response_id for one in streams for turn in one.turns.drafts if turn.response_id and turn.end_ref
+        }
 
     def signs(self) -> Iterator[Sign]:
         for one in self._listenings:
             if one.is_other:
                 yield from self._of_other(one)
                 continue
-            if (turn := one.turns.open) is not None:
+            if (turn := one.turns.unfinished) is not None:
                 yield from self._in_turn(one, turn)
             elif one.exchange.ending in ENDED_BY_SERVER and one.is_session:  # never without a reason
                 yield from self._server_ended(one, "between two turns", "warning")
@@ -103,7 +105,8 @@ class Endings:
     def _in_turn(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """If the turn was silent already, a client that left later is not the reason."""
         has_no_end = self.has_no_end(one, turn)
-        if has_no_end and self._until(one, turn) - turn.last.at_ns > (PATIENCE if turn.waits else QUIET):
+        is_silent = self._until(one, turn) - turn.last.at_ns > (PATIENCE if turn.waiting_for else QUIET)
+        if has_no_end and (is_silent or self._offline(turn)):
             yield from self._silent(one, turn)
             if one.exchange.ending in ENDED_BY_SERVER and one.is_session:
                 yield from self._server_ended(one, "in a silence", "warning", since_ns=self._until(one, turn) + 1)
@@ -111,11 +114,11 @@ class Endings:
             yield from self._cut(one, turn, has_no_end=has_no_end)
         if has_no_end and one.exchange.ending != "open":
             is_known = one.exchange.ending != "unknown"
-            name = f"the response {said(turn.id)}" if turn.id else "the turn"
+            name = f"the response {said(turn.response_id)}" if turn.response_id else "the turn"
             where = "recording" if is_known else "file, which does not say how the stream ended"
             yield sign_at(
                 "turn-unfinished", f"{name} has no end in this {where}", [turn.first, turn.last],
-                until_ns=self._until(one, turn), about=turn.id, severity=None if is_known else "note",
+                until_ns=self._until(one, turn), about=self.id_of(one, turn), severity=None if is_known else "note",
             )  # fmt: skip
 
     def _cut(self, one: StreamChecks, turn: Turn, *, has_no_end: bool) -> Iterator[Sign]:
@@ -131,25 +134,39 @@ class Endings:
             if has_no_end or any(x.request.at_ns < left_ns < (x.end_ns or known_ns) for x in others):
                 yield self._client_left(one, turn, has_no_end=has_no_end)
 
+    def id_of(self, one: StreamChecks, turn: Turn) -> str | None:
+        """Return the id of the response of a turn. A stream that joined in the middle may lack it: then that of the
+        turn that was open on the streams before."""
+        if turn.response_id is not None or not one.joined or turn is not one.turns.drafts[0]:
+            return turn.response_id
+        before = self._listenings[: self._listenings.index(one)]
+        open_ = [other.turns.unfinished for other in before]
+        return next((other.response_id for other in reversed(open_) if other is not None), None)
+
     def has_no_end(self, one: StreamChecks, turn: Turn) -> bool:
         """Whether no stream carried the end of the turn."""
-        if turn.id is not None:
-            return turn.id not in self._ended
+        id_ = self.id_of(one, turn)
+        if id_ is not None:
+            return id_ not in self._ended
         others = (other for other in self._listenings if other is not one)
-        ended = (t for other in others for t in other.turns.all if t.ended is not None)
+        ended = (t for other in others for t in other.turns.drafts if t.end_ref is not None)
         return not any(t.until_ns >= turn.last.at_ns for t in ended)
 
     def _until(self, one: StreamChecks, turn: Turn) -> int:
         return max(one.end_ns or 0, turn.until_ns)
 
+    def _offline(self, turn: Turn) -> StoredState | None:
+        """Return the server's last answer after the turn's last event, if that says that the runner is offline."""
+        known = [s for s in self._snapshots if s.asked_ns > turn.last.at_ns and s.runner_online is not None]
+        return known[-1] if known and not known[-1].runner_online else None
+
     def _silent(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """A silent runner or model. Open approvals and tool calls, and missing heartbeats, have their own checks."""
-        until, last = self._until(one, turn), one.activity.last
-        if turn.waits or last is None or until - last.at_ns > LATE:
+        until, last, offline = self._until(one, turn), one.activity.last, self._offline(turn)
+        if offline is None and (turn.waiting_for or last is None or until - last.at_ns > LATE):
             return
         quiet_ns, beats = until - turn.last.at_ns, counted(one.activity.heartbeats, "heartbeat")
         severity: Severity | None = None if quiet_ns > LONG else "warning"  # the model may still think
-        offline = next((s for s in self._snapshots if s.at_ns > turn.last.at_ns and s.runner_online is False), None)
         if offline is not None:
             code, severity = "runner-disconnected", None
             why = f", and exchange {offline.exchange} says that its runner is offline"
@@ -158,9 +175,8 @@ class Endings:
         else:
             code, why = "runner-silent", f": its runner was killed, or hangs{'' if quiet_ns > LONG else ', or thinks'}"
         message = f"nothing but {beats} came for {seconds(quiet_ns)} in the middle of a turn{why}"
-        yield sign_at(
-            code, message, [turn.last], since_ns=turn.first.at_ns, until_ns=until, about=turn.id, severity=severity
-        )
+        times = {"since_ns": turn.first.at_ns, "until_ns": until}
+        yield sign_at(code, message, [turn.last], about=turn.response_id, severity=severity, **times)
 
     def _server_ended(
         self, one: StreamChecks, when: str, severity: Severity, since_ns: int | None = None
@@ -185,7 +201,7 @@ class Endings:
         return "; afterwards it could not be reached" if self._upstream.is_gone_after(one.exchange.end_ns or 0) else ""
 
     def _recorder_ended(self, one: StreamChecks, code: str) -> Iterator[Sign]:
-        last, turn = one.activity.last, one.turns.open
+        last, turn = one.activity.last, one.turns.unfinished
         if last is not None:
             how = "the recorder was killed" if code == "recorder-killed" else "the proxy was stopped"
             when = "in the middle of a turn" if turn else "between two turns"
@@ -225,13 +241,14 @@ def reconnects(streams: Sequence[StreamChecks], endings: Endings, missed: Sequen
 def _reconnect(before: StreamChecks, after: StreamChecks, endings: Endings, missed: Sequence[Sign]) -> Sign:
     """The sign of the time between two streams, in which no client listened."""
     from_ns, until_ns = before.exchange.end_ns or 0, after.exchange.request.at_ns
-    turn, ref = before.turns.open, before.activity.last or after.activity.last
+    turn, ref = before.turns.unfinished, before.activity.last or after.activity.last
     stream, seqs = (ref.stream, (ref.seq,)) if ref else (None, ())
     since = turn.first.at_ns if turn else from_ns
     away = f"no client listened for {seconds(until_ns - from_ns)}, then a client reconnected"
     lost = [sign for sign in missed if sign.since_ns <= from_ns and until_ns <= sign.until_ns]
     until = max([until_ns, *(sign.until_ns for sign in lost)])
-    goes_on = after.joined or (turn is not None and turn.id in {one.id for one in after.turns.all} - {None})
+    later = {one.response_id for one in after.turns.drafts} - {None}
+    goes_on = after.joined or (turn is not None and turn.response_id in later)
     severity: Severity | None = None
     code, what = "reconnected", "nothing is known to be lost"
     if turn is not None and endings.has_no_end(before, turn) and not goes_on:
@@ -269,13 +286,12 @@ def deletion(streams: Sequence[StreamChecks], at_ns: int, until_ns: int) -> Iter
     for one in streams:
         x = one.exchange
         is_open = x.request.at_ns <= at_ns <= (until_ns if x.end_ns is None else x.end_ns)
-        for turn in one.turns.all if is_open else ():
-            if turn.first.at_ns <= at_ns and (turn.end is None or turn.end.at_ns >= at_ns):
+        for turn in one.turns.drafts if is_open else ():
+            if turn.first.at_ns <= at_ns and (turn.end_ref is None or turn.end_ref.at_ns >= at_ns):
                 after = seconds(at_ns - turn.first.at_ns)
                 message = f"a client deleted the session in the middle of a turn, {after} after the turn's beginning"
-                yield sign_at(
-                    "session-deleted", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until_ns, about=turn.id
-                )
+                times = {"since_ns": turn.first.at_ns, "until_ns": until_ns}
+                yield sign_at("session-deleted", message, [turn.last], about=turn.response_id, **times)
                 return
 
 
@@ -287,7 +303,7 @@ def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Se
     asked = [ref.at_ns for refs in approvals.asked.values() for ref in refs]
     hangs = [
         act for act in posts
-        if act.client_left and max(asked, default=-1) < act.at_ns and not items.carried(act.text, act.at_ns)
+        if act.is_unanswered and max(asked, default=-1) < act.at_ns and not items.carried(act.text, act.at_ns)
     ]  # fmt: skip
     for act in [*taken, *hangs][:_MOST]:
         patience = _LISTENS_AGAIN if act.item_id is not None else PATIENCE
@@ -295,7 +311,7 @@ def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Se
         if there:
             one = max(there, key=_end)
             # A warning if a turn was completed, since then only the event is missing.
-            ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
+            ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.drafts)
             was = "was accepted" if act.item_id is not None else f"(exchange {act.exchange}) had no answer"
             message = f"the message {said(act.text, 40)!r} {was}, but no event says that the agent got it"
             seqs = (one.activity.last.seq,) if one.activity.last else ()
@@ -307,5 +323,5 @@ def _listened(one: StreamChecks, at_ns: int, patience: int) -> bool:
     """Whether a stream was open when the message was sent, and for `patience` ns after it."""
     x = one.exchange
     begun = x.response is not None and x.response.at_ns <= at_ns
-    ended_later = any(turn.until_ns > at_ns and turn.ended is not None for turn in one.turns.all)
+    ended_later = any(turn.until_ns > at_ns and turn.end_ref is not None for turn in one.turns.drafts)
     return begun and (x.end_ns is None or x.end_ns > at_ns + patience or ended_later)

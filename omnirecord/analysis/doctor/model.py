@@ -124,9 +124,12 @@ def _tokens(turn: Turn, links: Sequence[Link]) -> Iterator[Sign]:
     if used is None or any(link.call.usage is None and link.call.has_answer for link in links) or turn.restarts_ns:
         return
     theirs = sum(one.input_tokens or 0 for one in counts), sum(one.output_tokens or 0 for one in counts)
-    uncached = sum((one.input_tokens if one.uncached_tokens is None else one.uncached_tokens) or 0 for one in counts)
     told = used.input_tokens, used.output_tokens
-    if counts and None not in told and told not in (theirs, (uncached, theirs[1])):
+    cached = sum(one.cached_tokens or 0 for one in counts)
+    uncached = sum((one.input_tokens if one.uncached_tokens is None else one.uncached_tokens) or 0 for one in counts)
+    # The client's numbers may leave out the tokens that the provider read from its cache, or also those that it wrote.
+    known = [(number, theirs[1]) for number in (theirs[0], theirs[0] - cached, uncached)]
+    if counts and None not in told and told not in known:
         message = (
             f"turn {turn.turn}: the client was told {told[0]:,} input and {told[1]:,} output tokens, but the provider"
             f" counted {theirs[0]:,} and {theirs[1]:,} in {counted(len(links), 'call')}"

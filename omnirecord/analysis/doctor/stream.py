@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 from ...contract import Api
@@ -198,7 +199,7 @@ class Activity:
         """The runner's last heartbeat, in ns: it sends `response.heartbeat`, the server `session.heartbeat`."""
         self._late = Group()
         self._longest = 0
-        self._silences: list[Sign] = []
+        self._silences: list[tuple[Turn, Sign]] = []
 
     def frame(self, event: Event) -> None:
         quiet = event.at_ns - (self.last.at_ns if self.last is not None else self._begun_ns)
@@ -212,8 +213,7 @@ class Activity:
                 self.runner_ns = event.at_ns
 
     def active_event(self, event: Event, turn: Turn | None) -> None:
-        """Note an event that is no heartbeat. `turn`: the open turn. A silence is a note if an approval or a tool
-        explains it."""
+        """Note an event that is no heartbeat. `turn`: the open turn."""
         before = self.active
         quiet = 0 if turn is None or before is None else event.at_ns - before.at_ns
         if turn is not None and before is not None and quiet > SILENT and len(self._silences) < _MOST:
@@ -221,7 +221,8 @@ class Activity:
             why = f", waiting for {'an approval' if waits_for == 'approval' else waits_for}" if waits_for else ""
             message = f"nothing but {beats} came for {seconds(quiet)} while the session ran{why}"
             severity = "note" if waits_for or quiet < LONG else "warning"
-            self._silences.append(sign_at("silent-while-running", message, [before, event.ref], severity=severity))
+            sign = sign_at("silent-while-running", message, [before, event.ref], severity=severity)
+            self._silences.append((turn, sign))
         self.active, self.heartbeats = event.ref, 0
 
     def signs(self, end_ns: int | None) -> Iterator[Sign]:
@@ -231,7 +232,9 @@ class Activity:
             message = f"heartbeats are due every 15 s, but {times} no event came for up to {seconds(self._longest)}"
             severity = "warning" if self._longest < STOPPED else "error"
             yield self._late.sign("heartbeats-late", message, severity=severity)
-        yield from self._silences
+        for turn, sign in self._silences:  # the model thought, if its turn was completed in the first attempt
+            was_good = turn.ended == "completed" and turn.attempts == 1
+            yield replace(sign, severity="note") if was_good else sign
         if self._beats and self.last and end_ns is not None and (quiet := end_ns - self.last.at_ns) > LATE:
             message = f"for the last {seconds(quiet)} of the stream no event came, not even a heartbeat"
             severity = "error" if quiet > STOPPED else "warning"
@@ -294,7 +297,7 @@ class StreamChecks:
             if event.in_snapshot:
                 self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
             elif event.type not in protocol.HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
-                if not self.turns.all and event.type in _OF_A_TURN:
+                if not self.turns.drafts and event.type in _OF_A_TURN:
                     self.joined = True
                 self.activity.active_event(event, self.turns.open)
                 self.turns.touch(event)

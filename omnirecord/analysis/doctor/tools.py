@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from ...model import by_key
 from ...omnigent import protocol
-from ...wire.strict_json import as_dict, as_text, failure_in, text_of, written
+from ...wire.strict_json import as_dict, as_text, text_of, written
 from ..turns.requests import Act
+from ..turns.tool_output import failure_in
 from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, seconds, sign_at
 from .turns import fault
 
@@ -197,7 +198,7 @@ class Approvals:
         return {
             protocol.RESPONSE_ELICITATION_REQUEST: self._ask, protocol.RESPONSE_ELICITATION_RESOLVED: self._resolve,
             protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._work,
-            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._work),
+            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._work), **dict.fromkeys(protocol.ENDS, self._end),
         }  # fmt: skip
 
     def _ask(self, event: Event) -> None:
@@ -221,6 +222,11 @@ class Approvals:
             self.denials.append(event.ref)
         else:
             self._work(event)
+
+    def _end(self, event: Event) -> None:
+        """The end of the response by which the server refuses a message."""
+        if protocol.is_denial(event.response_id):
+            self.denials.append(event.ref)
 
     def _work(self, event: Event) -> None:
         if self._worked is None or _when(event.ref) > _when(self._worked):

@@ -258,11 +258,16 @@ class Fold:
         return Line(self.first_ns, *self.label, "", f'"{text}"', end, place)
 
 
-@dataclass(slots=True)
 class _Session(State):
-    fold: Fold | None = None
-    answer: AnswerLines | None = None
-    """Of a stream of Chat Completions or Messages."""
+    def __init__(self, answered: dict[str, str]) -> None:
+        super().__init__(answered)
+        self.fold: Fold | None = None
+        self.answer: AnswerLines | None = None
+        """Of a stream of Chat Completions or Messages."""
+
+    @property
+    def in_turn(self) -> bool:
+        return self.unfinished is not None if self.answer is None else self.answer.goes_on
 
 
 class LiveView:
@@ -340,8 +345,11 @@ class LiveView:
                 session.fold = fold = Fold(label, at_ns, at_ns, stream, seq, row["session_id"] or "")
             fold.add(row, delta[1])
             session.has_text = session.has_text or row["type"] == protocol.RESPONSE_OUTPUT_TEXT_DELTA
-            if session.turn_ns is None:
-                session.turn_ns = row["offset_ns"]
+            if session.answer is None and (session.open is None or not session.open.has_content):
+                grow = (
+                    session.print_out if row["type"] == protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA else session.speak
+                )
+                grow(row["offset_ns"], as_dict(row["data"]))
             return
         make = event_lines if session.answer is None else objections
         for told in make(session, row, place):
@@ -360,7 +368,7 @@ class LiveView:
         """Return the lines of an event of Chat Completions or Messages, except for its text."""
         session.answer = session.answer or answer_lines(row)
         if session.answer is not None and session.answer.takes(row, is_text=is_text):
-            yield from session.answer.lines_of(session, row, place)
+            yield from session.answer.lines_of(row, place)
 
     def _finish(self, session: _Session) -> Iterator[Line]:
         if session.fold is not None:
@@ -380,8 +388,8 @@ class LiveView:
         if is_over and heard is not None and heard.fold is not None and heard.fold.stream == row["stream"]:
             yield from self._finish(heard)
         if is_over and heard is not None and heard.answer is not None:
-            yield from heard.answer.end(heard, row["end_ns"], place)
-        in_turn = heard is not None and heard.turn_ns is not None
+            yield from heard.answer.end(row["end_ns"], place)
+        in_turn = heard is not None and heard.in_turn
         if is_over:  # a stream without a session has no further events
             self._sessions.pop(f"stream {row['stream']}", None)
             self._snapshots.pop(row["stream"], None)

@@ -13,7 +13,7 @@ from ...providers.api import ModelApi
 from ...providers.summary import api_of_type
 from ...text import ENOUGH, clip, joined, one_line, seconds, tokens
 from ...wire.strict_json import as_dict
-from .events import Kind, Line, Row, State
+from .events import Kind, Line, Row
 
 
 class AnswerLines:
@@ -22,13 +22,18 @@ class AnswerLines:
     def __init__(self, api: ModelApi) -> None:
         self._api, self._answer = api, api.answer()
         self._told: set[object] = set()
-        self._is_begun = self._is_ended = False
+        self._begun_ns: int | None = None
+        self._is_ended = False
+
+    @property
+    def goes_on(self) -> bool:
+        return self._begun_ns is not None and not self._is_ended
 
     def takes(self, row: Row, *, is_text: bool) -> bool:
         """Return whether an event has more than text, or is the first one."""
-        return not self._is_begun or not is_text or self._api.has_more(as_dict(row["data"]))
+        return self._begun_ns is None or not is_text or self._api.has_more(as_dict(row["data"]))
 
-    def lines_of(self, state: State, row: Row, place: str) -> Iterator[Line]:
+    def lines_of(self, row: Row, place: str) -> Iterator[Line]:
         """Return the lines that an event completes."""
         answer, make = self._answer, partial(Line, row["offset_ns"], place=place)
         answer.at_ns, answer.seq = row["offset_ns"], row["seq"]
@@ -37,8 +42,8 @@ class AnswerLines:
             answer.done()
         else:
             answer.event(as_dict(row["data"]))
-        if not self._is_begun:
-            self._is_begun, state.turn_ns = True, row["offset_ns"]
+        if self._begun_ns is None:
+            self._begun_ns = row["offset_ns"]
             yield make("turn", "note", "begins", f"with {one_line(answer.model)}" if answer.model else "")
         for key, tool in answer.tools.items():
             if tool.at_ns is not None and key not in self._told:
@@ -46,15 +51,15 @@ class AnswerLines:
                 asked = tool.request()
                 yield make("tool", "tool", "", one_line(clip(f"{asked.name} {asked.arguments}", ENOUGH)))
         if is_last or self._api.contract().api.is_end(row["verdict"], row["type"]):
-            yield from self.end(state, row["offset_ns"], place)
+            yield from self.end(row["offset_ns"], place)
 
-    def end(self, state: State, at_ns: int, place: str) -> Iterator[Line]:
+    def end(self, at_ns: int, place: str) -> Iterator[Line]:
         """Return the line of the end, once; none if the answer has no end yet."""
         answer = self._answer
         if answer.ending is None or self._is_ended:
             return
-        begun, state.turn_ns, self._is_ended = state.turn_ns, None, True
-        lasted = "" if begun is None else f" in {seconds(at_ns - begun)}"
+        self._is_ended = True
+        lasted = "" if self._begun_ns is None else f" in {seconds(at_ns - self._begun_ns)}"
         kind: Kind = "end" if answer.ending == "completed" else "trouble"
         why = "" if answer.ending == "completed" else joined([answer.reason, answer.error], ": ")
         usage = answer.usage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -11,8 +11,11 @@ from ...omnigent import protocol
 from ...omnigent.summary import sentence, short_id
 from ...providers.answers import ERROR
 from ...text import ENOUGH, cells, clip, fitting, joined, one_line, seconds, visible
-from ...wire.strict_json import as_dict, as_text, failure_in, text_of
+from ...wire.strict_json import as_dict, as_text, text_of, written
 from ..apis import summary
+from ..turns.begin_and_end import Course, Courses
+from ..turns.tool_output import failure_in
+from ..turns.values import Ended
 
 Kind = Literal["asked", "said", "thought", "tool", "approval", "child", "trouble", "warning", "note", "end"]
 _TIME = 9
@@ -99,19 +102,30 @@ def cut(text: str, room: int) -> str:
     return text if cells(text) <= room else fitting(text, max(room - 1, 0)) + "…"
 
 
-@dataclass(slots=True)
-class State:
+@dataclass(eq=False)
+class LiveTurn(Course):
+    said: Ended | None = None
+    """The end that has a line."""
+
+
+class State(Courses[LiveTurn]):
     """The state of a session in the view, so no line comes twice. `answered`: the party, by elicitation id."""
 
-    answered: dict[str, str]
-    turn_ns: int | None = None
-    has_text: bool = False
-    """Whether the open message has come as deltas."""
-    told: set[tuple[str, str]] = field(default_factory=set)
-    """The tool calls, questions and contract issues that have a line."""
-    failure: str = ""
-    """The error of the last turn."""
-    children: dict[str, str] = field(default_factory=dict)
+    def __init__(self, answered: dict[str, str]) -> None:
+        super().__init__()
+        self.answered = answered
+        self.has_text = False
+        """Whether the open message has come as deltas."""
+        self.told: set[tuple[str, str]] = set()
+        """The tool calls, questions and contract issues that have a line."""
+        self.failure = ""
+        """The error of the last turn."""
+        self.children: dict[str, str] = {}
+
+    def make(self, at_ns: int) -> LiveTurn:
+        del self.drafts[:-1]  # earlier turns change no more
+        self.owners = {id_: draft for id_, draft in self.owners.items() if draft in self.drafts}
+        return LiveTurn(at_ns)
 
     def is_new(self, kind: str, what: str) -> bool:
         """Return whether this is new, and remember it."""
@@ -150,49 +164,56 @@ def objections(state: State, row: Row, place: str) -> Iterator[Line]:
 
 
 def _asked(state: State, row: Row, data: Data, make: Make) -> Line | None:
+    state.take_in(row["offset_ns"], data)
     item = as_dict(as_dict(data.get("data")).get("data"))
     text = text_of(item.get("content"))
     if not text or text.startswith(protocol.INTERRUPTED_TEXT):
         return None
-    state.turn_ns, state.has_text = row["offset_ns"], False
+    state.has_text = False
     return make("message", "asked", f"{as_text(item.get('role')) or 'user'}:", f'"{one_line(text[:ENOUGH])}"')
 
 
 def _begun(state: State, row: Row, data: Data, make: Make) -> Line | None:
+    state.begin(row["offset_ns"], data)
     response = as_dict(data.get("response"))
-    id_ = as_text(response.get("id")) or ""
-    if state.turn_ns is None:
-        state.turn_ns = row["offset_ns"]
-    if not state.is_new("response", id_):
+    if not state.is_new("response", as_text(response.get("id")) or ""):
         return None
     state.has_text = False
     model = as_text(response.get("model"))
     return make("turn", "note", "begins", f"with {model}" if model else "")
 
 
-def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Line | None:
+def _ended(state: State, row: Row, data: Data, make: Make) -> Line | None:
     id_ = as_text(as_dict(data.get("response")).get("id")) or ""
-    if id_ and not state.is_new("end", id_):
+    turn = state.end(row["offset_ns"], data, row["type"])
+    if turn.said == turn.ended:
         return None
-    begun, state.turn_ns, state.has_text = state.turn_ns, None, False
-    if protocol.is_denial(id_):
-        how = "denied"
-    lasted = "" if begun is None or not row["offset_ns"] else f" in {seconds(row['offset_ns'] - begun)}"
-    kind: Kind = "end" if how == "completed" else "warning" if how == "cancelled" else "trouble"
+    turn.said, state.has_text = turn.ended, False
+    lasted = row["offset_ns"] - turn.started_ns
+    how = f"{turn.ended} in {seconds(lasted)}" if lasted else turn.ended
+    kind: Kind = "end" if turn.ended == "completed" else "trouble"
+    if turn.ended in ("cancelled", "interrupted"):
+        kind = "warning"
     text = summary(row["type"], data, ENOUGH).removeprefix(id_).removeprefix(" · ")
     state.failure = text
-    return make("turn", kind, f"{how}{lasted}{' ·' if text else ''}", text)
+    return make("turn", kind, f"{how}{' ·' if text else ''}", text)
 
 
-def _interrupted(state: State, _row: Row, _data: Data, make: Make) -> Line | None:
-    state.turn_ns, state.has_text = None, False
+def _interrupted(state: State, row: Row, data: Data, make: Make) -> Line | None:
+    state.interrupt(row["offset_ns"], data)
+    state.has_text = False
     return make("turn", "warning", "interrupted by the user")
 
 
-def _status(state: State, _row: Row, data: Data, make: Make) -> Line | None:
+def _started(state: State, row: Row, data: Data, _make: Make) -> Line | None:
+    state.started(row["offset_ns"], data)
+    return None
+
+
+def _status(state: State, row: Row, data: Data, make: Make) -> Line | None:
+    state.change(row["offset_ns"], data)
     status = as_text(data.get("status")) or ""
     if status == "failed":
-        state.turn_ns = None
         why = summary(protocol.SESSION_STATUS, data, ENOUGH).removeprefix("failed").strip()
         return make("session", "trouble", "failed", "" if why == state.failure else why)
     if status == "waiting":
@@ -201,6 +222,7 @@ def _status(state: State, _row: Row, data: Data, make: Make) -> Line | None:
 
 
 def _item(state: State, row: Row, data: Data, make: Make) -> Line | None:
+    state.item(row["offset_ns"], data)
     item = as_dict(data.get("item"))
     type_, text = as_text(item.get("type")) or "", summary(row["type"], data, ENOUGH)
     if type_ == "message":
@@ -210,7 +232,7 @@ def _item(state: State, row: Row, data: Data, make: Make) -> Line | None:
     call = as_text(item.get("call_id")) or as_text(item.get("id")) or str(row["seq"])
     if not state.is_new(type_, call):
         return None
-    failure = failure_in(as_text(item.get("output")), as_text(item.get("status")))
+    failure = failure_in(written(item.get("output")), as_text(item.get("status")))
     if type_ == "function_call_output" and failure is not None:
         return make("tool", "trouble", f"-> failed, {one_line(clip(failure, 40))}:", text.removeprefix("-> "))
     if type_ in ("function_call", "function_call_output"):
@@ -219,15 +241,14 @@ def _item(state: State, row: Row, data: Data, make: Make) -> Line | None:
 
 
 def _asks(state: State, row: Row, data: Data, make: Make) -> Line | None:
-    id_ = as_text(data.get("elicitation_id")) or ""
-    if not state.is_new("asked", id_):
+    state.raise_question(row["offset_ns"], data)
+    if not state.is_new("asked", as_text(data.get("elicitation_id")) or ""):
         return None
-    if state.turn_ns is None:
-        state.turn_ns = row["offset_ns"]
     return make("approval", "approval", "asked:", one_line(as_text(as_dict(data.get("params")).get("message")) or ""))
 
 
-def _resolved(state: State, _row: Row, data: Data, make: Make) -> Line | None:
+def _resolved(state: State, row: Row, data: Data, make: Make) -> Line | None:
+    state.resolve(row["offset_ns"], data)
     id_ = as_text(data.get("elicitation_id")) or ""
     if not state.is_new("resolved", id_):
         return None
@@ -250,13 +271,14 @@ def _child(state: State, _row: Row, data: Data, make: Make) -> Line | None:
     return make("sub-agent", kind, f"{one_line(name)}: {status}", f'"{one_line(said[:ENOUGH])}"' if said else "")
 
 
-def _trouble(_state: State, row: Row, data: Data, make: Make) -> Line | None:
+def _trouble(state: State, row: Row, data: Data, make: Make) -> Line | None:
+    state.stumble(row["offset_ns"], data.get("error"))
     label, kind = ("retry", "warning") if "attempt" in data else ("error", "trouble")
     return make(label, kind, "", summary(row["type"], data, ENOUGH))
 
 
 def _failed(state: State, row: Row, data: Data, make: Make) -> Line:
-    state.turn_ns = None
+    state.close("failed", row["offset_ns"])
     return make("turn", "trouble", "failed ·", summary(row["type"], data, ENOUGH))
 
 
@@ -284,5 +306,6 @@ _HANDLERS: Mapping[str, Handler] = {
     protocol.RESPONSE_POLICY_DENIED: lambda _state, row, data, make: make(
         "policy", "trouble", "denied", summary(row["type"], data, ENOUGH)
     ),
-    **{type_: partial(_ended, how=how) for type_, how in protocol.ENDS.items()},
+    protocol.TURN_STARTED: _started,
+    **dict.fromkeys(protocol.ENDS, _ended),
 }

@@ -20,11 +20,12 @@ from ...providers.parts import after_answer
 from ...text import cells, clip, counted, fitting, joined, one_line, seconds
 from ...wire.json_rpc import message_of
 from ...wire.sse import read_fields
-from ...wire.strict_json import failure_in, loads, payload_of
+from ...wire.strict_json import loads, payload_of
 from ..apis import is_unknown, request_text, shows_omnigent, summary
 from ..gather import ModelHops, without_calls
 from ..model_calls.values import Link, ModelCalls, TimeSpent
 from ..turns.builder import LAST
+from ..turns.tool_output import failure_in
 from .sentences import COLUMN, ENDINGS, Kind, Line, Page, Piece
 
 _CUT_BY = {

@@ -100,6 +100,9 @@ class SessionBuilder:
             if builder.open is not None and builder.open is not before:
                 builder.open.touch(at_ns)
             draft = builder.open or before
+            if draft is None and builder.drafts and not builder.drafts[-1].events:  # its only event ended it
+                draft = builder.drafts[-1]
+                draft.touch(at_ns)
             if draft is not None and frame.verdict != "valid":
                 draft.odd_events += 1
 

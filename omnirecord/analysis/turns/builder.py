@@ -1,20 +1,13 @@
-"""Builds the turns of a session: which turn is open, which turn an event belongs to, and when a turn is over. Pure.
+"""Builds the turns of a session from its events and from the actions of its clients. Pure.
 
-The live server does not keep to its reference page, so these rules hold:
+`begin_and_end` decides when a turn begins and ends. Besides, these rules hold:
 
-1. A turn begins with the first of these: an approval about it, its input, `running`, its response, its text.
-2. It ends with its `response.*` or `turn.*` end. Without one, it ends when the session is at rest (`idle`, `failed`)
-   after work on it has begun. Later events still belong to it until the next turn begins.
-3. An interrupted turn ends at rest, or at the next input.
-4. A response with another id is another turn if a message was sent during the turn before. That message is its
-   question, unless it has another. Without such a message, the runner was restarted and runs the same turn again. If
-   the agent takes in several messages before a response, it answers the first; the next response answers the rest.
-5. A message that was posted and never taken in is a turn of its own.
-6. A function call comes twice, in progress and completed, and is one call. A message repeats the text of its deltas.
+1. If the agent takes in several messages before a response, it answers the first; the next response answers the rest.
+2. A message that was posted and never taken in is a turn of its own.
+3. A function call comes twice, in progress and completed, and is one call. A message repeats the text of its deltas.
 
-Also here: output items (`add_item`) and the answer to a GET of a session (`snapshot_in`), whose reading never fails;
-the stretches in which no client listened (`absences_of`), and what the server did after it ended a stream
-(`Aftermath`).
+Also here: the answer to a GET of a session (`snapshot_in`), whose reading never fails; the stretches in which no client
+listened (`absences_of`), and what the server did after it ended a stream (`Aftermath`).
 """
 
 from __future__ import annotations
@@ -27,17 +20,15 @@ from operator import attrgetter, itemgetter
 from typing import Any
 
 from ...model import Exchange
-from ...omnigent.protocol import stream_epoch
+from ...omnigent import protocol
 from ...omnigent.routes import below_session
-from ...text import joined, seconds
-from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, written
+from ...text import seconds
+from ...wire.strict_json import as_dict, as_int, as_list, as_number, as_text, loads, text_of
+from .begin_and_end import Asker, Courses, Data
 from .draft import Draft
 from .requests import Act, Posts
-from .values import Approval, Asked, Ended, Fault, Listening, Note, ServerAfter, Silence, Snapshot, Trouble, Turn
+from .values import Approval, Asked, Fault, Listening, Note, ServerAfter, Silence, Snapshot, Turn, TurnUsage
 
-Data = dict[str, Any]
-_SILENT = frozenset({"resource_event", "routing_decision"})
-"""Types of items that other events describe better, or that are not for users."""
 LAST = 1 << 60
 """The place of a note that comes after all else at its time."""
 TOGETHER = 1_000_000_000
@@ -46,22 +37,16 @@ ENDED_BY_SERVER = ("eof", "upstream_lost")
 _request_at = attrgetter("request.at_ns")
 
 
-class TurnBuilder:
+class TurnBuilder(Courses[Draft]):
     """The turns so far, and the client actions that belong to them."""
 
     def __init__(self, acts: Iterable[Act], *, is_child: bool, long_silence: int) -> None:
+        super().__init__()
         self.posts = Posts()
         self.answers: dict[str | None, Act] = {}
         self.left: dict[int, Act] = {}
         """By time in ns: the messages whose POST the client closed before the server answered it."""
-        self.drafts: list[Draft] = []
-        self.open: Draft | None = None
-        """The turn that is not over: the last of `drafts`."""
-        self.owners: dict[str, Draft] = {}
-        """The turn of a call, an elicitation or a child session, by its id."""
         self.model: str | None = None
-        self.status: tuple[str, int] | None = None
-        """The session's last status and its time in ns."""
         self.cost_usd: float | None = None
         self.is_child = is_child
         self.long_silence = long_silence
@@ -77,32 +62,44 @@ class TurnBuilder:
         elif act.kind == "answer" and not act.refused:
             self.answers[act.elicitation_id] = act
 
-    def turn(self, at_ns: int) -> Draft:
-        """Return the open turn, or a new one."""
-        if self.open is None:
-            after = self.drafts[-1].last_ns if self.drafts else 0
-            self.open = Draft(at_ns, model=self.model, after_ns=after, long_silence=self.long_silence)
-            self.drafts.append(self.open)
-        return self.open
+    def make(self, at_ns: int) -> Draft:
+        after = self.drafts[-1].last_ns if self.drafts else 0
+        return Draft(at_ns, model=self.model, after_ns=after, long_silence=self.long_silence)
 
-    def next_turn(self, at_ns: int) -> Draft:
-        """Return the open turn for an event that no interrupted turn has: an interrupted turn is closed first."""
-        if self.open is not None and self.open.interrupted:
-            self.close("interrupted", at_ns)
-        return self.turn(at_ns)
+    def asks(self, draft: Draft, text: str, at_ns: int, item_id: str | None) -> None:
+        post = self.posts.claim(text, at_ns, item_id)
+        by: Asker = "agent" if self.is_child and post is None else "user"
+        draft.ask(text, post.at_ns if post else at_ns, item_id, by, midway=draft.response_id is not None)
 
-    def latest(self) -> Draft | None:
-        """Return the open turn, or the last one."""
-        return self.open or (self.drafts[-1] if self.drafts else None)
+    def again(self, draft: Draft, at_ns: int) -> None:
+        draft.restart(at_ns)
 
-    def close(self, ended: Ended, at_ns: int, error: Fault | None = None) -> None:
-        """Close the open turn. A turn without content is dropped."""
-        if self.open is None:
-            return
-        self.open.end(ended, at_ns, error)
-        if self.open.is_empty:
-            self.drafts.pop()
-        self.open = None
+    def settled(self, draft: Draft, response: Data) -> None:
+        """Take over agent, usage and output from the response object of an end."""
+        if not protocol.is_denial(as_text(response.get("id"))):
+            draft.agent = draft.agent or as_text(response.get("model"))
+        usage = as_dict(response.get("usage"))
+        if usage:
+            draft.usage = TurnUsage(
+                as_int(usage.get("input_tokens")),
+                as_int(usage.get("output_tokens")),
+                as_int(as_dict(usage.get("output_tokens_details")).get("reasoning_tokens")),
+                as_int(usage.get("total_tokens")),
+                as_number(usage.get("cost_usd")),
+            )
+            draft.model = as_text(usage.get("model")) or draft.model
+        if not draft.messages:
+            for item in as_list(response.get("output")):
+                if as_dict(item).get("type") == "message" and (text := text_of(item.get("content"))):
+                    draft.store(text, draft.last_ns)
+                    draft.has_content = True
+
+    def remark(self, draft: Draft, text: str, at_ns: int) -> None:
+        draft.note(text, at_ns)
+
+    def failed_at_rest(self, draft: Draft, error: Fault | None, at_ns: int) -> None:
+        why = f": {error.code or ''} {error.message}".rstrip() if error else ""
+        draft.note(f"after the turn, the session failed{why}", at_ns)
 
     def finish(self, until_ns: int) -> list[Draft]:
         """Return all turns; no event follows. `until_ns`: the end of the last stream, or the last event."""
@@ -235,8 +232,8 @@ class Aftermath:
         """Return what the server did after it ended the stream `x`; None if that is unknown, or it did not end it."""
         if x.ending not in ENDED_BY_SERVER or x.end_ns is None:
             return None
-        following, epoch = self._after(self._streams, x), stream_epoch(x)
-        if epoch and following and stream_epoch(following) not in (None, epoch):
+        following, epoch = self._after(self._streams, x), protocol.stream_epoch(x)
+        if epoch and following and protocol.stream_epoch(following) not in (None, epoch):
             return "restarted"
         following = self._after(self._all, x)
         if following is not None and following.ending == "upstream_unreachable":
@@ -250,58 +247,6 @@ class Aftermath:
         """Return the first exchange whose request came after the end of `x`."""
         number = bisect_right(exchanges, x.end_ns or 0, key=_request_at)
         return exchanges[number] if number < len(exchanges) else None
-
-
-def add_item(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    """Add a finished item to the turn it belongs to."""
-    item = as_dict(data.get("item"))
-    type_ = as_text(item.get("type")) or "item"
-    if type_ == "function_call_output":
-        call_id = as_text(item.get("call_id")) or "?"
-        draft = builder.owners.get(call_id) or builder.turn(at_ns)
-        draft.hand_back(call_id, written(item.get("output")) or "", as_text(item.get("status")), at_ns)
-    elif type_ not in _SILENT and item:
-        draft = _owner(builder, at_ns, as_text(item.get("response_id")), as_text(item.get("call_id")))
-        draft.break_thoughts() if type_ != "reasoning" else None
-        _add_to(builder, draft, at_ns, item, type_)
-
-
-def _owner(builder: TurnBuilder, at_ns: int, response_id: str | None, call_id: str | None) -> Draft:
-    """Return the open turn; without one the last turn, unless the item belongs to another response.
-
-    A call of an interrupted turn comes again after its end, with another response id: it stays in its turn.
-    """
-    last = builder.latest()
-    if builder.open is None and call_id is not None and call_id in builder.owners:
-        return builder.owners[call_id]
-    if builder.open is None and last is not None and response_id in (None, last.response_id):
-        return last
-    return builder.turn(at_ns)
-
-
-def _add_to(builder: TurnBuilder, draft: Draft, at_ns: int, item: Data, type_: str) -> None:
-    text = text_of(item.get("content"))
-    if type_ == "message":
-        if item.get("role") in ("user", "system"):
-            draft.ask(text, at_ns, as_text(item.get("id")))
-        elif text:
-            draft.store(text, at_ns)
-    elif type_ == "function_call":
-        call_id = as_text(item.get("call_id")) or as_text(item.get("id")) or "?"
-        arguments = written(item.get("arguments")) or ""
-        draft.call(call_id, as_text(item.get("name")) or "", arguments, as_text(item.get("status")), at_ns)
-        builder.owners[call_id] = draft
-    elif type_ == "reasoning":
-        if draft.thoughts and draft.thoughts[-1].parts:
-            draft.break_thoughts()  # deltas have brought them
-        elif text := text or text_of(item.get("summary")):
-            draft.think(text, at_ns, whole=True)
-    elif type_ == "error":
-        source, code, message = (as_text(item.get(name)) for name in ("source", "code", "message"))
-        draft.troubles.append(Trouble(at_ns, "error", source, None, code, message or "", place=draft.events))
-    else:
-        told = as_text(item.get("input")) or as_text(item.get("name")) or as_text(item.get("summary"))
-        draft.note(joined([type_.replace("_", " "), told], ": "), at_ns)
 
 
 def is_snapshot(exchange: Exchange) -> bool:

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from ...omnigent.protocol import SYSTEM_TEXT
-from ...wire.strict_json import failure_in
-from .values import Approval, Asked, Child, Ended, Fault, Note, Passage, Silence, Tool, Trouble, Turn, TurnUsage
+from .begin_and_end import Asker, Course
+from .tool_output import failure_in
+from .values import Approval, Child, Note, Passage, Silence, Tool, Trouble, Turn, TurnUsage
 
 LONG_SILENCE = 5_000_000_000
 """Length of a long silence, at least, in ns."""
-Asker = Literal["user", "agent", "system"]
 
 
 class Block:
@@ -49,33 +48,16 @@ class Block:
 
 
 @dataclass(eq=False)
-class Draft:
-    """One turn, as far as it is known."""
+class Draft(Course):
+    """One turn, with its texts, tools and silences."""
 
-    started_ns: int
-    asked: list[Asked] = field(default_factory=list)
-    midway: list[Asked] = field(default_factory=list)
-    """The messages that came during its response; the next turn may answer them."""
-    taken: list[str] = field(default_factory=list)
-    """The texts that the agent took in, in order."""
-    items: set[str] = field(default_factory=set)
-    """The ids of its questions' items."""
-    response_id: str | None = None
     agent: str | None = None
     model: str | None = None
     usage: TurnUsage | None = None
-    runs: bool = False
-    """Whether the agent works on it."""
-    interrupted: bool = False
     begun: tuple[int, int] = (0, 0)
     """The numbers of messages and thoughts at the beginning of its last attempt."""
     restarts: list[int] = field(default_factory=list)
     """The times in ns at which the server ran it again, because its runner was restarted."""
-    terminal: bool = False
-    """Whether a `response.*` event has ended it."""
-    ended: Ended = "unfinished"
-    ended_ns: int | None = None
-    error: Fault | None = None
     messages: list[Block] = field(default_factory=list)
     thoughts: list[Block] = field(default_factory=list)
     tools: dict[str, Tool] = field(default_factory=dict)
@@ -94,25 +76,12 @@ class Draft:
     after_ns: int = 0
     """The end of the turn before, in ns: an earlier question had to wait."""
     last_ns: int = -1
-    events: int = 0
     odd_events: int = 0
     heartbeats: int = 0
     joined_ns: int | None = None
     """The time of the last connect snapshot with its text, in ns."""
     beats_told: int = 0
     """The number of heartbeats in silences that are over."""
-    waiting_for: dict[str, str] = field(default_factory=dict)
-    """What the turn waits for: elicitation or call id to its name."""
-
-    @property
-    def is_empty(self) -> bool:
-        told = (self.asked, self.messages, self.thoughts, self.tools, self.approvals, self.troubles, self.error)
-        return self.response_id is None and not any(told)
-
-    @property
-    def only_asks(self) -> bool:
-        """Whether it only asks for approval of a message. An interrupt does not end that."""
-        return not self.runs and any(one.resolved_ns is None for one in self.approvals.values())
 
     def touch(self, at_ns: int) -> None:
         """Count an event, which ends a silence."""
@@ -130,8 +99,7 @@ class Draft:
         length = until_ns - since_ns
         if length <= self.short_ns:
             return
-        during = next(reversed(self.waiting_for.values()), None)
-        silence = Silence(since_ns, length, during, self.heartbeats - self.beats_told)
+        silence = Silence(since_ns, length, self.waits_for, self.heartbeats - self.beats_told)
         if self.longest is None or length > self.longest.length_ns:
             self.longest = silence
             self.short_ns = min(length, max(self.long_silence - 1, 0))
@@ -140,28 +108,21 @@ class Draft:
 
     def ask(
         self, text: str, at_ns: int, item_id: str | None = None, by: Asker = "user", *, midway: bool = False
-    ) -> None:
-        """Add a question. The same one is added once. `midway`: it came during the response."""
-        if item_id is not None and item_id in self.items:
-            return
-        known = any(asked.text == text for asked in self.asked) and not self.items
-        if item_id is not None:
-            self.items.add(item_id)
-        if known:
-            return
-        asked = Asked(text, at_ns, "system" if text.startswith(SYSTEM_TEXT) else by, self.events)
-        (self.midway if midway else self.asked).append(asked)
-        self.quiet(self.started_ns, max(at_ns, self.after_ns))
+    ) -> bool:
+        is_new = super().ask(text, at_ns, item_id, by, midway=midway)
+        if is_new:
+            self.quiet(self.started_ns, max(at_ns, self.after_ns))
+        return is_new
 
     def restart(self, at_ns: int) -> None:
         """Begin another attempt of the turn: the server runs it again, and the answer begins anew."""
         self.break_text()
         self.break_thoughts()
-        self.waiting_for.clear()
         self.begun = len(self.messages), len(self.thoughts)
         self.restarts.append(at_ns)
-        number = len(self.restarts) + 1
-        self.note(f"the runner was restarted, and the server ran the turn again: attempt {number} begins here", at_ns)
+        self.note(
+            f"the runner was restarted, and the server ran the turn again: attempt {self.attempts} begins here", at_ns
+        )
 
     def note(self, text: str, at_ns: int) -> None:
         self.notes.append(Note(at_ns, text, self.events))
@@ -217,7 +178,6 @@ class Draft:
         known = self.tools.get(call_id)
         if known is None:
             self.tools[call_id] = Tool(call_id, name, arguments, None, at_ns, None, status, self.events)
-            self.waiting_for[call_id] = name
         else:
             before = known.arguments if arguments == "{}" and known.arguments not in ("", "{}") else known.replaced
             self.tools[call_id] = replace(
@@ -228,14 +188,6 @@ class Draft:
         known = self.tools.get(call_id) or Tool(call_id, "", "", None, at_ns, None, None, self.events)
         failed, status = failure_in(output, status), status or known.status
         self.tools[call_id] = replace(known, output=output, returned_ns=at_ns, status=status, failed=failed)
-        self.waiting_for.pop(call_id, None)
-
-    def end(self, ended: Ended, at_ns: int, error: Fault | None = None) -> None:
-        """Set the end. A turn that an interrupt cut short is `interrupted`, whatever the event calls it."""
-        cut_short = self.interrupted and ended in ("incomplete", "cancelled", "unfinished")
-        self.ended = "interrupted" if cut_short else ended
-        self.ended_ns = None if self.ended == "unfinished" else at_ns
-        self.error = error or self.error
 
     def freeze(
         self, recording: int, session_id: str | None, number: int,

@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from ...omnigent import protocol
 from ...omnigent.summary import sentence
-from ...wire.strict_json import as_dict, as_int, as_list, as_number, as_text, text_of
-from .builder import Data, TurnBuilder, add_item
+from ...text import joined
+from ...wire.strict_json import as_dict, as_int, as_number, as_text, text_of, written
+from .begin_and_end import Data, call_id_of, fault_of
+from .builder import TurnBuilder
 from .draft import Block, Draft
-from .values import Approval, Child, Ended, Fault, Trouble, TurnUsage
+from .values import Approval, Child, Fault, Trouble
 
 
 def add_event(builder: TurnBuilder, type_: str | None, at_ns: int, data: Data) -> None:
@@ -32,131 +34,20 @@ def add_resent(builder: TurnBuilder, type_: str, at_ns: int, data: Data) -> None
     if type_ == protocol.RESPONSE_CREATED:
         _begin(builder, at_ns, data, is_again=True)
     elif delta := as_text(data.get("delta")):
-        builder.turn(at_ns).say_again(delta, at_ns)
-
-
-def fault_of(error: Any) -> Fault | None:
-    """Return an error object as a `Fault`; None if it has neither code nor message."""
-    data = as_dict(error)
-    code, message = as_text(data.get("code")), as_text(data.get("message")) or as_text(error)
-    return Fault(code, message or "") if code or message else None
+        builder.speak(at_ns, data).say_again(delta, at_ns)
 
 
 def _begin(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = False) -> None:
-    response = as_dict(data.get("response"))
-    id_, last = as_text(response.get("id")), builder.latest()
-    if builder.open is None and last is not None and id_ is not None and id_ == last.response_id:
-        return  # a late copy of the beginning
-    if builder.open is not None and id_ is not None and builder.open.response_id not in (None, id_):
-        if builder.open.midway or builder.open.interrupted or is_again:
-            builder.close("unfinished", at_ns)  # its end is missing
-        else:
-            builder.open.restart(at_ns)
-    draft = builder.next_turn(at_ns)
-    draft.runs, draft.response_id = True, id_ or draft.response_id
-    # The live server gives the agent's id in the place of its name once its runner was restarted.
-    draft.agent = draft.agent if draft.restarts and draft.agent else as_text(response.get("model")) or draft.agent
+    draft = builder.begin(at_ns, data, is_again=is_again)
+    if draft is not None and not (draft.restarts and draft.agent):
+        # The live server gives the agent's id in the place of its name once its runner was restarted.
+        draft.agent = as_text(as_dict(data.get("response")).get("model")) or draft.agent
 
 
-def _end(builder: TurnBuilder, at_ns: int, data: Data, *, ended: Ended, type_: str) -> None:
-    response, is_response = as_dict(data.get("response")), type_ in protocol.RESPONSE_ENDS
-    id_, last = as_text(response.get("id")), builder.latest()
-    is_late = last is not None and (not last.terminal or (id_ is not None and id_ == last.response_id))
-    if last is not None and builder.open is None and (not is_response or is_late):
-        _settle(last, response)
-        last.terminal = last.terminal or is_response
-        if last.ended == "unfinished":
-            last.end(ended, at_ns)
-        return
-    draft = builder.turn(at_ns)
-    draft.terminal = is_response
-    _settle(draft, response)
-    if protocol.is_denial(id_):
-        ended = "denied"
-    builder.close(ended, at_ns, _why(draft, data, ended))
-
-
-def _settle(draft: Draft, response: Data) -> None:
-    """Take over id, agent, usage and output from the response object of an end."""
-    id_ = as_text(response.get("id")) or ""
-    if not protocol.is_denial(id_):
-        draft.response_id = draft.response_id or id_ or None
-        draft.agent = draft.agent or as_text(response.get("model"))
-    usage = as_dict(response.get("usage"))
-    if usage:
-        draft.usage = TurnUsage(
-            as_int(usage.get("input_tokens")), as_int(usage.get("output_tokens")),
-            as_int(as_dict(usage.get("output_tokens_details")).get("reasoning_tokens")),
-            as_int(usage.get("total_tokens")), as_number(usage.get("cost_usd")),
-        )  # fmt: skip
-        draft.model = as_text(usage.get("model")) or draft.model
-    if not draft.messages:
-        for item in as_list(response.get("output")):
-            if as_dict(item).get("type") == "message" and (text := text_of(item.get("content"))):
-                draft.store(text, draft.last_ns)
-
-
-def _why(draft: Draft, data: Data, ended: Ended) -> Fault | None:
-    response = as_dict(data.get("response"))
-    reason = as_text(as_dict(response.get("incomplete_details")).get("reason"))
-    found = fault_of(response.get("error")) or fault_of(data.get("error"))
-    if found is None and ended == "failed" and draft.troubles:
-        found = Fault(draft.troubles[-1].code, draft.troubles[-1].message)
-    return found or (Fault(None, reason) if reason else None)
-
-
-def _status(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    status = as_text(data.get("status"))
-    builder.status = builder.status if status is None else (status, at_ns)
-    if status in ("running", "launching"):
-        draft = builder.next_turn(at_ns)
-        draft.runs = True
-        draft.waiting_for.pop("status", None)
-    elif status == "waiting" and builder.open is not None:
-        builder.open.waiting_for["status"] = as_text(data.get("blocked_on")) or "sub-agents"
-    elif status == "idle" and builder.open is not None and builder.open.runs:
-        _rest(builder, builder.open, at_ns)
-    elif status == "failed":
-        _fail(builder, at_ns, fault_of(data.get("error")))
-
-
-def _rest(builder: TurnBuilder, draft: Draft, at_ns: int) -> None:
-    """Close a turn at rest without an end event. An agent without response events ends its turns so."""
-    if draft.response_id is None or draft.interrupted:
-        builder.close("interrupted" if draft.interrupted else "completed", at_ns)
-    else:
-        draft.note("the session came to rest, and no event said how the turn ended", at_ns)
-        builder.close("unfinished", at_ns)
-
-
-def _fail(builder: TurnBuilder, at_ns: int, error: Fault | None) -> None:
-    last = builder.latest()
-    if builder.open is not None or (last is None and error is not None):
-        builder.turn(at_ns).error = error
-        builder.close("failed", at_ns, error)
-    elif last is not None and last.ended != "failed":
-        why = f": {error.code or ''} {error.message}".rstrip() if error else ""
-        last.note(f"after the turn, the session failed{why}", at_ns)
-
-
-def _interrupted(builder: TurnBuilder, at_ns: int, _data: Data) -> None:
-    draft = builder.latest()
-    if draft is not None:
+def _interrupted(builder: TurnBuilder, at_ns: int, data: Data) -> None:
+    if (draft := builder.latest()) is not None:
         draft.note("interrupted by the user", at_ns)
-    if builder.open is not None and not builder.open.only_asks:
-        builder.open.interrupted = True
-
-
-def _input(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    item = as_dict(data.get("data"))
-    text, item_id = text_of(as_dict(item.get("data")).get("content")), as_text(item.get("item_id"))
-    if text.startswith(protocol.INTERRUPTED_TEXT) or not text:
-        return  # the server's note to the agent
-    post = builder.posts.claim(text, at_ns, item_id)
-    draft = builder.next_turn(at_ns)
-    by: Literal["user", "agent"] = "agent" if builder.is_child and post is None else "user"
-    draft.ask(text, post.at_ns if post else at_ns, item_id, by, midway=draft.response_id is not None)
-    draft.taken.append(text)
+    builder.interrupt(at_ns, data)
 
 
 def _text(builder: TurnBuilder, at_ns: int, data: Data) -> None:
@@ -164,11 +55,12 @@ def _text(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     if draft.thoughts:
         draft.break_thoughts()
     if delta and type(delta) is str:
+        draft.has_content = True
         draft.say(delta, at_ns, as_text(data.get("message_id")))
 
 
 def _thought(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    draft = builder.turn(at_ns)
+    draft = builder.speak(at_ns, data)
     if delta := as_text(data.get("delta")):
         draft.think(delta, at_ns)
 
@@ -176,19 +68,55 @@ def _thought(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 def _printed(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     call_id, delta = as_text(data.get("call_id")), as_text(data.get("delta"))
     if call_id is not None and delta:
-        draft = builder.owners.get(call_id) or builder.turn(at_ns)
+        draft = builder.print_out(at_ns, data)
         draft.printed.setdefault(call_id, Block(at_ns, draft.events)).add(delta, at_ns)
 
 
-def _elicitation(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    id_, params = as_text(data.get("elicitation_id")), as_dict(data.get("params"))
-    if id_ is None or id_ in builder.owners:
+def _item(builder: TurnBuilder, at_ns: int, data: Data) -> None:
+    """Add a finished item to the turn it belongs to."""
+    found = builder.item(at_ns, data)
+    if found is None:
         return
-    draft = builder.next_turn(at_ns)
+    draft, item, type_ = found
+    if type_ == "function_call_output":
+        call_id = as_text(item.get("call_id")) or "?"
+        draft.hand_back(call_id, written(item.get("output")) or "", as_text(item.get("status")), at_ns)
+    else:
+        if type_ != "reasoning":
+            draft.break_thoughts()
+        _add(draft, at_ns, item, type_)
+
+
+def _add(draft: Draft, at_ns: int, item: Data, type_: str) -> None:
+    text = text_of(item.get("content"))
+    if type_ == "message":
+        if item.get("role") in ("user", "system"):
+            draft.ask(text, at_ns, as_text(item.get("id")))
+        elif text:
+            draft.store(text, at_ns)
+    elif type_ == "function_call":
+        arguments, status = written(item.get("arguments")) or "", as_text(item.get("status"))
+        draft.call(call_id_of(item), as_text(item.get("name")) or "", arguments, status, at_ns)
+    elif type_ == "reasoning":
+        if draft.thoughts and draft.thoughts[-1].parts:
+            draft.break_thoughts()  # deltas have brought them
+        elif text := text or text_of(item.get("summary")):
+            draft.think(text, at_ns, whole=True)
+    elif type_ == "error":
+        source, code, message = (as_text(item.get(name)) for name in ("source", "code", "message"))
+        draft.troubles.append(Trouble(at_ns, "error", source, None, code, message or "", place=draft.events))
+    else:
+        told = as_text(item.get("input")) or as_text(item.get("name")) or as_text(item.get("summary"))
+        draft.note(joined([type_.replace("_", " "), told], ": "), at_ns)
+
+
+def _elicitation(builder: TurnBuilder, at_ns: int, data: Data) -> None:
+    draft = builder.raise_question(at_ns, data)
+    if draft is None:
+        return
+    id_, params = data["elicitation_id"], as_dict(data.get("params"))
     message = as_text(params.get("message")) or ""
     draft.approvals[id_] = Approval(id_, message, at_ns, None, None, None, None, draft.events)
-    draft.waiting_for[id_] = "approval"
-    builder.owners[id_] = draft
     if params.get("phase") == "request" and not draft.runs:
         _ask_about(builder, draft, at_ns, as_text(params.get("content_preview")))
 
@@ -207,12 +135,11 @@ def _ask_about(builder: TurnBuilder, draft: Draft, at_ns: int, preview: str | No
 
 
 def _resolved(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    id_ = as_text(data.get("elicitation_id"))
-    draft = None if id_ is None else builder.owners.get(id_)
-    approval = None if draft is None else draft.approvals.get(id_ or "")  # the id of a call has none
-    if id_ is not None and draft is not None and approval is not None and approval.resolved_ns is None:
-        draft.approvals[id_] = replace(approval, resolved_ns=at_ns, action=as_text(data.get("action")))
-        draft.waiting_for.pop(id_, None)
+    draft = builder.resolve(at_ns, data)
+    approval = None if draft is None else draft.approvals.get(data["elicitation_id"])  # the id of a call has none
+    if draft is not None and approval is not None and approval.resolved_ns is None:
+        resolved = replace(approval, resolved_ns=at_ns, action=as_text(data.get("action")))
+        draft.approvals[approval.elicitation_id] = resolved
 
 
 def _child(builder: TurnBuilder, at_ns: int, data: Data) -> None:
@@ -232,12 +159,15 @@ def _child(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 def _trouble(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     fault = fault_of(data.get("error")) or Fault(None, "")
-    draft = builder.turn(at_ns)
-    draft.troubles.append(Trouble(
-        at_ns, "retry" if "attempt" in data else "error", as_text(data.get("source")),
-        as_text(data.get("tool_name")), fault.code, fault.message, as_int(data.get("attempt")),
-        as_int(data.get("max_attempts")), as_number(data.get("delay_seconds")), draft.events,
-    ))  # fmt: skip
+    draft = builder.stumble(at_ns, data.get("error"))
+    kind: Literal["retry", "error"] = "retry" if "attempt" in data else "error"
+    source, tool_name = as_text(data.get("source")), as_text(data.get("tool_name"))
+    attempt, of, delay_s = as_int(data.get("attempt")), as_int(data.get("max_attempts")), data.get("delay_seconds")
+    draft.troubles.append(
+        Trouble(
+            at_ns, kind, source, tool_name, fault.code, fault.message, attempt, of, as_number(delay_s), draft.events
+        )
+    )
 
 
 def _model(builder: TurnBuilder, _at_ns: int, data: Data) -> None:
@@ -251,27 +181,23 @@ def _session_usage(builder: TurnBuilder, _at_ns: int, data: Data) -> None:
     builder.cost_usd = builder.cost_usd if cost is None else cost
 
 
-def _started(builder: TurnBuilder, at_ns: int, _data: Data) -> None:
-    builder.next_turn(at_ns).runs = True
-
-
-_HANDLERS: dict[str, Callable[[TurnBuilder, int, Data], None]] = {
-    protocol.SESSION_STATUS: _status,
+_HANDLERS: dict[str, Callable[[TurnBuilder, int, Data], object]] = {
+    protocol.SESSION_STATUS: TurnBuilder.change,
     protocol.SESSION_INTERRUPTED: _interrupted,
-    protocol.SESSION_INPUT_CONSUMED: _input,
+    protocol.SESSION_INPUT_CONSUMED: TurnBuilder.take_in,
     protocol.SESSION_CREATED: _child,
     protocol.SESSION_CHILD_SESSION_UPDATED: _child,
     protocol.SESSION_MODEL: _model,
     protocol.SESSION_USAGE: _session_usage,
     **dict.fromkeys(protocol.RESPONSE_BEGINS, _begin),
-    **{type_: partial(_end, ended=ended, type_=type_) for type_, ended in protocol.ENDS.items()},
+    **{type_: partial(TurnBuilder.end, type_=type_) for type_ in protocol.ENDS},
     protocol.RESPONSE_OUTPUT_TEXT_DELTA: _text,
     **dict.fromkeys(protocol.REASONING_DELTAS, _thought),
     protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: _printed,
-    protocol.RESPONSE_OUTPUT_ITEM_DONE: add_item,
+    protocol.RESPONSE_OUTPUT_ITEM_DONE: _item,
     protocol.RESPONSE_ERROR: _trouble,
     protocol.RESPONSE_RETRY: _trouble,
     protocol.RESPONSE_ELICITATION_REQUEST: _elicitation,
     protocol.RESPONSE_ELICITATION_RESOLVED: _resolved,
-    protocol.TURN_STARTED: _started,
+    protocol.TURN_STARTED: TurnBuilder.started,
 }

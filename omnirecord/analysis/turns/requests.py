@@ -55,6 +55,8 @@ class Act:
     """The end of its exchange, in ns; None while it is open."""
     client_left: bool = False
     """Whether the client closed the request before the server answered it."""
+    is_unanswered: bool = False
+    """Whether the client, or the recorder, waited for an answer until its end."""
 
 
 def may_act(exchange: Exchange) -> bool:
@@ -91,10 +93,10 @@ def _act(exchange: Exchange, response: bytes, kind: Literal["message", "interrup
         refused = code or f"HTTP {status}"
     elif exchange.ending == "upstream_unreachable":
         refused = "upstream_unreachable"
-    left = exchange.ending == "client_left" and exchange.response is None
+    waited = exchange.response is None and exchange.ending in ("client_left", "recorder_stopped", "recorder_killed")
     return Act(
         kind, exchange.request.at_ns, exchange.party, refused=refused, refusal=refusal, exchange=exchange.exchange,
-        end_ns=exchange.end_ns, client_left=left, **fields,
+        end_ns=exchange.end_ns, client_left=waited and exchange.ending == "client_left", is_unanswered=waited, **fields,
     )  # fmt: skip
 
 
@@ -241,4 +243,5 @@ def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Sev
 def group_key(one: FailedRequest) -> tuple[object, ...]:
     """Return a key that is equal for the same kind of request with the same answer."""
     is_read = one.method in READS
-    return one.severity, one.method, routes.session_of(one.path) if is_read else one.path, one.status, one.code
+    path = routes.session_of(one.path) if is_read else one.path
+    return one.severity, one.method, path, one.status, one.code, one.message

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.doctor.finding import Finding
 from tests.support.cassettes import JSON, SSE, Made, event, heartbeat, status
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 
 MODEL = {"model": "m", "created_at": 1}
 Reads = list[tuple[float, bytes]]
@@ -168,6 +168,13 @@ def test_a_client_that_joins_a_sub_agent_behind_its_status_misses_nothing() -> N
     heard_input = event("session.input.consumed", data={"item_id": "i", "type": "message", "data": {"role": "user"}})
     joined = heard((2.0, heard_input), (2.1, begin()), (2.2, end() + status("idle")), end=3.0)
     assert "status-unknown-transition" not in {code for code, _, _ in codes(joined)}
+
+
+@each(("how", "severity"), [("completed", "note"), ("failed", "warning")])
+def test_a_model_that_thinks_for_long_is_a_note_if_its_turn_is_completed(how: str, severity: str) -> None:
+    last = (78.0, end(how=how) + status("idle"))
+    made = heard((2.0, status("running") + begin()), *beats(16.0, 76.0), last, end=80.0)
+    assert [one.severity for one in found(made) if one.code == "silent-while-running"] == [severity]
 
 
 def test_a_waiting_parent_is_not_silent() -> None:

@@ -70,6 +70,13 @@ def test_other_tokens_than_the_provider_counts_are_a_warning() -> None:
     assert "41 input" in one.message
 
 
+def test_tokens_from_the_providers_cache_may_be_left_out_of_the_clients_numbers() -> None:
+    cached = "set response.usage.input_tokens_details.cached_tokens of response.completed in stream 2 to 30"
+    told = "set response.usage.input_tokens of response.completed in stream 1 to 10"
+    assert "tokens-differ" in {one.code for one in found_in("both_text", told)}
+    assert "tokens-differ" not in {one.code for one in found_in("both_text", told, cached)}
+
+
 def alone(*reads: tuple[float, bytes], ending: Any = "eof", **more: Any) -> list[Finding]:
     """The findings of one call on a model hop without a client's hop."""
     made = Made()

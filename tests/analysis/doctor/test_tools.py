@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from omnirecord.analysis.transcript import lines_of
+from omnirecord.analysis.transcript.sentences import Page
 from tests.analysis.doctor.test_doctor import beats, begin, call, codes, end, found, heard, item
 from tests.support.cassettes import Made, status
 from tests.support.examples import each
@@ -27,6 +29,8 @@ def tool_turn(arguments: str, then: str, answer: str) -> Made:
     ("answer", "told"),
     [
         ('{"stdout": "", "exit_code": 2}', "failed: exit code 2"),
+        ('{"stdout": "", "stderr": "no such option", "exit_code": 1}', "failed: exit code 1"),
+        ('{"exit_code": 1}', "failed: exit code 1"),
         ('{"stdout": "so far", "exit_code": -9}', "failed: exit code -9 (SIGKILL)"),
         ('{"error": "no such file"}', "failed: no such file"),
         ('{"error": {"code": 5, "message": "denied"}}', "failed: denied"),
@@ -39,7 +43,19 @@ def test_a_tool_that_fails_is_a_warning_that_says_how(answer: str, told: str) ->
     assert told in found(made)[0].message
 
 
-@each("answer", ["done", "[]", '{"error": null, "exit_code": 0}', '{"errors": 3}', '{"exit_code": "2"}'])
+@each(
+    "answer",
+    [
+        "done",
+        "[]",
+        '{"error": null, "exit_code": 0}',
+        '{"errors": 3}',
+        '{"exit_code": "2"}',
+        '{"stdout": "", "stderr": "", "exit_code": 1, "timed_out": false}',
+        '[Denied by policy: no_shell] {"denied_by_policy": "no_shell", "reason": "not here"}',
+        '{"error": {"code": -32000, "message": "Denied by policy: not here"}}',
+    ],
+)
 def test_an_output_that_is_no_error_is_no_finding(answer: str) -> None:
     assert codes(tool_turn('{"command": "x"}', '{"command": "x"}', answer)) == []
 
@@ -54,3 +70,10 @@ def test_a_call_without_a_name_is_called_a_tool() -> None:
     made = heard((2.0, status("running") + begin()), (2.1, call(name="")), (2.3, end() + status("idle")), end=3.0)
     (told,) = [one.message for one in found(made) if one.code == "tool-without-output"]
     assert told.startswith("a tool (call c)")
+
+
+def test_show_says_the_exit_code_of_a_tool_that_printed_nothing() -> None:
+    made = tool_turn('{"command": "grep x y"}', '{"command": "grep x y"}', '{"stdout": "", "exit_code": 1}')
+    (line,) = [line for line in lines_of(made.store(), None, Page(200)) if "tool shell" in line]
+    assert line.endswith('tool shell {"command": "grep x y"} -> (nothing) [exit code 1] (0.10 s)')
+    assert "!!" not in line

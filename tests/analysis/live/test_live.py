@@ -15,7 +15,7 @@ from omnirecord.analysis.live import Line, LiveView
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Ending
 from omnirecord.text import cells
-from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, delta, event, heartbeat
+from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, completed, created, delta, event, heartbeat
 from tests.support.examples import each
 from tests.support.hop_tapes import RESPONSES, opening
 
@@ -54,7 +54,7 @@ def test_a_turn_with_an_approval_is_told_in_a_line_for_each_thing_that_happened(
         "turn begins with helper 1:9",
         'assistant "The release brings a recorder, a replay server and a way to read what was recorded." (16 deltas)'
         " 1:10",
-        "turn completed in 0.64 s · 40 in, 32 out tokens 1:29",
+        "turn completed in 0.72 s · 40 in, 32 out tokens 1:29",
         "stream Python client left after 0.86 s #4",
     ]
 
@@ -397,3 +397,28 @@ def test_a_request_of_json_rpc_has_the_name_of_its_method(tmp_path: Path) -> Non
 
 def frame(data: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(data)}\n\n".encode()
+
+
+@each(
+    ("second", "told_after"),
+    [
+        (event("turn.completed", session_id="s"), ["turn completed in 1.00 s"]),
+        (
+            event("turn.failed", session_id="s", error={"code": "e", "message": "m"}),
+            ["turn completed in 1.00 s", "turn failed in 2.00 s · e: m"],
+        ),
+    ],
+)
+def test_a_turn_has_one_line_for_its_end_unless_a_later_event_changes_it(
+    second: bytes, told_after: list[str], tmp_path: Path
+) -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, created()), (3.0, completed()), (4.0, second))
+    found = lines(tape.save(tmp_path / "made.db"))
+    assert [one.rpartition(" 1:")[0] for one in found if one.startswith("turn ") and "begins" not in one] == told_after
+
+
+def test_a_tool_that_returns_an_error_as_an_object_has_failed(tape: Made, tmp_path: Path) -> None:
+    output = {"type": "function_call_output", "call_id": "c", "output": {"error": {"message": "no such file"}}}
+    tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, event("response.output_item.done", item=output)))
+    assert any("failed, no such file" in one for one in lines(tape.save(tmp_path / "made.db")))

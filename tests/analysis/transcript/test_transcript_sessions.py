@@ -146,6 +146,7 @@ def test_a_tool_without_a_name_is_told_as_such() -> None:
 def test_a_turn_that_is_stuck() -> None:
     made = draft()
     made.call("c", "shell", "", "in_progress", 3 * S)
+    made.waiting_for["c"] = "shell"
     made.touch(3 * S)
     made.heartbeats = 4
     made.quiet(63 * S)

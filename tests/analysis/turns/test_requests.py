@@ -136,6 +136,13 @@ def test_an_event_that_is_no_message_and_is_refused_is_a_failed_request() -> Non
     assert found(tape) == [("request-failed", "error", "s")]
 
 
+def test_failures_with_different_errors_are_told_apart() -> None:
+    tape = bound(200)
+    for number, words in enumerate(["no disk", "no memory"]):
+        tape.get("/v1/sessions/s/items", 10.0 + number, {"detail": words}, status=500)
+    assert [one.message[-9:].strip("0: ") for one in examine(tape.store())] == ["no disk", "no memory"]
+
+
 def test_failures_of_one_kind_are_told_together() -> None:
     (one,) = examine(ask(bound(200), *[("GET", "/v1/sessions/s/items", 500)] * 3).store())
     assert one.message.startswith(
