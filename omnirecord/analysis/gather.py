@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from .turns.builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
 from .turns.conclusion import Conclusion, children_of, concluded
 from .turns.draft import LONG_SILENCE, Draft
 from .turns.requests import Act, FailedRequest, act_of, failed_requests, may_act
+from .turns.stored import Stored, reads_stored_state, stored_in
 from .turns.values import Session
 
 
@@ -221,7 +222,12 @@ class Context:
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
         snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
         request = request_text(self._store, first) if is_unknown(self._store, first) else None
-        return Around(snapshot, self._aftermath(recording), self._started.get(recording), last_known_ns, request)
+        aftermath, started_at = self._aftermath(recording), self._started.get(recording)
+        return Around(snapshot, aftermath, started_at, last_known_ns, request, partial(self._reads, exchanges))
+
+    def _reads(self, exchanges: Sequence[Exchange]) -> Iterator[Stored]:
+        for x in filter(reads_stored_state, reversed(exchanges)):
+            yield stored_in(x, self._store.decoded_body(x, "response"))
 
 
 class Concluded(NamedTuple):

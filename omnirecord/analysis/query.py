@@ -101,7 +101,7 @@ class Analysis:
             for turn, measures in zip(told.turns, stats.turns, strict=True):
                 row = _place(told, turn) | _turn_row(turn) | {name: getattr(measures, name) for name in _MEASURED}
                 # A connect snapshot may have repeated earlier text.
-                is_known = turn.joined_ns is None or measures.first_token_s is not None
+                is_known = (turn.joined_ns is None and turn.events > 0) or measures.first_token_s is not None
                 first_ns = min((passage.first_ns for passage in (*turn.messages, *turn.thoughts)), default=None)
                 row["first_token_ns"] = first_ns if is_known else None
                 yield row | self._times(told, turn, "asked", "started", "ended")

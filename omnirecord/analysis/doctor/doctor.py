@@ -21,9 +21,10 @@ from ..apis import FOREIGN, api_in
 from ..gather import acts_in, failures_in, grouped, strays, without_calls
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
+from ..turns.stored import reads_stored_state
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
 from .finding import Finding, Severity, Sign, explained, in_order, is_incomplete, sign_at
-from .items import Items, StoredState, reads_stored_state, stored_state_of
+from .items import Items, StoredState, stored_state_of
 from .model import ModelChecks
 from .stream import StreamChecks
 from .tools import Approvals, Children, Tools

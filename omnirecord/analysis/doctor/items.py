@@ -22,6 +22,7 @@ from ...omnigent.routes import below_session, query_of
 from ...text import counted, same_start
 from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, written
 from ..turns.builder import snapshot_in
+from ..turns.stored import fields_of
 from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, sign_at
 
 _MOST = 20
@@ -49,12 +50,6 @@ class StoredState:
     """Ids of the questions without an answer."""
 
 
-def reads_stored_state(x: Exchange) -> bool:
-    """Whether an exchange is such a read."""
-    is_read = x.kind == "http" and x.request.method == "GET" and x.response is not None and x.response.status == 200
-    return is_read and below_session(x.request.target) in ("", "/items")
-
-
 def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
     """The stored state in an answer; None if the answer is no JSON."""
     found = loads(answer)
@@ -80,8 +75,7 @@ def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
 
 def _items(value: Any) -> Iterator[tuple[Key, str]]:
     for one in as_list(value):
-        item = as_dict(one)
-        yield from keyed({**as_dict(item.get("data")), **item})
+        yield from keyed(fields_of(one))
 
 
 def keyed(item: dict[str, Any]) -> Iterator[tuple[Key, str]]:

@@ -19,7 +19,7 @@ from typing import Any, cast
 from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
-from ..gather import Gathered, conclusions, model_calls
+from ..gather import Context, Gathered, conclusions, model_calls
 from ..model_calls.values import FirstToken, Link, ModelCalls, first_token, requests_of
 from ..turns import Around, MergedFrame, by_stream, merged
 from ..turns.builder import Span, union
@@ -55,10 +55,11 @@ _OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens
 def measured(store: Source, session: str | None = None) -> Iterator[SessionStats]:
     """The numbers of each session of each recording, or of one session; each stream without a session has its own."""
     started = {one.recording: one.started_at for one in store.recordings()}
-    calls = model_calls(store)
+    calls, context = model_calls(store), Context(store)
     for one, told, conclusion in conclusions(store, session):
-        other = told if told.request is not None else None  # a stream of another API has no turns
-        yield measure(one, conclusion, started[told.recording], told=other, calls=calls)
+        frames = list(one.frames())
+        other = told if told.request is not None else one.told(context.of(one.exchanges), frames)[0]
+        yield measure(one, conclusion, started[told.recording], frames=frames, told=other, calls=calls)
 
 
 def measure(
@@ -186,7 +187,7 @@ class TurnMeasures:
         self.turn, self.links = turn, links
         self._posted = turn.asked_ns if turn.asked_ns in posts else None
         passages = [*turn.messages, *turn.thoughts]
-        first = min((passage.first_ns for passage in passages), default=None)
+        first = min((passage.first_ns for passage in passages if turn.events), default=None)
         self._is_whole = first not in joined
         self.first_event = self._since_post(turn.started_ns if turn.events else None)
         self.first_token = self._since_post(first if self._is_whole else None)

@@ -18,7 +18,7 @@ from ..turns.builder import LAST
 from ..turns.draft import pace_of
 from ..turns.requests import FailedRequest
 from ..turns.values import Approval, Asked, Child, Listening, Note, Passage, Silence, Tool, Trouble, Turn, TurnUsage
-from ..turns.why_stopped import is_unanswered
+from ..turns.why_stopped import is_unanswered, is_untouched
 
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
 _ANSWERS = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
@@ -250,7 +250,7 @@ def end(page: Page, turn: Turn) -> str:
 
 
 def _how(page: Page, turn: Turn) -> str:
-    if turn.ended == "unfinished" and not turn.events:
+    if turn.ended == "unfinished" and is_untouched(turn):
         return "unfinished: the agent never took it up"
     if turn.ended == "unfinished":
         since = took(", last event after ", turn.begin_ns, turn.last_event_ns)

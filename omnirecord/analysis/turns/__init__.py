@@ -30,7 +30,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, insort
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, groupby, repeat
 from operator import attrgetter
@@ -45,6 +45,7 @@ from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_list
 from .draft import LONG_SILENCE, Draft
 from .events import add_event, add_resent
 from .requests import Act, deleted_at
+from .stored import Stored, complete
 from .values import SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
 
 _new = tuple.__new__
@@ -69,6 +70,8 @@ class Around(NamedTuple):
     """The time of the last data in the recording."""
     request: str | None = None
     """The request in words if the stream is of an unknown API, which has no turns; else None."""
+    reads: Callable[[], Iterable[Stored]] = tuple
+    """Returns the reads of the session by clients, the newest first."""
 
 
 ALONE = Around()
@@ -119,6 +122,9 @@ class SessionBuilder:
         listenings = session.streams
         drafts = self.turns.finish(max([self.last_ns, *(one.until_ns or 0 for one in listenings)]))
         absences, leavings = absences_of(listenings), leavings_of(listenings)
+        is_at_rest = around.snapshot is not None and around.snapshot.status == "idle"
+        if any(not draft.events for draft in drafts):
+            complete(drafts, around.reads(), is_at_rest=is_at_rest)
         deleted_ns = deleted_at(exchanges)
         if deleted_ns is not None:
             _delete(drafts, deleted_ns, listenings)

@@ -33,7 +33,7 @@ APPROVAL = "approval"
 """What a turn waits for while a question to the user is open."""
 _PARKED = "status"
 """The key of `Course.waiting_for` for sub-agents; the other keys are ids of calls and questions."""
-_SILENT = frozenset({"resource_event", "routing_decision"})
+SILENT = frozenset({"resource_event", "routing_decision"})
 """Types of items that other events describe better, or that are not for users."""
 
 
@@ -329,7 +329,7 @@ class Courses(ABC, Generic[T]):
         type_ = as_text(item.get("type")) or "item"
         if type_ == "function_call_output":
             return self.hand_back(at_ns, item), item, type_
-        if type_ in _SILENT or not item:
+        if type_ in SILENT or not item:
             return None
         if type_ == "function_call":
             return self.call(at_ns, item), item, type_

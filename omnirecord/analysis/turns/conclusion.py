@@ -233,7 +233,7 @@ _CUT: Mapping[Code, str] = {
 """The ends of the last stream in the middle of a turn."""
 _TOLD: Mapping[Code, Callable[[Session, Turn], _Verdict]] = {
     "deleted": lambda s, _: _Verdict("failed", "Failed: a client deleted the session", "at", s.deleted_ns),
-    "finished": lambda _, turn: _Verdict("finished", "Finished", "at", turn.ended_ns),
+    "finished": lambda _, turn: _Verdict("finished", "Finished", "at" if turn.events else "by", turn.ended_ns),
     "denied": lambda _, turn: _Verdict("finished", "Finished: the message was denied", "at", turn.ended_ns),
     "interrupted": lambda _, turn: _Verdict("finished", "Finished: interrupted by a user", "at", turn.ended_ns),
     "incomplete": _ended("Finished: incomplete"),

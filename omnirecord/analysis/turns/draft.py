@@ -195,7 +195,7 @@ class Draft(Course):
     ) -> Turn:  # fmt: skip
         """Return the turn as a value. Its texts are joined here, once. `answered`: adds an answer to an approval."""
         messages, thoughts = _passages(self.messages), _passages(self.thoughts)
-        starts = [block.first_ns for block in self.messages]
+        starts = [block.first_ns for block in self.messages] if self.events else []  # a read has no time of a text
         return Turn(
             recording=recording, session_id=session_id, turn=number,
             asked=tuple(self.asked), asked_ns=min((asked.at_ns for asked in self.asked), default=None),

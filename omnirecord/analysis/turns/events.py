@@ -78,12 +78,21 @@ def _item(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     if found is None:
         return
     draft, item, type_ = found
+    if type_ not in ("reasoning", "function_call_output"):
+        draft.break_thoughts()
+    add_item(draft, at_ns, item)
+
+
+def add_item(draft: Draft, at_ns: int, item: Data) -> None:
+    """Add a finished item to its turn."""
+    type_ = as_text(item.get("type")) or "item"
     if type_ == "function_call_output":
         call_id = as_text(item.get("call_id")) or "?"
         draft.hand_back(call_id, written(item.get("output")) or "", as_text(item.get("status")), at_ns)
+    elif type_ == "function_call":
+        arguments, status = written(item.get("arguments")) or "", as_text(item.get("status"))
+        draft.call(call_id_of(item), as_text(item.get("name")) or "", arguments, status, at_ns)
     else:
-        if type_ != "reasoning":
-            draft.break_thoughts()
         _add(draft, at_ns, item, type_)
 
 
@@ -94,9 +103,6 @@ def _add(draft: Draft, at_ns: int, item: Data, type_: str) -> None:
             draft.ask(text, at_ns, as_text(item.get("id")))
         elif text:
             draft.store(text, at_ns)
-    elif type_ == "function_call":
-        arguments, status = written(item.get("arguments")) or "", as_text(item.get("status"))
-        draft.call(call_id_of(item), as_text(item.get("name")) or "", arguments, status, at_ns)
     elif type_ == "reasoning":
         if draft.thoughts and draft.thoughts[-1].parts:
             draft.break_thoughts()  # deltas have brought them

@@ -171,7 +171,7 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
     if waiting:
         said = f"The agent was waiting for approval, and no answer came: {_quoted(waiting[-1].message)}."
         return ("approval_unanswered", said)
-    if not turn.events:
+    if is_untouched(turn):
         return ("not_taken_up", "The last message was posted, but the agent never began to work on it.")
     snapshot = session.snapshot
     if snapshot is not None and snapshot.at_ns > turn.last_event_ns and snapshot.runner_online is False:
@@ -192,6 +192,11 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
                       " middle of the last turn. After it reconnected, the stream did not report the end of that turn."
                       )  # fmt: skip
     return (None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
+
+
+def is_untouched(turn: Turn) -> bool:
+    """Return whether nothing shows that the agent worked on a turn."""
+    return not (turn.events or turn.messages or turn.thoughts or turn.tools)
 
 
 def _on(turn: Turn) -> str:

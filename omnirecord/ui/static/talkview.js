@@ -81,7 +81,7 @@ export class TurnView {
         ? `${grouped(usage.input_tokens)} in, ${grouped(usage.output_tokens ?? 0)} out tokens`
         : null
     const last =
-      how === 'unfinished' && turn.events
+      how === 'unfinished' && (turn.events || turn.text)
         ? `its end was not recorded${timed ? `, last event after ${seconds(turn.last_event_ns - begin)}` : ''}`
         : how === 'unfinished'
           ? 'the agent never took it up'
