@@ -18,6 +18,7 @@ from ..providers.summary import summary as of_provider
 from ..text import SUMMARY, clip, one_line
 from ..wire.json_rpc import Message, message_of
 from ..wire.strict_json import as_dict, loads
+from .turns.begin_and_end import fault_of
 
 UNKNOWN = ""
 """The name of an unknown API."""
@@ -58,6 +59,16 @@ def summary(type_: str | None, data: Any, limit: int = SUMMARY) -> str:
     """Return an event in at most `limit` characters. `data`: its payload, parsed; its text if no JSON; or None."""
     told = of_provider(type_, data) if isinstance(data, dict) else None
     return of_omnigent(type_, data if told is None else told, limit)
+
+
+def error_text(type_: str | None, data: dict[str, Any]) -> str | None:
+    """Return the error that an event of an unknown API tells; None if it tells none."""
+    message = message_of(data)
+    found = data.get("error") if message is None else message.content if message.kind == "error" else None
+    if not found and not (type_ or "").lower().replace("_", ".").endswith("error"):
+        return None
+    fault = fault_of(found or data)
+    return one_line(fault.why) if fault is not None else "no reason was given"
 
 
 def request_text(store: Source, x: Exchange) -> str:

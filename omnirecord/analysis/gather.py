@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
@@ -12,11 +13,14 @@ from ..cassette.contracts import AUTO, judge_with, load
 from ..cassette.held import Held
 from ..cassette.select import Source, the_session, with_children
 from ..contract import OMNIGENT
-from ..model import Exchange, TimedFrame
+from ..model import Exchange, Incident, TimedFrame
 from ..omnigent.routes import is_session
 from ..providers.call import ModelCall, call_of
 from ..providers.register import REGISTER, Api, api_of, api_of_path
-from .apis import api_in, is_unknown, request_text
+from ..text import one_line
+from ..wire.content_coding import tells_of_coding
+from ..wire.strict_json import payload
+from .apis import api_in, error_text, is_unknown, request_text
 from .model_calls import linked
 from .model_calls.values import ModelCalls
 from .turns import Around, session_of
@@ -214,6 +218,7 @@ class Context:
         self._aftermath = cache(lambda recording: Aftermath(store.exchanges(recording=recording)))
         self._last_known_ns = cache(store.last_known_ns)
         self._started = {one.recording: one.started_at for one in store.recordings()}
+        self._undecoded = {stream: why for _, stream, why in undecoded(store)}
 
     def of(self, exchanges: Sequence[Exchange]) -> Around:
         """Return the facts for the session of these exchanges."""
@@ -222,12 +227,30 @@ class Context:
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
         snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
         request = request_text(self._store, first) if is_unknown(self._store, first) else None
-        aftermath, started_at = self._aftermath(recording), self._started.get(recording)
-        return Around(snapshot, aftermath, started_at, last_known_ns, request, partial(self._reads, exchanges))
+        unreadable = next((why for x in exchanges if (why := self._undecoded.get(x.stream or 0)) is not None), None)
+        return Around(
+            snapshot, self._aftermath(recording), self._started.get(recording), last_known_ns, request, unreadable,
+            None if request is None else self._last_error(first), partial(self._reads, exchanges),
+        )  # fmt: skip
+
+    def _last_error(self, x: Exchange) -> str | None:
+        """Return the error in the last event of a stream; None if that is no error."""
+        events = (frame for frame in self._store.outline(x) if frame.verdict not in ("comment", "sentinel"))
+        last = next(iter(deque(events, maxlen=1)), None)
+        return None if last is None else error_text(last.type, payload(last))
 
     def _reads(self, exchanges: Sequence[Exchange]) -> Iterator[Stored]:
         for x in filter(reads_stored_state, reversed(exchanges)):
             yield stored_in(x, self._store.decoded_body(x, "response"))
+
+
+def undecoded(store: Source) -> Iterator[tuple[Incident, int, str]]:
+    """Return each incident about a stream whose events cannot be decoded, the number of the stream, and the reason."""
+    for incident in store.incidents():
+        begin, _, why = incident.message.partition(": ")
+        number = begin.removeprefix("stream ")
+        if tells_of_coding(incident.message) and number.isdecimal():
+            yield incident, int(number), one_line(why)
 
 
 class Concluded(NamedTuple):

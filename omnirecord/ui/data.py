@@ -37,6 +37,7 @@ from ..cassette.sqlite import Store
 from ..cassette.sqlite.search_index import Doc, Index
 from ..errors import UsageError, __version__
 from ..model import Exchange, wall_clock
+from ..wire.content_coding import tells_of_coding
 from . import events
 from .calls import CALLS, Hops, Linked, call_in_file, call_of_hit
 from .events import Key, Options, key_of_exchange, key_of_session, number_in, numbers_in, read_key
@@ -248,7 +249,9 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
         "others": [{"recording": x.recording, **events.exchange_row(x)} for x in others[:MOST_OTHERS]],
         "more_others": max(0, len(others) - MOST_OTHERS),
         "incidents": [
-            {"recording": one.recording, "at_ns": one.at_ns, "message": one.message} for one in store.incidents()
+            {"recording": one.recording, "at_ns": one.at_ns, "message": one.message}
+            for one in store.incidents()
+            if not tells_of_coding(one.message)  # the server's doing, not the recorder's
         ],
     }  # fmt: skip
 

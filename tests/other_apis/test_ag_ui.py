@@ -31,8 +31,8 @@ async def test_a_run_is_recorded_and_replayed(tmp_path: Path) -> None:
             assert (server.unmatched, server.unplayed) == ([], [])
 
 
-def test_nothing_is_wrong_with_a_stream_that_no_contract_knows() -> None:
-    assert omnirecord.doctor(SHIPPED) == []
+def test_of_a_stream_that_no_contract_knows_doctor_names_the_run_that_failed() -> None:
+    assert [(one.code, one.stream, one.seqs) for one in omnirecord.doctor(SHIPPED)] == [("request-failed", 2, (8,))]
     checked = omnirecord.validate(SHIPPED)
     assert (checked.contract, checked.events, checked.problems) == ("none", 25, ())
 

@@ -155,7 +155,7 @@ class Made:
     def stream(
         self, session: str, at: float, *reads: tuple[float, bytes], ending: Ending = "client_left",
         end: float | None = None, method: str = "GET", headers: Headers = SSE, party: str = "client",
-        asked: float | None = None, body: bytes = b"", lag: float = 0.0, sent: Headers = (),
+        asked: float | None = None, body: bytes = b"", lag: float = 0.0, sent: Headers = (), status: int = 200,
     ) -> int:  # fmt: skip
         """A stream whose response came at `at`, and what came when; its number. `session`: an id, or a target.
         `lag`: how much later all that was handed to the client."""
@@ -165,7 +165,7 @@ class Made:
         asked = at if asked is None else asked
         made = [self._request_row(number, "sse", session_of(target), party, asked, method, target, sent)]
         made += [rows.chunk(number, "request", 0, body)] if body else []
-        made.append(rows.response(number, "sse", self._streams, ns(at), 200, "OK", headers))
+        made.append(rows.response(number, "sse", self._streams, ns(at), status, "OK", headers))
         made += self._reads(number, list(reads), dict(headers).get("content-encoding"), lag, target)
         last = end if end is not None else max([at, *(read[0] for read in reads)])
         if ending != "open":

@@ -170,7 +170,7 @@ CODES: Mapping[str, Code] = {
     "request-failed": _error(
         "The server refused a client's request, or failed to process the request. A failed PATCH, PUT, POST or DELETE"
         " probably changed nothing. After a failed GET, the client has old data or no data.",
-        "Read the error in the answer: omnirecord request CASSETTE N shows exchange N. Then read the server's log.",
+        "Read the error in the answer: omnirecord request CASSETTE N. Then read the server's log.",
     ),
     "runner-silent": _error(
         "The server sends heartbeats, but the runner stopped in the middle of a turn: the runner was killed, or hangs."

@@ -10,7 +10,7 @@ from itertools import chain
 from ...cassette.contracts import load
 from ...cassette.select import Source, the_session
 from ...contract import Api
-from ...model import RECOVERED, UNWRITTEN, Exchange, TimedFrame, by_key, is_of_loss, losses, tells_of_body
+from ...model import RECOVERED, UNWRITTEN, Exchange, Incident, TimedFrame, by_key, is_of_loss, losses, tells_of_body
 from ...omnigent.routes import path_of
 from ...providers.call import api_of
 from ...text import counted, one_line
@@ -18,7 +18,7 @@ from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
 from ..apis import FOREIGN, api_in
-from ..gather import acts_in, failures_in, grouped, strays, without_calls
+from ..gather import acts_in, failures_in, grouped, strays, undecoded, without_calls
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
 from ..turns.stored import reads_stored_state
@@ -48,13 +48,19 @@ def examine(
     sessions = list(_examined(store, recordings, wanted, read or partial(_read, store)))
     at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
     found, named = list[Finding](), set[tuple[int, str | None]]()
+    unreadable = {stream: _undecodable(incident, stream, why) for incident, stream, why in undecoded(store)}
+
+    def undecodable_in(one: SessionChecks) -> list[Sign]:
+        return [unreadable.pop(stream.stream) for stream in one.streams if stream.stream in unreadable]
+
     for of, one in sessions:
         beside = [sign for number, sign in troubles if number == of]
-        signs = [*one.signs(at_rest), *model.of_session(of, one.session_id)]
+        signs = [*one.signs(at_rest), *model.of_session(of, one.session_id), *undecodable_in(one)]
         own = explained(signs, one.session_id, beside)
         named |= {(of, finding.because) for finding in own}
         found += own
     if wanted is None:
+        found += [one for sign in unreadable.values() for one in explained([sign], None)]  # of model calls
         found += [one for signs in model.astray(recording) for one in explained(signs, None)]
     shared = [
         sign for number, sign in troubles
@@ -139,13 +145,17 @@ def _of_recordings(
                     Sign("recording-degraded", what, incident.at_ns, incident.at_ns, severity="note"),
                 )
             continue
-        code, what = "recording-degraded", "the recorder could not write everything from here on"
         if tells_of_coding(incident.message):
-            code, what = "stream-not-decoded", "events cannot be decoded from here on"
-        message = f"{what}: {one_line(incident.message)[:200]}"
-        yield incident.recording, Sign(code, message, incident.at_ns, _AFTERWARDS)
+            continue  # the server's doing, not the recorder's
+        message = f"the recorder could not write everything from here on: {one_line(incident.message)[:200]}"
+        yield incident.recording, Sign("recording-degraded", message, incident.at_ns, _AFTERWARDS)
     for number, exchanges in recordings.items():
         yield from ((number, sign) for sign in _unreachable(exchanges))
+
+
+def _undecodable(incident: Incident, stream: int, why: str) -> Sign:
+    message = f"the events of stream {stream} cannot be decoded from here on: {why[:200]}"
+    return Sign("stream-not-decoded", message, incident.at_ns, _AFTERWARDS, stream)
 
 
 def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:

@@ -14,8 +14,9 @@ from itertools import islice
 
 from ...model import Exchange, by_key
 from ...omnigent.protocol import stream_epoch
-from ...omnigent.routes import party_name
+from ...omnigent.routes import party_name, path_of
 from ...text import counted, joined
+from ..apis import error_text
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, group_key
 from .finding import SECOND, Severity, Sign, said, seconds, sign_at
@@ -95,6 +96,10 @@ class Endings:
     def _of_other(self, one: StreamChecks) -> Iterator[Sign]:
         """The end of a stream of an unknown API: only a break of the connection is known to be none."""
         x, last = one.exchange, one.activity.last
+        if one.said is not None and (error := error_text(one.said.type, one.said.data)) is not None:
+            what = f"{x.request.method} {said(path_of(x.request.target), 100)} (exchange {x.exchange})"
+            message = f"{what}: the last event of the stream is an error: {said(error, 160)}"
+            yield sign_at("request-failed", message, [one.said.ref], severity="warning", exchange=x.exchange)
         if (how := _BROKEN.get(x.ending)) is not None:
             since = last.at_ns if last else x.request.at_ns
             after = f" after {counted(one.count, 'frame')}" if one.count else " before the first event"
@@ -278,7 +283,7 @@ def failures(failed: Sequence[FailedRequest]) -> Iterator[Sign]:
         what = f"{first.method} {said(first.path, 100)} {how} (exchange {first.exchange}): {said(first.why, 160)}"
         message = f"{counted(len(more) + 1, 'request')} failed alike, the first: {what}" if more else what
         times = [one.at_ns for one in (first, *more)]
-        yield Sign("request-failed", message, min(times), max(times), severity=first.severity)
+        yield Sign("request-failed", message, min(times), max(times), severity=first.severity, exchange=first.exchange)
 
 
 def deletion(streams: Sequence[StreamChecks], at_ns: int, until_ns: int) -> Iterator[Sign]:

@@ -75,6 +75,8 @@ class Sign:
     seqs: tuple[int, ...] = ()
     severity: Severity | None = None
     """None for the usual severity of its code."""
+    exchange: int | None = None
+    """The exchange that shows it, if its code has a next step for an exchange."""
     about: Hashable = None
     """Identifies its subject, if two streams may show the same one: only one of their signs becomes a finding."""
 
@@ -86,8 +88,9 @@ class Sign:
 def finding_of(sign: Sign, session_id: str | None, because: Sign | None) -> Finding:
     code = CODES[sign.code]
     level = sign.level if because is None else min(sign.level, because.level, key=SEVERITIES.index)
+    next_ = code.next if sign.exchange is None else code.next.replace("CASSETTE N", f"CASSETTE {sign.exchange}")
     return Finding(
-        sign.code, level, session_id, sign.stream, sign.seqs[:MAX_SEQS], sign.message, code.why, code.next,
+        sign.code, level, session_id, sign.stream, sign.seqs[:MAX_SEQS], sign.message, code.why, next_,
         because.code if because else None,
     )  # fmt: skip
 

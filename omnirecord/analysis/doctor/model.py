@@ -168,6 +168,6 @@ def _sign(
     ends = [one.started_ns if one.ended_ns is None else one.ended_ns for one in links]
     until = max([*ends, *([] if turn is None else [turn.ended_ns or 0, turn.last_event_ns])])
     return Sign(
-        code, message, min(one.started_ns for one in links), until, call.stream, (), severity,
+        code, message, min(one.started_ns for one in links), until, call.stream, (), severity, call.exchange,
         about=(links[0].call.exchange, links[-1].call.exchange),
     )  # fmt: skip

@@ -272,6 +272,8 @@ class StreamChecks:
         self.statuses, self.turns = Statuses(), Turns()
         self.activity = Activity(x.response.at_ns if x.response else x.request.at_ns, beats=self.is_session)
         self.count = 0
+        self.said: Event | None = None
+        """The last event of an unknown API."""
         self.joined = False
         """Whether the stream began in the middle of a turn."""
         self._slowest, self._slow, self._unsent = 0, 0, 0
@@ -290,6 +292,8 @@ class StreamChecks:
             if is_timed and (sent_ns is None or sent_ns - event.at_ns > SLOW):
                 self._late(event, sent_ns)
             self.activity.frame(event)
+            if self.is_other and event.verdict not in ("comment", "sentinel"):
+                self.said = event
             if event.verdict != "valid" and (self.api is not FOREIGN or event.verdict == "truncated"):
                 self.contract.odd(event)
             if event.number is not None and self.api.is_omnigent:

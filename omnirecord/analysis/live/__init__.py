@@ -187,6 +187,11 @@ def _who(row: Row) -> str:
     return f"{name} {number}" if name.endswith("client") else f"{name} client {number}"
 
 
+def _address(row: Row) -> str:
+    """Return the number by which the commands name a stream, or another exchange."""
+    return f"exchange {row['exchange']}" if row["stream"] is None else f"stream {row['stream']}"
+
+
 def _took(row: Row) -> str:
     return seconds(round((row["duration_s"] or 0) * 1e9))
 
@@ -379,12 +384,9 @@ class LiveView:
         session = self._sessions.get(name)
         is_over = row["end_ns"] is not None
         if row.get("hop") is not None and not self._every:
-            yield from self._requests.of_hop(row, self._place("", f"#{row['exchange']}"))
+            yield from self._requests.of_hop(row, self._place("", _address(row)))
             return
-        place, heard = (
-            self._place(name, f"#{row['exchange']}"),
-            session or self._sessions.get(f"stream {row['stream']}"),
-        )
+        place, heard = self._place(name, _address(row)), session or self._sessions.get(f"stream {row['stream']}")
         if is_over and heard is not None and heard.fold is not None and heard.fold.stream == row["stream"]:
             yield from self._finish(heard)
         if is_over and heard is not None and heard.answer is not None:
@@ -404,7 +406,7 @@ class LiveView:
         self._left_for.add(server)
         head = f"to {server}: the client leaves the recorder."
         text = f"To record this server: --upstream NAME={server}"
-        yield Line(row["end_ns"], "redirect", "warning", head, text, place=self._place(name, f"#{row['exchange']}"))
+        yield Line(row["end_ns"], "redirect", "warning", head, text, place=self._place(name, _address(row)))
 
     def _is_copy(self, row: Row) -> bool:
         """Return whether another stream of the session has brought this event."""

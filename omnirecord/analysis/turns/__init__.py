@@ -70,6 +70,9 @@ class Around(NamedTuple):
     """The time of the last data in the recording."""
     request: str | None = None
     """The request in words if the stream is of an unknown API, which has no turns; else None."""
+    unreadable: str | None = None
+    last_error: str | None = None
+    """The fields of `Session` with these names."""
     reads: Callable[[], Iterable[Stored]] = tuple
     """Returns the reads of the session by clients, the newest first."""
 
@@ -138,6 +141,7 @@ class SessionBuilder:
         whole = replace(
             session, turns=turns, status=status, status_ns=status_ns, snapshot=snapshot,
             cost_usd=self.turns.cost_usd, heartbeats=self.heartbeats, deleted_ns=deleted_ns, request=around.request,
+            unreadable=around.unreadable, last_error=around.last_error,
             started_at=wall_clock(started_at, session.begun_ns) if started_at else None,
         )  # fmt: skip
         return whole, drafts

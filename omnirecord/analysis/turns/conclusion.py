@@ -98,7 +98,14 @@ def _asked(session: Session) -> str | None:
 
 def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
     turn = session.turns[-1] if session.turns else None
+    if code == "unknown" and session.unreadable is not None:
+        return _Verdict("unknown", "Unknown: the stream cannot be decoded")
     if session.request is not None and last is not None:  # a stream of an unknown API
+        if session.failures:
+            return _Verdict("failed", f"Failed: {_named(session.failures[-1].why, _MOST_WHY)}", "at", last.from_ns)
+        if session.last_error is not None:
+            said = f"Failed: {_named(session.last_error, _MOST_WHY)}"
+            return _Verdict("failed", said, "at", _until(session, last))
         outcome, said, word = _OF_STREAMS.get(last.ending, _OF_STREAMS["unknown"])
         at_ns = last.from_ns if word == "since" else _until(session, last) if word else None
         return _Verdict(outcome, said, word, at_ns)

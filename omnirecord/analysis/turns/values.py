@@ -277,6 +277,10 @@ class Session:
     """The end of its last exchange; without an end, the last known time of the recording."""
     request: str | None = None
     """The request in words if this is a stream of an unknown API, which has no turns; else None."""
+    unreadable: str | None = None
+    """Why the events of a stream cannot be decoded; None if they can."""
+    last_error: str | None = None
+    """The error in the last event of a stream of an unknown API; None if that is no error."""
 
     @property
     def duration_ns(self) -> int | None:

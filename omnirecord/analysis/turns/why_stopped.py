@@ -53,7 +53,7 @@ def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> 
     """Return why the recording has no more of a session. `sessions`: others by id, for the ends of its sub-agents."""
     last = last_stream(session.streams)
     if session.request is not None and last is not None:
-        return _of_stream(last)
+        return _of_stream(session, last)
     code, said = _state(session, sessions or {}, last)
     if last is None:
         return Stopped(code or "nobody_listened", f"{said} No client listened to its stream.")
@@ -64,8 +64,18 @@ def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> 
     return Stopped(code or _cut(last), f"{said} {_end(session, last, code)}".strip())
 
 
-def _of_stream(last: Listening) -> Stopped:
+def _of_stream(session: Session, last: Listening) -> Stopped:
     """Return why the recording has no more of a stream of an unknown API."""
+    if session.failures:
+        return Stopped(
+            "refused", _sentence(f"The server refused the request: {_short(session.failures[-1].why)}", None)
+        )
+    if session.unreadable is not None:
+        return Stopped("unknown", _sentence(f"The stream cannot be decoded: {_short(session.unreadable)}", None))
+    if session.last_error is not None:
+        return Stopped(
+            "failed", _sentence(f"The last event of the stream is an error: {_short(session.last_error)}", None)
+        )
     if last.ending == "open":
         return Stopped("still_recording", "It is still being recorded.")
     if last.ending == "unknown":
@@ -80,6 +90,8 @@ def last_stream(streams: Iterable[Listening]) -> Listening | None:
 
 
 def _state(session: Session, sessions: Mapping[str, Session], last: Listening | None) -> _State:
+    if session.unreadable is not None and not (session.turns and session.turns[-1].ended_ns):
+        return ("unknown", f"The stream cannot be decoded: {_short(session.unreadable)}.")
     if not session.turns and session.deleted_ns is not None:
         return ("deleted", "A client deleted the session.")
     if not session.turns:
@@ -308,6 +320,10 @@ def _after(from_ns: int, until_ns: int | None, form: str = " after{}") -> str:
 
 def _quoted(text: str) -> str:
     return f"“{clip(one_line(text), 100)}”" if text else "(nothing)"
+
+
+def _short(text: str) -> str:
+    return clip(one_line(text), 200).rstrip(".")
 
 
 def _capital(text: str) -> str:

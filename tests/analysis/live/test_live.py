@@ -47,7 +47,7 @@ def tape() -> Made:
 
 def test_a_turn_with_an_approval_is_told_in_a_line_for_each_thing_that_happened() -> None:
     assert lines(HEALTHY["approval"]) == [
-        "stream Python client listens to session 04cc962c #4",
+        "stream Python client listens to session 04cc962c stream 1",
         "approval asked: always_ask_on_input: Confirm this message before I process it. 1:4",
         "approval answered: accept by Python client 1:5",
         'message user: "Please summarise the release notes." 1:7',
@@ -55,7 +55,7 @@ def test_a_turn_with_an_approval_is_told_in_a_line_for_each_thing_that_happened(
         'assistant "The release brings a recorder, a replay server and a way to read what was recorded." (16 deltas)'
         " 1:10",
         "turn completed in 0.72 s · 40 in, 32 out tokens 1:29",
-        "stream Python client left after 0.86 s #4",
+        "stream Python client left after 0.86 s stream 1",
     ]
 
 
@@ -324,12 +324,14 @@ def test_a_turn_of_chat_completions_has_its_question_its_tool_and_its_end(tmp_pa
     last = [(3.1, chunk({"content": "Sunny."}, "stop"))]
     tape.stream(CHAT, 3.0, *last, method="POST", body=asked(question, answer, output), ending="eof", end=3.2)
     assert lines(tape.save(tmp_path / "a.db")) == [
-        'message user: "Weather?" #1', "stream client reads /v1/chat/completions #1", "turn begins with gpt 1:1",
+        'message user: "Weather?" stream 1', "stream client reads /v1/chat/completions stream 1",
+        "turn begins with gpt 1:1",
         'assistant "Let me look." (2 deltas) 1:1', 'tool weather {"city": "Oslo"} 1:5',
-        "turn completed in 0.60 s · 40 in, 9 out tokens 1:7", "stream the server ended it after 0.70 s (client) #1",
-        "tool -> sunny #2", "stream client reads /v1/chat/completions #2", "turn begins with gpt 2:1",
-        'assistant "Sunny." (1 delta) 2:1', "turn completed in 0.10 s #2",
-        "stream the server closed it after 0.20 s (client) #2",
+        "turn completed in 0.60 s · 40 in, 9 out tokens 1:7",
+        "stream the server ended it after 0.70 s (client) stream 1", "tool -> sunny stream 2",
+        "stream client reads /v1/chat/completions stream 2", "turn begins with gpt 2:1",
+        'assistant "Sunny." (1 delta) 2:1', "turn completed in 0.10 s stream 2",
+        "stream the server closed it after 0.20 s (client) stream 2",
     ]  # fmt: skip
 
 
@@ -354,8 +356,8 @@ def test_a_turn_of_messages_has_its_tool_and_its_end_and_a_cut_one_stands_out(tm
     assert found == [
         "turn begins with claude 1:1", 'tool weather {"city": "Oslo"} 1:4',
         "turn incomplete in 0.50 s · max_tokens · 7 in, 5 out tokens 1:6",
-        "stream the server ended it after 0.60 s (client) #1", "turn begins with claude 2:1",
-        "stream the upstream connection broke in a turn after 0.10 s (client) #2",
+        "stream the server ended it after 0.60 s (client) stream 1", "turn begins with claude 2:1",
+        "stream the upstream connection broke in a turn after 0.10 s (client) stream 2",
     ]  # fmt: skip
 
 
