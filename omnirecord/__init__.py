@@ -88,8 +88,6 @@ def record(
     listens: Mapping[str, str] | None = None,
     contracts: Mapping[str, str] | None = None,
     read_ahead: int = 8 * 1024 * 1024,
-    resume: bool = False,
-    resume_for: float = 30.0,
     control: bool = False,
     ui: bool | str = False,
     redact: Literal["content"] | None = None,
@@ -124,8 +122,6 @@ def record(
         listens: `HOST:PORT` for their clients by name; by default a free port of `host`.
         contracts: Their contracts by name; by default `auto`.
         read_ahead: Limit of bytes that the proxy reads ahead of a slow client, per stream.
-        resume: Add an id to every event, and resume a reconnecting client after its `Last-Event-ID`.
-        resume_for: Seconds for which a client can reconnect.
         control: Serve the control paths under `/-/omnirecord/` (`docs/tail.md`).
         ui: Serve the control paths and the page, at `.page`: True, or its own `HOST:PORT` (`docs/ui.md`).
         redact: `"content"` also masks values in content that look like a secret (`docs/redaction.md`).
@@ -145,10 +141,9 @@ def record(
     return Proxy(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
         tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, no_proxy=no_proxy, contract=contract,
-        upstreams=upstreams, listens=listens, contracts=contracts, read_ahead=read_ahead, resume=resume,
-        resume_for=resume_for, control=control, ui=ui, redact=redact, redact_patterns=redact_patterns,
-        pseudonym_key=pseudonym_key, rotate=rotate, keep=keep, labels=labels, ship=ship,
-        keep_unshipped=keep_unshipped, runs_shipping=True,
+        upstreams=upstreams, listens=listens, contracts=contracts, read_ahead=read_ahead, control=control,
+        ui=ui, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
+        labels=labels, ship=ship, keep_unshipped=keep_unshipped, runs_shipping=True,
     )  # fmt: skip
 
 

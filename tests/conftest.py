@@ -74,7 +74,7 @@ _MOST_ELSEWHERE = 4 * MOST
 """Seconds for those: a socket's callback takes up to 7 ms where a test sends many bytes at once."""
 _HEAVY = ("browser", "slow")
 _LONGEST = (
-    "end_to_end/test_acceptance.py", "end_to_end/test_rig.py", "end_to_end/test_real_resume.py",
+    "end_to_end/test_acceptance.py", "end_to_end/test_rig.py",
     "end_to_end/test_real_tail.py", "end_to_end/test_real_validate.py", "end_to_end/test_real_web_ui.py",
     "end_to_end/test_real_offline.py", "end_to_end/test_lake_tutorial.py", "lake/test_page.py", "cli/test_tail.py",
     "lake/test_upkeep.py", "lake/test_query.py", "ui/test_page.py", "ui/test_page_live.py", "ui/test_page_calls.py",

@@ -74,15 +74,6 @@ _SHORT = 0.0005
     help="Bytes of each stream to read ahead if the client is slow; 0 turns reading ahead off.",
 )  # fmt: skip
 @click.option(
-    "--resume", is_flag=True,
-    help="Add an id to every event. A client that reconnects with a Last-Event-ID gets the events after this id."
-    " Default: off. This option changes the bytes of the stream.",
-)  # fmt: skip
-@click.option(
-    "--resume-for", type=float, metavar="S",
-    help="With --resume, seconds to continue reading a stream after its client disconnects (default: 30).",
-)  # fmt: skip
-@click.option(
     "--rotate", multiple=True, metavar="SIZE|DURATION",
     help="Start a new cassette at SIZE, such as 500MB, or after DURATION, such as 1h. --db is then a link to the"
     " newest cassette. Repeatable: the limit that is reached first applies.",
@@ -124,7 +115,7 @@ _SHORT = 0.0005
 @output_options
 def proxy(
     upstreams: tuple[str, ...], listens: tuple[str, ...], db: Path, contracts: tuple[str, ...], read_ahead: int,
-    resume: bool, resume_for: float | None, rotate: tuple[str, ...], keep: tuple[str, ...], ship: str | None,
+    rotate: tuple[str, ...], keep: tuple[str, ...], ship: str | None,
     keep_unshipped: str, labels: tuple[str, ...],
     control: bool, ui: str | None, redact: str | None, redact_patterns: tuple[str, ...], pseudonym_key: Path | None,
     quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **listening: Any,
@@ -143,13 +134,11 @@ def proxy(
     """
     import asyncio
 
-    from ..recorder.proxy.server import GRACE, Proxy
+    from ..recorder.proxy.server import Proxy
     from ..server.accept import raise_limit
     from ..server.listener import by_name, parse_listen
     from .live import Live, Screen
 
-    if resume_for is not None and not resume:
-        raise UsageError("--resume-for needs --resume")
     if quiet and (verbose or type_glob):
         raise UsageError("--quiet excludes --verbose and --type")
     is_shown = is_terminal(sys.stderr) or verbose or type_glob is not None or not as_json
@@ -163,8 +152,7 @@ def proxy(
     sys.setswitchinterval(_SHORT)
     server = Proxy(
         upstream, db, host=host, port=port, **listening, upstreams=named, listens=listens_of, contracts=contracts_of,
-        contract=contract, read_ahead=read_ahead, resume=resume,
-        resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui is not None and (ui or True),
+        contract=contract, read_ahead=read_ahead, control=control, ui=ui is not None and (ui or True),
         redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
         labels=labels, ship=ship, keep_unshipped=keep_unshipped,
     )  # fmt: skip

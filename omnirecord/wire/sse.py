@@ -3,7 +3,7 @@
 Two rules hold for any input:
 
 1. The `raw` of all frames joined is the input (an oversized frame counts with its length).
-2. The frames do not depend on how the input is cut (with `hold_cr` off, except for that LF).
+2. The frames do not depend on how the input is cut.
 
 The work is linear in the input: the parser remembers where the last search ended. Memory is bounded by `limit` plus one
 read.
@@ -84,19 +84,14 @@ def _unread(raw: bytes) -> Frame:
 class Parser:
     """Cuts a byte stream into frames.
 
-    `hold_cr`: off, a frame that ends in a lone CR is not held back; an LF that follows is in the head of the next.
-
     >>> Parser().feed(b"event: ping\\ndata: {}\\n\\n")[0].event
     'ping'
     """
 
-    __slots__ = (
-        "_blank_line", "_dropped", "_first", "_hold_cr", "_in_content", "_is_odd", "_limit", "_pending", "_searched"
-    )  # fmt: skip
+    __slots__ = ("_blank_line", "_dropped", "_first", "_in_content", "_is_odd", "_limit", "_pending", "_searched")
 
-    def __init__(self, limit: int = DEFAULT_LIMIT, *, at_start: bool = True, hold_cr: bool = True) -> None:
+    def __init__(self, limit: int = DEFAULT_LIMIT, *, at_start: bool = True) -> None:
         self._limit = limit
-        self._hold_cr = hold_cr
         self._pending = bytearray()
         self._first = at_start  # only there a BOM is one
         self._blank_line = _LF  # that of what is pending
@@ -216,7 +211,7 @@ class Parser:
             return None
         self._searched = found.start()
         end = found.end()
-        lf_may_follow = self._hold_cr and end == len(self._pending) and self._pending[end - 1] == 0x0D
+        lf_may_follow = end == len(self._pending) and self._pending[end - 1] == 0x0D
         return None if lf_may_follow and not final else end
 
     def _find_content(self, start: int) -> bool:

@@ -7,7 +7,7 @@ from xdist.scheduler import LoadScopeScheduling
 _TOGETHER = {
     # Each uses `shared_server` of `tests/end_to_end/conftest.py`.
     "one real server": (
-        "end_to_end/test_acceptance.py", "end_to_end/test_rig.py", "end_to_end/test_real_resume.py",
+        "end_to_end/test_acceptance.py", "end_to_end/test_rig.py",
         "end_to_end/test_real_tail.py", "end_to_end/test_real_validate.py", "end_to_end/test_real_web_ui.py",
         "end_to_end/test_real_offline.py",
     ),

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from omnirecord.wire.event_ids import Stamped, StreamStamper, event_id, parse_event_id, stamp
+from omnirecord.wire.event_ids import event_id, parse_event_id, stamp
 from omnirecord.wire.sse import Frame, Parser
 from tests.support.examples import each
-from tests.wire.test_sse import CUTS, STREAMS
+from tests.wire.test_sse import STREAMS
 
 BOM = b"\xef\xbb\xbf"
-LIMIT = 1 << 20
 NUMBERS = st.integers(1, 10**18 - 1)
 
 
@@ -62,8 +60,8 @@ LEFT = {
 
 @each("name", STAMPED)
 def test_an_event_gets_its_id_before_its_data_in_its_own_line_ending(name: str) -> None:
-    frame, stamped = STAMPED[name]
-    assert stamp(frame, "2.26") == stamped
+    frame, longer = STAMPED[name]
+    assert stamp(frame, "2.26") == longer
 
 
 @each("name", LEFT)
@@ -77,36 +75,23 @@ def test_a_bom_is_content_but_at_the_start_of_a_stream() -> None:
     assert stamp(BOM + b"data: x\n\n", "2.26", bom=False) == BOM + b"data: x\n\n"
 
 
-def test_once_a_server_shows_an_id_nothing_is_stamped_any_more() -> None:
-    stamper = StreamStamper(2, LIMIT)
-    frames = [b"data: a\n\n", b"id: 7\n\n", b"data: b\n\n"]
-    assert [piece.data for piece in stamper.feed(b"".join(frames))] == [b"id: 2.1\ndata: a\n\n", *frames[1:]]
-    assert not stamper.stamps
-
-
 def parsed(data: bytes) -> list[Frame]:
     parser = Parser()
     return parser.feed(data) + parser.close()
 
 
-def passed(data: bytes, cuts: list[int], limit: int = 1 << 20) -> list[Stamped]:
-    stamper = StreamStamper(3, limit)
-    bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    return [out for start, end in pairwise(bounds) for out in stamper.feed(data[start:end])] + stamper.close()
+def stamped(frames: list[Frame]) -> list[bytes]:
+    return [stamp(frame.raw or b"", event_id(3, seq), bom=seq == 1) for seq, frame in enumerate(frames, 1)]
 
 
-def joined(pieces: list[Stamped]) -> bytes:
-    return b"".join(piece.data for piece in pieces)
-
-
-@given(STREAMS, CUTS)
-@example(b"data: a\r\r\ndata: b\r\r\n", [9])
-@example(BOM + b"data: a\n\n" + BOM + b"data: b\n\n", [2])
-def test_a_stamped_stream_parses_as_it_did_but_for_the_ids(data: bytes, cuts: list[int]) -> None:
-    before, after = parsed(data), parsed(joined(passed(data, cuts)))
-    own = next((seq for seq, frame in enumerate(before, 1) if frame.id is not None), len(before) + 1)
+@given(STREAMS)
+@example(b"data: a\r\r\ndata: b\r\r\n")
+@example(BOM + b"data: a\n\n" + BOM + b"data: b\n\n")
+def test_a_stamped_stream_parses_as_it_did_but_for_the_ids(data: bytes) -> None:
+    before = parsed(data)
+    after = parsed(b"".join(stamped(before)))
     expected = [
-        event_id(3, seq) if frame.complete and frame.data is not None and seq < own else frame.id
+        event_id(3, seq) if frame.complete and frame.data is not None and frame.id is None else frame.id
         for seq, frame in enumerate(before, 1)
     ]
     assert [frame.id for frame in after] == expected
@@ -114,50 +99,16 @@ def test_a_stamped_stream_parses_as_it_did_but_for_the_ids(data: bytes, cuts: li
     assert bare == [replace(frame, raw=None, length=0, id=None) for frame in before]
 
 
-@given(STREAMS, CUTS)
-def test_without_the_lines_that_were_added_every_byte_is_there(data: bytes, cuts: list[int]) -> None:
+@given(STREAMS)
+def test_without_the_lines_that_were_added_every_byte_is_there(data: bytes) -> None:
+    frames = parsed(data)
     bare = b""
-    for piece in passed(data, cuts):
-        line = b"id: %b" % event_id(3, piece.seq).encode()
-        at = piece.data.index(line) if piece.has_id else 0
-        ending = 2 if piece.data[at + len(line) :].startswith(b"\r\n") else 1
-        bare += piece.data[:at] + piece.data[at + (len(line) + ending) * piece.has_id :]
+    for seq, (frame, longer) in enumerate(zip(frames, stamped(frames), strict=True), 1):
+        line = b"id: %b" % event_id(3, seq).encode()
+        if longer == frame.raw:
+            bare += longer
+            continue
+        at = longer.index(line)
+        ending = 2 if longer[at + len(line) :].startswith(b"\r\n") else 1
+        bare += longer[:at] + longer[at + len(line) + ending :]
     assert bare == data
-
-
-@given(STREAMS, CUTS)
-def test_how_the_bytes_were_cut_changes_nothing(data: bytes, cuts: list[int]) -> None:
-    assert joined(passed(data, cuts)) == joined(passed(data, []))
-
-
-@given(STREAMS, CUTS, st.integers(1, 30))
-def test_a_frame_that_is_too_large_ends_the_stamping_and_loses_nothing(
-    data: bytes, cuts: list[int], limit: int
-) -> None:
-    pieces = passed(data, cuts, limit)
-    stamped = sum(len(event_id(3, piece.seq)) + 5 for piece in pieces if piece.has_id)
-    assert len(data) + stamped <= len(joined(pieces)) <= len(data) + stamped * 2
-    over = passed(b"data: " + b"x" * 100 + data, [50], limit)
-    assert joined(over) == b"data: " + b"x" * 100 + data
-
-
-@each("end", [b"\n\n", b"\r\r", b"\r\n\r", b"\n\r"])
-def test_an_event_is_passed_on_with_the_byte_that_completes_it(end: bytes) -> None:
-    stamper = StreamStamper(3, LIMIT)
-    head = b"data: x" + end[:-1]
-    assert stamper.feed(head) == []
-    assert stamper.held == len(head)
-    assert joined(stamper.feed(end[-1:])).endswith(b"data: x" + end)
-    assert stamper.held == 0
-
-
-def test_after_an_id_of_the_servers_own_half_a_frame_is_passed_on_as_well() -> None:
-    stamper = StreamStamper(3, LIMIT)
-    assert joined(stamper.feed(b"id: 7\ndata: x\n\nda")) == b"id: 7\ndata: x\n\nda"
-    assert not stamper.stamps
-    assert joined(stamper.feed(b"ta: y")) == b"ta: y"
-    assert stamper.held == 0
-
-
-def test_the_frame_that_says_done_is_told() -> None:
-    assert [piece.is_done for piece in StreamStamper(1, LIMIT).feed(b"data: x\n\ndata: [DONE]\n\n")] == [False, True]

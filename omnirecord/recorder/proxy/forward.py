@@ -18,6 +18,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 
 import aiohttp
@@ -26,6 +27,7 @@ from aiohttp import web
 from ...model import Ending, Headers, Kind
 from ...server import http
 from ...server.accept import EXHAUSTED
+from ...server.aiohttp_names import HttpProcessingError
 from ...server.listener import continue_upload, no_response
 from ...server.raw_response import RawResponse
 from ...server.timers import Complaint
@@ -42,7 +44,6 @@ from ...wire.headers import (  # fmt: skip
 from ...wire.redirects import at_own_address
 from ..operations import Received
 from ..queue import ExchangeRecorder
-from .resume import LOST, Asked, Resuming, can_be_stamped
 from .upstream import Connection, Target, connection_of
 from .websocket import Tunnel
 
@@ -54,7 +55,8 @@ _CHECK_DISK_EVERY = 0.05
 """Seconds between two checks whether it has."""
 _TRANSPORT_FULL = 64 * 1024
 """Bytes waiting in the transport at which a client counts as slow."""
-_NOTHING = Asked("", ())
+LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, HttpProcessingError, ConnectionError)
+"""The errors of a lost upstream, or of a lost client, in a body."""
 
 log = logging.getLogger("omnirecord")
 
@@ -65,28 +67,62 @@ Answered = Callable[[str, str, int, int], None]
 """Called when a response begins: method, target, number of the exchange, status."""
 
 
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The target and the header fields of a request."""
+
+    target: str
+    headers: Headers
+
+
+_FORGOTTEN = RequestHead("", ())
+
+
 class Forward:
     """Passes one request on and its response back.
 
-    `stopped`: the recorder ends it. `endless`: it is a stream or a WebSocket. With `resuming`, a resumable stream is
-    handed over to it. `answered` is called once. `running` has it until it is over.
+    `stopped`: the recorder ends it. `endless`: it is a stream or a WebSocket. `answered` is called once. `running` has
+    it until it is over.
     """
 
     __slots__ = (
-        "_answered", "_asked", "_ending", "_handed_over", "_is_uploading", "_read_ahead", "_request",
-        "_resuming", "_running", "endless", "recorder", "stopped", "target", "task",
-    )  # fmt: skip
+        "_answered",
+        "_ending",
+        "_head",
+        "_is_uploading",
+        "_read_ahead",
+        "_request",
+        "_running",
+        "endless",
+        "recorder",
+        "stopped",
+        "target",
+        "task",
+    )
 
     def __init__(
-        self, request: web.BaseRequest, asked: Asked, recorder: ExchangeRecorder, target: Target, read_ahead: int,
-        resuming: Resuming | None, answered: Answered, running: dict[Forward, None],
-    ) -> None:  # fmt: skip
-        self._request, self._asked, self.recorder, self.target = request, asked, recorder, target
-        self._read_ahead, self._resuming, self._answered, self._running = read_ahead, resuming, answered, running
+        self,
+        request: web.BaseRequest,
+        head: RequestHead,
+        recorder: ExchangeRecorder,
+        target: Target,
+        read_ahead: int,
+        answered: Answered,
+        running: dict[Forward, None],
+    ) -> None:
+        self._request = request
+        self._head = head
+        self.recorder = recorder
+        self.target = target
+        self._read_ahead = read_ahead
+        self._answered = answered
+        self._running = running
         task = asyncio.current_task()
         assert task is not None
         self.task: asyncio.Task[object] = task
-        self._handed_over = self.stopped = self.endless = self._is_uploading = False
+        self.stopped = False
+        self.endless = False
+        self._is_uploading = False
         self._ending: Ending = "client_left"
         running[self] = None
 
@@ -111,13 +147,12 @@ class Forward:
                 self._ending = "recorder_stopped"
             raise
         finally:
-            if not self._handed_over:
-                self.recorder.end(self._ending, is_cut=self._is_uploading and not self._request.content.at_eof())
+            self.recorder.end(self._ending, is_cut=self._is_uploading and not self._request.content.at_eof())
             del self._running[self]
 
     async def _exchange(self) -> web.StreamResponse | Awaitable[web.StreamResponse]:
         """Return a response of the proxy's own, or a coroutine: this call would last as long as a stream."""
-        if (refusal := http.ambiguous(self._request, self._asked.headers)) is not None:
+        if (refusal := http.ambiguous(self._request, self._head.headers)) is not None:
             self._ending = "eof"
             return self._instead(refusal)
         try:
@@ -133,24 +168,14 @@ class Forward:
             return self._bad_answer(flaw)
         if answer.status == 101:
             return self._tunnel(answer)
-        if self._resuming is not None and can_be_stamped(self._request, answer):
-            return self._hand_over(answer, self._resuming)
         return self._answer(answer)
 
     def _respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
         self.recorder.respond(kind, status, reason, headers)
-        self._answered(self._request.method, self._asked.target, self.recorder.exchange, status)
-
-    async def _hand_over(self, answer: aiohttp.ClientResponse, resuming: Resuming) -> web.StreamResponse:
-        """Let a relay serve the stream, which may outlive this request. The relay ends the exchange."""
-        self._respond("sse", answer.status, answer.reason or "", decoded(answer.raw_headers))
-        relay = resuming.begin(self._asked, answer, self.recorder)
-        self._asked = _NOTHING
-        self.endless = self._handed_over = True
-        return await relay.serve(self._request)
+        self._answered(self._request.method, self._head.target, self.recorder.exchange, status)
 
     async def _ask(self) -> aiohttp.ClientResponse:
-        target, headers = self._asked.target, self._asked.headers
+        target, headers = self._head.target, self._head.headers
         upgrade = asks_for_websocket(headers)
         passed = without(headers, {"host"}) if upgrade else end_to_end(headers, but=("host", "expect"))
         self._is_uploading = self._request.body_exists and not upgrade
@@ -181,7 +206,7 @@ class Forward:
     def _flaw(self, answer: aiohttp.ClientResponse) -> str | None:
         """Return why a response cannot be passed on unchanged; None if it can."""
         headers = decoded(answer.raw_headers)
-        if answer.status == 101 and not (asks_for_websocket(self._asked.headers) and answer.connection is not None):
+        if answer.status == 101 and not (asks_for_websocket(self._head.headers) and answer.connection is not None):
             return "it switches to another protocol, which the client did not ask for"
         if transfer_coding(headers) not in (None, "chunked", "identity"):
             return "it has a transfer coding that is not chunked"
@@ -212,7 +237,7 @@ class Forward:
 
     async def _answer(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         headers = decoded(answer.raw_headers)
-        asked = self._asked.headers
+        asked = self._head.headers
         passed = at_own_address(end_to_end(headers), asked, partial(self.target.reached, asked))
         response = RawResponse(answer.status, answer.reason or "", passed)
         try:
@@ -222,7 +247,7 @@ class Forward:
             await response.prepare(self._request)
             if self.endless:
                 response.forget_headers()
-                self._asked = _NOTHING  # a thousand streams may be open for days
+                self._head = _FORGOTTEN  # a thousand streams may be open for days
                 await Passing(self._request, answer, response, self.recorder, self._read_ahead).run()
             else:
                 async for data in answer.content.iter_any():

@@ -31,11 +31,10 @@ from ...wire.limits import KEEP_UNSHIPPED, Given, Retention, lake_url, retention
 from ..intervals import STOP_WITHIN
 from ..shipping import Shipping
 from ..thread import RecorderThread
-from .forward import READ_AHEAD, Answered, Forward
-from .resume import GRACE, Asked, Resuming
+from .forward import READ_AHEAD, Answered, Forward, RequestHead
 from .upstream import Target, targets_of
 
-__all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy"]
+__all__ = ["READ_AHEAD", "Answered", "Proxy"]
 
 
 class Recorder(Blocking):
@@ -88,8 +87,6 @@ class Proxy(WithBlock):
         listens: Mapping[str, str] | None = None,
         contracts: Mapping[str, str] | None = None,
         read_ahead: int = READ_AHEAD,
-        resume: bool = False,
-        resume_for: float = GRACE,
         control: bool = False,
         ui: bool | str = False,
         redact: str | None = None,
@@ -133,7 +130,6 @@ class Proxy(WithBlock):
         self._control: Control | None = None
         self._watching: list[Callable[[], object]] = []
         self._answered = answered
-        self._resuming = Resuming(resume_for, read_ahead) if resume else None
         self._running: dict[Forward, None] = {}
         self._listener = self._targets[0].listener
         self._paging: Listener | None = None
@@ -143,7 +139,7 @@ class Proxy(WithBlock):
 
     @property
     def exchanges(self) -> int:
-        """The number of requests so far, but for those that resume a stream."""
+        """The number of requests so far."""
         return sum(target.exchanges for target in self._targets)
 
     @property
@@ -279,8 +275,7 @@ class Proxy(WithBlock):
 
     def _descriptors(self) -> int:
         """The number of upstream connections that have no client."""
-        kept = self._resuming.kept if self._resuming is not None else 0
-        return kept + sum(target.upstream.idle for target in self._targets)
+        return sum(target.upstream.idle for target in self._targets)
 
     def _let_go(self) -> None:
         for target in self._targets:
@@ -337,8 +332,6 @@ class Proxy(WithBlock):
             self._entered.hurry()
 
     def _cut(self, *, streams_only: bool) -> None:
-        if self._resuming is not None:
-            self._resuming.stop()
         for forward in list(self._running):
             if forward.endless or not streams_only:
                 forward.stopped = True
@@ -350,18 +343,13 @@ class Proxy(WithBlock):
 
     def _handle(self, of: Target, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Return the coroutine that answers a request: one of its own would last as long as a stream."""
-        target, is_first = origin_form(request), of.number == 0
-        if target is None or (self._control is not None and is_first and target.startswith(CONTROL)):
+        target = origin_form(request)
+        if target is None or (self._control is not None and of.number == 0 and target.startswith(CONTROL)):
             return self._controlled(request, target)
-        asked = Asked(target, decoded(request.raw_headers))
-        resuming = self._resuming if is_first else None
-        relay, behind = resuming.find(request.method, asked) if resuming else (None, 0)
-        if relay is not None:
-            return relay.serve(request, behind=behind)
+        head = RequestHead(target, decoded(request.raw_headers))
         of.exchanges += 1
-        recorder = self._recorder_thread.begin_exchange(request.method, target, asked.headers, of.number)
-        forward = Forward(request, asked, recorder, of, self._read_ahead, resuming, self._answered, self._running)
-        return forward.run()
+        recorder = self._recorder_thread.begin_exchange(request.method, target, head.headers, of.number)
+        return Forward(request, head, recorder, of, self._read_ahead, self._answered, self._running).run()
 
     async def _controlled(self, request: web.BaseRequest, target: str | None) -> web.StreamResponse:
         """Answer a request to the control path, or refuse one that names no path."""
