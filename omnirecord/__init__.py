@@ -156,7 +156,6 @@ def replay(
     gates: Iterable[str] = (),
     no_gate: bool = False,
     skip_gates_after: float | None = None,
-    gate_timeout: float | None = None,
     match: Iterable[str] = (),
     match_on: str | Iterable[str] | None = None,
     faults: Iterable[str] = (),
@@ -188,7 +187,6 @@ def replay(
         gates: Further requests to wait for, as `'METHOD GLOB'`.
         no_gate: Wait for no request.
         skip_gates_after: Seconds at a closed gate after which the replay continues without the request.
-        gate_timeout: Former name of `skip_gates_after`.
         match: Rules that change which recorded request answers (`docs/matching.md`).
         match_on: Further parts of a request that have to be equal: `[]` ignores bodies, `"body"` compares whole
             bodies. Default: whole bodies, unless a rule in `match` says something else about bodies.
@@ -211,7 +209,7 @@ def replay(
 
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        skip_gates_after=skip_gates_after, gate_timeout=gate_timeout, match=match, match_on=match_on, faults=faults,
+        skip_gates_after=skip_gates_after, match=match, match_on=match_on, faults=faults,
         chunks=chunks, resume=resume, loop=loop, only=only, host=host, port=port, listens=listens,
         allow_remote=allow_remote, token=token, tls_cert=tls_cert, tls_key=tls_key, web_ui=web_ui,
     )  # fmt: skip

@@ -10,6 +10,13 @@ import pytest
 from tests.support.surface import SNAPSHOT, commands, outputs, python, views
 
 BEFORE: dict[str, Any] = json.loads(SNAPSHOT.read_text())
+REMOVED = {
+    ("commands", "proxy"): ("--resume boolean", "--resume-for float"),
+    ("commands", "serve"): ("--gate-timeout float",),
+    ("python", "record"): ("resume", "resume_for"),
+    ("python", "replay"): ("gate_timeout",),
+}
+"""Former names, by kind and place. `CHANGELOG.md` says what replaces each."""
 
 
 def test_every_name_of_the_python_api_has_its_parameters() -> None:
@@ -36,3 +43,9 @@ def test_every_table_and_view_has_its_columns() -> None:
     now = views()
     for name, columns in BEFORE["views"].items():
         assert set(columns) <= set(now[name]), name
+
+
+@pytest.mark.parametrize(("kind", "place"), REMOVED)
+def test_a_removed_name_does_not_come_back(kind: str, place: str) -> None:
+    now = commands()[place] if kind == "commands" else python()[place].split(", ")
+    assert not set(REMOVED[kind, place]) & set(now)

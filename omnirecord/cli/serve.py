@@ -67,10 +67,6 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
     " Default: no limit. In pytest, skip_gates_after does the same.",
 )  # fmt: skip
 @click.option(
-    "--gate-timeout", "former_gate_timeout", type=float, metavar="S",
-    help="Deprecated: the former name of --skip-gates-after.",
-)  # fmt: skip
-@click.option(
     "--only", metavar="HOP",
     help="Name of the only hop to replay, such as model. A hop is one recorded connection, such as agent to model."
     " Default: all hops. See docs/model-replay.md.",
@@ -106,7 +102,7 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 @output_options
 def serve(
     cassette: Path, listens: tuple[str, ...], timing: str, speed: float | None, max_gap: float | None,
-    gates: tuple[str, ...], no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None,
+    gates: tuple[str, ...], no_gate: bool, skip_gates_after: float | None,
     only: str | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, loop: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
@@ -132,13 +128,7 @@ def serve(
     from ..wire.limits import checked_seconds
 
     log_to_stderr()
-    if former_gate_timeout is not None:
-        if skip_gates_after is not None:
-            raise UsageError("--gate-timeout is the former name of --skip-gates-after: give one of them")
-        checked_seconds("gate-timeout", former_gate_timeout)
-        say("--gate-timeout is deprecated: it is called --skip-gates-after now")
-        skip_gates_after = former_gate_timeout
-    elif skip_gates_after is not None:
+    if skip_gates_after is not None:
         checked_seconds("skip-gates-after", skip_gates_after)
     raise_limit()
     listen, listens_of = values_by_name("--listen", listens)

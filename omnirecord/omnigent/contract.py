@@ -38,15 +38,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from ..contract import Issue as Issue
-from ..contract import ProblemKind as ProblemKind
-from ..contract.events import Event as Event
-from ..contract.events import Shape as Shape
-from ..contract.events import UntypedEvent as UntypedEvent
-from ..contract.events import by_type
-from ..contract.judge import Contract as Contract
-from ..contract.judge import Judgement as Judgement
-from ..contract.judge import check, issues_of, of_models
+from ..contract import Issue
+from ..contract.events import Event, Shape, by_type
+from ..contract.judge import Contract, check, issues_of, of_models
 from ..contract.known import Known, Steps
 from ..contract.shapes import Shapes
 from .response_events import *  # noqa: F403 - a new model is exported without a change here

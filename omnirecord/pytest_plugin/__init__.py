@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     _Server = tuple[Server, Path, Limit | None]
 
 _NOT_IN_TESTS = (
-    "cassette", "host", "port", "listens", "allow_remote", "token", "tls_cert", "tls_key", "web_ui", "gate_timeout",
+    "cassette", "host", "port", "listens", "allow_remote", "token", "tls_cert", "tls_key", "web_ui",
 )  # fmt: skip
-"""Parameters of `omnirecord.replay` that a test cannot choose, or that mean something else in a test."""
+"""Parameters of `omnirecord.replay` that a test cannot choose."""
 OF_REPLAY = tuple(name for name in signature(replay).parameters if name not in _NOT_IN_TESTS)
 """Keywords of the marker that go to `omnirecord.replay`."""
 OF_RECORDING = ("contract", "contracts", "redact", "redact_patterns", "labels")

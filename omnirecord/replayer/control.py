@@ -11,7 +11,6 @@ applies a verb to a timeline; `server/access.py` decides which requests may use 
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -244,12 +243,6 @@ class Server(Blocking):
     """The faults that have changed an answer so far."""
     waiting: list[str] = of_server("waiting", list)
     """The requests that the replay has been waiting for, for more than five seconds."""
-
-    @property
-    def unmade(self) -> list[Exchange]:
-        """Deprecated: the former name of `unplayed`."""
-        warnings.warn("unmade is called unplayed now", DeprecationWarning, stacklevel=2)
-        return self.unplayed
 
     def reset(self) -> None:
         """Start again from the beginning: cut every stream, close every gate and forget every request."""

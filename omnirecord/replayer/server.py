@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -87,7 +86,6 @@ class Replay(WithBlock, PlayheadControl):
         cassette: str | Path,
         *,
         skip_gates_after: float | None = None,
-        gate_timeout: float | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         listens: Mapping[str, str] | None = None,
@@ -99,8 +97,8 @@ class Replay(WithBlock, PlayheadControl):
         **chosen: Any,
     ) -> None:
         """`listens`: `HOST:PORT` of further hops by name. `web_ui`: answer requests of Omnigent's web UI that were not
-        recorded, with the files of that folder, or, for `auto`, of the installed `omnigent`. `gate_timeout`: the former
-        name of `skip_gates_after`. `chosen`: the arguments of `player.Options`. Raises `UsageError`."""
+        recorded, with the files of that folder, or, for `auto`, of the installed `omnigent`. `chosen`: the arguments of
+        `player.Options`. Raises `UsageError`."""
         self.cassette = Path(cassette)
         self._chosen = chosen
         self._options = player.Options(**chosen)
@@ -124,7 +122,9 @@ class Replay(WithBlock, PlayheadControl):
         self.unmatched: list[Served] = []
         self.logs_misses = True
         self.used_by: UsedBy = "python"
-        self._skip_gates_after = _skip_gates_after(skip_gates_after, gate_timeout)
+        if skip_gates_after is not None:
+            checked_seconds("skip_gates_after", skip_gates_after)
+        self._skip_gates_after = skip_gates_after
         self._waiting = Waiting(self.now, self._skip_gates_after, lambda exchange: self._plan.content_told(exchange))
         self._stopped = False
 
@@ -163,12 +163,6 @@ class Replay(WithBlock, PlayheadControl):
     def told(self, exchange: Exchange) -> str:
         """Return a recorded request as words (`Player.told`)."""
         return self._player.told(exchange)
-
-    @property
-    def unmade(self) -> list[Exchange]:
-        """Deprecated: the former name of `unplayed`."""
-        warnings.warn("unmade is called unplayed now", DeprecationWarning, stacklevel=2)
-        return self.unplayed
 
     @property
     def faults(self) -> list[str]:
@@ -398,14 +392,13 @@ class Replay(WithBlock, PlayheadControl):
         return api_of(target) if self._plan.asks_model(target) else None
 
     def _state(self) -> dict[str, Any]:
-        """Return the fields of `GET …/state`. `unmade` is the former name of `unplayed`."""
-        unplayed = [f"{one.request.method} {one.request.target}" for one in self.unplayed]
+        """Return the fields of `GET …/state`."""
         return {
             "cassette": str(self.cassette), "requests": len(self.requests), "waiting": self.waiting,
             "unmatched": [f"{one.method} {one.target}" for one in self.unmatched],
             "mismatches": [asdict(one) for one in self.mismatches], "faults": self.faults,
             "made_up": self.made_up,
-            "unplayed": unplayed, "unmade": unplayed,
+            "unplayed": [f"{one.request.method} {one.request.target}" for one in self.unplayed],
         }  # fmt: skip
 
     def _announce(self) -> None:
@@ -413,16 +406,6 @@ class Replay(WithBlock, PlayheadControl):
         self._waiting.announce()
         while self._player.notes:
             log.info("%s", self._player.notes.pop(0))
-
-
-def _skip_gates_after(chosen: float | None, former: float | None) -> float | None:
-    """Return the seconds after which a gate is skipped, from the option or its former name. Raises `UsageError`."""
-    if former is not None:
-        if chosen is not None:
-            raise UsageError("gate_timeout is the former name of skip_gates_after: give one of them")
-        warnings.warn("gate_timeout is called skip_gates_after now", DeprecationWarning, stacklevel=4)
-        return checked_seconds("gate_timeout", former)
-    return None if chosen is None else checked_seconds("skip_gates_after", chosen)
 
 
 def _places(first: Place, listens: Mapping[str, str]) -> dict[str, Place]:

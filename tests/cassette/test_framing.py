@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.cassette.framing import Framed, Framer
-from omnirecord.omnigent.contract import Contract, load
+from omnirecord.contract.judge import Contract
+from omnirecord.omnigent.contract import load
 from omnirecord.wire.headers import header, is_event_stream
 from tests.support.examples import each, examples
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import omnirecord
 from omnirecord.cassette.open import import_file
-from omnirecord.omnigent.contract import CompletedEvent, OutputTextDeltaEvent, UntypedEvent
+from omnirecord.contract.events import UntypedEvent
+from omnirecord.omnigent.contract import CompletedEvent, OutputTextDeltaEvent
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 

@@ -274,7 +274,7 @@ def test_a_port_that_is_none_gets_a_sentence(port: str) -> None:
     [
         ["--speed", "1e-320"], ["--speed", "nan"], ["--speed", "1e300"], ["--max-gap", "1e308"], ["--max-gap", "-1"],
         ["--max-gap", "nan"], ["--skip-gates-after", "-1"], ["--skip-gates-after", "nan"],
-        ["--skip-gates-after", "1e308"], ["--gate-timeout", "-1"],
+        ["--skip-gates-after", "1e308"], ["--skip-gates-after", "-1"],
     ],
 )  # fmt: skip
 def test_a_time_that_no_clock_can_keep_is_refused(words: list[str], cassette: Path) -> None:

@@ -19,7 +19,8 @@ from omnirecord.cassette.framing import Framed
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import stream_rows
 from omnirecord.cli import main
-from omnirecord.omnigent.contract import Issue, Judgement
+from omnirecord.contract import Issue
+from omnirecord.contract.judge import Judgement
 from omnirecord.replayer.server import Replay
 from omnirecord.wire.sse import Frame
 from tests.support import forked

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
 from omnirecord.contract import path_of
+from omnirecord.contract.judge import Contract
 from omnirecord.contract.known import Known, Steps
-from omnirecord.omnigent.contract import MODELS, Contract, ServerStreamEvent
+from omnirecord.omnigent.contract import MODELS, ServerStreamEvent
 from tests.omnigent.test_agreement import mutants
 from tests.support.contract_cases import DOCUMENTED, OMNIGENT, edited, judge, loaded
 from tests.support.contract_cases import EXAMPLES as WITH_MORE

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from omnirecord.omnigent.contract import MODELS, Contract, ServerStreamEvent
+from omnirecord.contract.judge import Contract
+from omnirecord.omnigent.contract import MODELS, ServerStreamEvent
 from tests.support.contract_cases import DOCUMENTED, EXAMPLES, OMNIGENT, frame, judge, loaded
 from tests.support.examples import examples
 

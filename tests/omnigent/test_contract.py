@@ -14,18 +14,11 @@ import pytest
 from pydantic import TypeAdapter
 
 import omnirecord.omnigent.contract
+from omnirecord.contract import Issue
+from omnirecord.contract.events import Event, UntypedEvent
+from omnirecord.contract.judge import Contract, Judgement
 from omnirecord.errors import UsageError
-from omnirecord.omnigent.contract import (
-    MODELS,
-    REQUIRED,
-    Contract,
-    Event,
-    Issue,
-    Judgement,
-    ServerStreamEvent,
-    UntypedEvent,
-    load,
-)
+from omnirecord.omnigent.contract import MODELS, REQUIRED, ServerStreamEvent, load
 from omnirecord.omnigent.response_events import output_item
 from omnirecord.wire.sse import Parser
 from tests.support.contract_cases import DELTA, DOCUMENTED, EXAMPLES, OMNIGENT, edited, frame, judge, loaded, paths

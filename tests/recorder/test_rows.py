@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
+from omnirecord.contract import Issue
+from omnirecord.contract.judge import Contract
 from omnirecord.model import Recording, TimedFrame
-from omnirecord.omnigent.contract import Contract, Issue, load
+from omnirecord.omnigent.contract import load
 from omnirecord.recorder.frames import FrameMaker
 from omnirecord.recorder.operations import (  # fmt: skip
     BodyData,

@@ -19,8 +19,9 @@ import pytest
 
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.rows import Row
+from omnirecord.contract.judge import Contract, Judgement
 from omnirecord.errors import CassetteError, CassetteInUse
-from omnirecord.omnigent.contract import Contract, Judgement, load
+from omnirecord.omnigent.contract import load
 from omnirecord.omnigent.routes import party_name
 from omnirecord.recorder import thread as thread_module
 from omnirecord.recorder.operations import Op

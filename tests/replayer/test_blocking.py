@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -187,21 +186,8 @@ def test_what_nobody_made_is_listed_by_another_assertion(cassette: Path) -> None
         server.assert_all_played()
 
 
-def test_unplayed_has_its_former_name_with_a_warning(cassette: Path) -> None:
-    with omnirecord.replay(cassette, timing="instant") as server:
-        with pytest.warns(DeprecationWarning, match="unmade is called unplayed"):
-            assert server.unmade == server.unplayed != []
-        with pytest.warns(DeprecationWarning, match="unmade is called unplayed"):
-            assert server._server.unmade == server.unplayed
-
-
 def test_every_verb_of_the_playhead_is_there_without_await() -> None:
     assert [name for name, method in VERBS.items() if not hasattr(Server, method)] == []
-
-
-def test_the_former_module_of_the_type_warns() -> None:
-    with pytest.warns(DeprecationWarning, match=r"omnirecord\.testing is called omnirecord\.pytest_plugin"):
-        assert import_module("omnirecord.testing").Server is Server
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from omnirecord.errors import UsageError
 from omnirecord.replayer import send as waiting
 from omnirecord.replayer.server import Replay
 from omnirecord.wire.sse import Parser
@@ -204,18 +203,6 @@ async def test_after_the_time_for_a_gate_it_goes_on_alone_though_heartbeats_come
             pass
     assert b"running" in data
     assert time.monotonic() - begun >= 0.45
-
-
-async def test_the_former_name_of_skip_gates_after_is_known_with_a_warning(tmp_path: Path) -> None:
-    path = conversation().save(tmp_path / "tape.db")
-    with pytest.warns(DeprecationWarning, match="gate_timeout is called skip_gates_after now"):
-        server = Replay(path, timing="instant", gate_timeout=0.1)
-    async with server, connected(server.url, get(STREAM)) as wire:
-        await wire.head()
-        await heard(wire, 2)
-        assert b"running" in await wire.chunk()
-    with pytest.raises(UsageError, match="the former name of skip_gates_after: give one of them"):
-        Replay(path, gate_timeout=1, skip_gates_after=1)
 
 
 async def test_after_the_time_for_a_gate_an_answer_is_given_too(tmp_path: Path) -> None:

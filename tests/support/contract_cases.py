@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from omnirecord.omnigent.contract import Contract, Judgement, load
+from omnirecord.contract.judge import Contract, Judgement
+from omnirecord.omnigent.contract import load
 from omnirecord.wire.sse import Frame
 
 EXAMPLES: dict[str, dict[str, Any]] = {

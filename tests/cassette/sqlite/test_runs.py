@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from omnirecord.cassette.framing import Framer, Run
 from omnirecord.cassette.sqlite import stream_rows
 from omnirecord.cassette.sqlite.stream_rows import FrameColumns
+from omnirecord.contract.judge import Contract
 from omnirecord.contract.shapes import LONGEST
-from omnirecord.omnigent.contract import Contract, omnigent
+from omnirecord.omnigent.contract import omnigent
 
 OMNIGENT = omnigent()
 """Of its own: what others have made it learn leaves no room for what is learnt here."""
