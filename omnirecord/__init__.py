@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .analysis.validate import Validation
     from .cassette.open import Cassette
     from .cassette.scrub import Leak
-    from .recorder.proxy.server import Proxy
+    from .recorder.record import record
     from .replayer.server import Replay
 
 __all__ = [
@@ -67,84 +67,19 @@ __all__ = [
     "validate",
 ]
 
+if not TYPE_CHECKING:
 
-def record(
-    upstream: str | None,
-    db: str | Path = "omnirecord.db",
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    allow_remote: bool = False,
-    token: str | None = None,
-    tls_cert: str | PathLike[str] | None = None,
-    tls_key: str | PathLike[str] | None = None,
-    ca: str | PathLike[str] | None = None,
-    cert: str | PathLike[str] | None = None,
-    key: str | PathLike[str] | None = None,
-    insecure: bool = False,
-    no_proxy: bool = False,
-    contract: str | None = None,
-    upstreams: Mapping[str, str] | None = None,
-    listens: Mapping[str, str] | None = None,
-    contracts: Mapping[str, str] | None = None,
-    read_ahead: int = 8 * 1024 * 1024,
-    control: bool = False,
-    ui: bool | str = False,
-    redact: Literal["content"] | None = None,
-    redact_patterns: Iterable[str] = (),
-    pseudonym_key: str | PathLike[str] | None = None,
-    rotate: str | Iterable[str] = (),
-    keep: str | int | Iterable[str | int] = (),
-    labels: Mapping[str, str] | None = None,
-    ship: str | None = None,
-    keep_unshipped: str | int = "10GB",
-) -> Proxy:
-    """Return a recording proxy in front of `upstream` that appends to the cassette `db`.
+    def __getattr__(name: str) -> object:
+        """Load `record`: its arguments are the options of a recorder."""
+        if name != "record":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from .recorder.record import record
 
-    Use it with `async with`, or with `with`: then the proxy runs in a thread. `.url` is the address for clients.
+        return record
 
-    Args:
-        upstream: URL of the server to record; None if `upstreams` has all.
-        db: Cassette to append to, a `.db`. With `rotate`, a link to the newest cassette.
-        host: Address to listen on; a loopback address unless `allow_remote` is set.
-        port: Port to listen on; 0 takes a free port.
-        allow_remote: Allow a `host` that is not loopback. The control paths then require `token`.
-        token: Token for the control paths; by default a generated one, in `.token`.
-        tls_cert, tls_key: PEM files for clients that connect with https.
-        ca: PEM file of the authorities that verify an https upstream, instead of the system's.
-        cert, key: PEM files of the certificate that the proxy shows to the upstream (`docs/security.md`).
-        insecure: Do not verify an https upstream.
-        no_proxy: Ignore the HTTP proxy that `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` names (`docs/commands.md`).
-        contract: `omnigent`, `documented`, `auto`, `none`, the name of a model API (`docs/model-apis.md`), or the path
-            of an openapi.json. By default `auto`: the path of a request decides.
-        upstreams: URLs of further servers by name, such as `{"model": "https://api.openai.com"}`. Clients connect to
-            `.urls[name]`. Each has a recording of its own in the cassette (`docs/commands.md`).
-        listens: `HOST:PORT` for their clients by name; by default a free port of `host`.
-        contracts: Their contracts by name; by default `auto`.
-        read_ahead: Limit of bytes that the proxy reads ahead of a slow client, per stream.
-        control: Serve the control paths under `/-/omnirecord/` (`docs/tail.md`).
-        ui: Serve the control paths and the page, at `.page`: True, or its own `HOST:PORT` (`docs/ui.md`).
-        redact: `"content"` also masks values in content that look like a secret (`docs/redaction.md`).
-        redact_patterns: Prefixes of further words to mask in content.
-        pseudonym_key: File of the key from which pseudonyms are derived; by default the user's own.
-        rotate: Size (`500MB`), time (`1h`) or both at which a new cassette begins (`docs/rotation.md`).
-        keep: Number, age or size of full cassettes to keep, or several of them.
-        labels: Labels of the recording, such as `{"branch": "main"}`, beside those of `OMNIRECORD_LABELS`.
-        ship: URL of a lake. A process ships each closed cassette; leaving waits up to a minute for it (`docs/lake.md`).
-        keep_unshipped: Size of cassettes that the lake lacks and that `keep` would remove; above it they are removed.
 
-    The limit of file descriptors stays as the program set it; clients beyond it get a 503. Raises `UsageError`. On
-    entering, also raises `CassetteError` or `ServerError`.
-    """
-    from .recorder.proxy.server import Proxy
-
-    return Proxy(
-        upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
-        tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, no_proxy=no_proxy, contract=contract,
-        upstreams=upstreams, listens=listens, contracts=contracts, read_ahead=read_ahead, control=control,
-        ui=ui, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
-        labels=labels, ship=ship, keep_unshipped=keep_unshipped, runs_shipping=True,
-    )  # fmt: skip
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def replay(

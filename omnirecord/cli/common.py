@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
@@ -102,20 +101,6 @@ def time_of(since: str | None) -> datetime | None:
 def pattern_option(text: str) -> Callable[[F], F]:
     """The option `--redact-pattern`. `text`: its help."""
     return click.option("--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX", help=text)
-
-
-redact_options = options(
-    click.option(
-        "--redact", type=click.Choice(["content"]),
-        help="Also mask secrets in the content of events. The recorder always replaces credentials.",
-    ),
-    pattern_option("With --redact content, also mask words that begin with PREFIX. Repeatable."),
-)  # fmt: skip
-pseudonym_key_option = click.option(
-    "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-    help="Key file for the pseudonyms (the texts that replace secrets). A missing file is created. Default:"
-    " omnirecord/pseudonym-key in the user's folder for state files.",
-)  # fmt: skip
 
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Shared by `proxy`, `serve` and `ui`: listening options, the line that reports readiness, signals."""
+"""Shared by `proxy`, `serve` and `ui`: the line that reports readiness, signals."""
 
 from __future__ import annotations
 
@@ -8,31 +8,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..text import visible
-from .common import is_terminal, json_line, options
+from .common import is_terminal, json_line
 
 if TYPE_CHECKING:
     import asyncio
 
-LISTEN = "127.0.0.1:6868"
 _STOPS_WITHIN = 9.0
 """Seconds between the first signal and the end of the process, at most."""
-FILE = click.Path(readable=False, path_type=Path)
-place_options = options(
-    click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that other machines can reach."),
-    click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate for TLS with clients (PEM)."),
-    click.option(
-        "--tls-key", type=FILE, metavar="FILE",
-        help="Private key of the certificate, if --tls-cert does not contain it (PEM).",
-    ),
-)  # fmt: skip
-"""The options of a server besides `--listen`."""
 
 
 def print_ready(as_json: bool, sentence: str, row: dict[str, Any], token: str | None = None) -> None:

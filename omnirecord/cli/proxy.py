@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from ..providers.register import REGISTER
 from ..server.timers import monotonic
 from ..text import counted
-from ..wire.limits import KEEP_UNSHIPPED
 from . import last_resort
-from .arguments import DATABASE
-from .common import is_terminal, output_options, pseudonym_key_option, redact_options
-from .listen import FILE, LISTEN, place_options, print_parting, print_ready, say, stop_signal
+from .common import is_terminal, output_options
+from .listen import print_parting, print_ready, say, stop_signal
+from .recording import arguments, recorder_options
 from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
@@ -36,90 +34,12 @@ _SHORT = 0.0005
 
 
 @click.command()
-@click.option(
-    "--upstream", "upstreams", required=True, multiple=True, metavar="[NAME=]URL",
-    help="URL of the upstream; may have a path prefix. Repeatable: each further upstream needs a NAME, such as"
-    " model=https://api.openai.com. The cassette gets one recording for each upstream.",
-)  # fmt: skip
-@click.option(
-    "--listen", "listens", multiple=True, metavar="[NAME=]HOST:PORT",
-    help=f"Address for clients (default: {LISTEN}); port 0 selects a free port. Each further upstream has its own"
-    " address, NAME=HOST:PORT (default: a free port of the same host). Repeatable.",
-)  # fmt: skip
-@click.option("--ca", type=FILE, metavar="FILE", help="CA bundle that verifies the upstream certificate (PEM).")
-@click.option("--cert", type=FILE, metavar="FILE", help="Client certificate for the upstream (PEM).")
-@click.option(
-    "--key", type=FILE, metavar="FILE",
-    help="Private key of the client certificate, if --cert does not contain it (PEM).",
-)  # fmt: skip
-@click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate.")
-@click.option(
-    "--no-proxy", is_flag=True,
-    help="Connect to the upstream without an HTTP proxy, also if HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names one.",
-)  # fmt: skip
-@place_options
-@click.option(
-    "--db", default="omnirecord.db", show_default=True, type=DATABASE,
-    help="Cassette to append to; created if missing.",
-)  # fmt: skip
-@click.option(
-    "--contract", "contracts", multiple=True, metavar="[NAME=]CONTRACT",
-    help="Contract: the event types that the server may send. Default: auto, chosen by the path of a request. Other"
-    f" names: omnigent, documented (Omnigent's reference page), {', '.join(REGISTER)}, none"
-    " (no check). Or a file: the path of an openapi.json. NAME=CONTRACT sets the contract of the upstream NAME."
-    " Repeatable.",
-)  # fmt: skip
-@click.option(
-    "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
-    help="Bytes of each stream to read ahead if the client is slow; 0 turns reading ahead off.",
-)  # fmt: skip
-@click.option(
-    "--rotate", multiple=True, metavar="SIZE|DURATION",
-    help="Start a new cassette at SIZE, such as 500MB, or after DURATION, such as 1h. --db is then a link to the"
-    " newest cassette. Repeatable: the limit that is reached first applies.",
-)  # fmt: skip
-@click.option(
-    "--keep", multiple=True, metavar="N|DURATION|SIZE",
-    help="With --rotate, full cassettes to keep: a number (10), a maximum age (7d) or a total size (5GB). The proxy"
-    " removes older cassettes. Default: keep all. Repeatable.",
-)  # fmt: skip
-@click.option(
-    "--ship", metavar="URL",
-    help="Copy each closed cassette to this lake: a folder or a bucket with the recordings of many proxies.",
-)  # fmt: skip
-@click.option(
-    "--keep-unshipped", metavar="SIZE", default=KEEP_UNSHIPPED, show_default=True,
-    help="With --ship, --keep removes only shipped cassettes. If the unshipped cassettes exceed this total size, the"
-    " proxy also removes the oldest of them, with a warning.",
-)  # fmt: skip
-@click.option(
-    "--label", "labels", multiple=True, metavar="KEY=VALUE",
-    help="Label of the recording, such as branch=main. It overrides a label with the same KEY in OMNIRECORD_LABELS"
-    " (a=b,c=d). Repeatable.",
-)  # fmt: skip
+@recorder_options
 @click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors while recording.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Show only events of these types, one line each.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
-@click.option(
-    "--control", is_flag=True,
-    help="Let `omnirecord tail` read the recording. The proxy itself answers requests whose path begins with"
-    " /-/omnirecord/.",
-)  # fmt: skip
-@click.option(
-    "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
-    help="Show the recording as a page for browsers. Default address: the port after the --listen port, or a free"
-    " port. --ui turns on --control.",
-)  # fmt: skip
-@redact_options
-@pseudonym_key_option
 @output_options
-def proxy(
-    upstreams: tuple[str, ...], listens: tuple[str, ...], db: Path, contracts: tuple[str, ...], read_ahead: int,
-    rotate: tuple[str, ...], keep: tuple[str, ...], ship: str | None,
-    keep_unshipped: str, labels: tuple[str, ...],
-    control: bool, ui: str | None, redact: str | None, redact_patterns: tuple[str, ...], pseudonym_key: Path | None,
-    quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **listening: Any,
-) -> None:  # fmt: skip
+def proxy(quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **given: Any) -> None:
     """Record the traffic between clients and a server (the upstream).
 
     Clients connect to the printed address instead of the server's address. The proxy passes the bytes of each stream
@@ -136,7 +56,6 @@ def proxy(
 
     from ..recorder.proxy.server import Proxy
     from ..server.accept import raise_limit
-    from ..server.listener import by_name, parse_listen
     from .live import Live, Screen
 
     if quiet and (verbose or type_glob):
@@ -145,18 +64,9 @@ def proxy(
     screen = Screen(stderr=True) if is_shown and not quiet else None
     log_to_stderr(verbose=not quiet, before=screen.clear if screen else lambda: None)
     raise_limit()
-    upstream, named = by_name("--upstream", upstreams, "model=https://api.openai.com")
-    listen, listens_of = by_name("--listen", listens)
-    contract, contracts_of = by_name("--contract", contracts)
-    host, port = parse_listen(listen or LISTEN, allow_remote=listening["allow_remote"])
     sys.setswitchinterval(_SHORT)
-    server = Proxy(
-        upstream, db, host=host, port=port, **listening, upstreams=named, listens=listens_of, contracts=contracts_of,
-        contract=contract, read_ahead=read_ahead, control=control, ui=ui is not None and (ui or True),
-        redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
-        labels=labels, ship=ship, keep_unshipped=keep_unshipped,
-    )  # fmt: skip
-    shipping = None if ship is None else _shipping(server)
+    server = Proxy(**arguments(given))
+    shipping = None if given["ship"] is None else _shipping(server)
     view = None if screen is None else partial(
         Live, screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=verbose
     )  # fmt: skip

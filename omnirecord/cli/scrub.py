@@ -13,7 +13,8 @@ from ..cassette.files import is_stdout
 from ..errors import UsageError
 from ..text import visible
 from .arguments import CASSETTE, OUTPUT, by_name, shown
-from .common import decoded_option, json_line, json_option, pattern_option, print_found, pseudonym_key_option, table
+from .common import decoded_option, json_line, json_option, pattern_option, print_found, table
+from .recording import of_recorder
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     " look like a secret.",
 )  # fmt: skip
 @pattern_option("Also remove words that begin with PREFIX. Repeatable.")
-@pseudonym_key_option
+@of_recorder("pseudonym_key")
 @json_option
 @decoded_option
 def scrub(

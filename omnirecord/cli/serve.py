@@ -24,7 +24,8 @@ from ..text import counted
 from . import last_resort
 from .arguments import by_name, cassette_argument, shown
 from .common import is_terminal, output_options
-from .listen import LISTEN, place_options, print_parting, print_ready, say, stop_signal
+from .listen import print_parting, print_ready, say, stop_signal
+from .recording import LISTEN, place_options
 from .stderr import busy, log_to_stderr
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ import click
 from ..errors import LakeError, UsageError
 from ..text import counted, visible
 from .arguments import CASSETTE, shown
-from .common import json_line, output_options, pseudonym_key_option
+from .common import json_line, output_options
 from .listen import say
+from .recording import of_recorder
 from .stderr import Bar
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     help="Label of the recordings in the lake. It overrides a recorded label with the same KEY. Repeatable.",
 )  # fmt: skip
 @click.option("--redact", type=click.Choice(["content"]), help="In the copy, mask values that look like a secret.")
-@pseudonym_key_option
+@of_recorder("pseudonym_key")
 @output_options
 def ship(
     paths: tuple[Path, ...], url: str, watch: bool, labels: tuple[str, ...], redact: str | None,

@@ -12,7 +12,8 @@ from ..errors import UsageError
 from ..text import visible
 from .arguments import NAMED, by_name
 from .common import is_terminal, output_options, reading_contract_option
-from .listen import place_options, print_ready, stop_signal
+from .listen import print_ready, stop_signal
+from .recording import place_options
 from .stderr import busy, log_to_stderr
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ import pytest
 
 from .. import replay
 from ..errors import OmnirecordError, UsageError
+from ..recorder.options import OPTIONS, said
 
 if TYPE_CHECKING:
     from ..replayer.control import Server
@@ -30,7 +31,7 @@ _NOT_IN_TESTS = (
 """Parameters of `omnirecord.replay` that a test cannot choose."""
 OF_REPLAY = tuple(name for name in signature(replay).parameters if name not in _NOT_IN_TESTS)
 """Keywords of the marker that go to `omnirecord.replay`."""
-OF_RECORDING = ("contract", "contracts", "redact", "redact_patterns", "labels")
+OF_RECORDING = tuple(name for name, option in OPTIONS.items() if said(option).in_tests)
 """Keywords of the marker that go to `omnirecord.record`."""
 KEYS = ("cassette", "record", *OF_REPLAY, "gate_timeout", *OF_RECORDING)
 """All keywords of the marker."""

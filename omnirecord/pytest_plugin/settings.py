@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..recorder.options import check, unknown
 from . import KEYS, OF_RECORDING, OF_REPLAY
 
-_CHOICES = {"record": ("none", "once", "all"), "timing": ("original", "compressed", "instant"), "redact": ("content",)}
+_CHOICES = {"record": ("none", "once", "all"), "timing": ("original", "compressed", "instant")}
 GATE_TIMEOUT = 30.0
 """Default seconds that a replay waits for a request."""
 LONGEST = 1e6
 """Longest limit, in seconds."""
 _SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns")
-_DICTS = {"labels": {"branch": "main"}, "contracts": {"model": "none"}}
-"""Settings that are a dict, with an example."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,7 @@ def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
         raise UsageError(f"{where} gives a dict, not {layer!r}")
     for key, value in layer.items():
         if key not in KEYS:
-            from difflib import get_close_matches
-
-            near = get_close_matches(str(key), KEYS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(KEYS)}"
-            raise UsageError(f"{where} has no {key!r}: {hint}")
+            raise unknown(key, KEYS, where)
         if value is not None:
             _check(key, value, where)
     return layer
@@ -85,8 +80,8 @@ def _check(key: str, value: Any, where: str) -> None:
         )
     if key in _CHOICES and value not in _CHOICES[key]:
         raise UsageError(f"{where}: {key} {value!r} is none of {', '.join(_CHOICES[key])}")
-    if key in _DICTS and not isinstance(value, Mapping):
-        raise UsageError(f"{where}: {key} is a dict, as in {_DICTS[key]}, not {value!r}")
+    if key in OF_RECORDING:
+        check(key, _all_of(key, value), where)
     if key == "gate_timeout" and not _is_limit(value):
         raise UsageError(f"{where}: {key} {value!r} is no number of seconds: write for instance 30, or 0 for no limit")
     if key == "cassette" and not isinstance(value, (str, PathLike)):

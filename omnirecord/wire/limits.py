@@ -24,7 +24,6 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt])(i?)b", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|min|h|d|w)", re.IGNORECASE)
 MAX_DECODED = 1 << 30
 """The default of `max_decoded`, in bytes. A session of hours costs a third of that."""
-KEEP_UNSHIPPED = "10GB"
 AN_EVENT = 512
 """Bytes of memory that the objects of an event take beside its own bytes."""
 MORE_MEMORY = "give the process more, or a smaller --max-decoded, or look at one session only"

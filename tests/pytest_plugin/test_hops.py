@@ -81,7 +81,7 @@ def test_two_upstreams_without_a_name_are_refused(suite: Suite, upstream: str) -
 
 def test_contracts_that_are_no_dict_are_refused(suite: Suite) -> None:
     suite.file(test_it=ASKS_BOTH.replace('{"model": "openai-responses"}', '"auto"'))
-    suite.refuses("contracts is a dict, as in {'model': 'none'}, not 'auto'")
+    suite.refuses("contracts is a mapping of names to texts, not 'auto'")
 
 
 def test_a_model_call_that_was_not_played_is_named_by_its_number_and_question(suite: Suite) -> None:

@@ -47,8 +47,6 @@ from ..queue import ExchangeRecorder
 from .upstream import Connection, Target, connection_of
 from .websocket import Tunnel
 
-READ_AHEAD = 8 * 1024 * 1024
-"""Bytes read ahead of a client, per stream."""
 _ENOUGH = 256 * 1024
 """Bytes read ahead that last a client for a while, so that the disk may catch up first."""
 _CHECK_DISK_EVERY = 0.05

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,19 @@ from ...errors import UsageError
 from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
-from ...server.access import File, Trust
+from ...server.access import Trust
 from ...server.http import bad_request, error_response, origin_form
 from ...server.listener import DRAIN_TIMEOUT, Blocking, Listener, Place, WithBlock, of_server, parse_listen
 from ...server.timers import monotonic
 from ...ui.control import UI, Control, page_handler, page_listener
 from ...wire.headers import decoded
-from ...wire.limits import KEEP_UNSHIPPED, Given, Retention, lake_url, retention, rotation, size_of
+from ...wire.limits import Retention, lake_url, retention, rotation, size_of
 from ..intervals import STOP_WITHIN
+from ..options import RecordOptions
 from ..shipping import Shipping
 from ..thread import RecorderThread
-from .forward import READ_AHEAD, Answered, Forward, RequestHead
+from .forward import Answered, Forward, RequestHead
 from .upstream import Target, targets_of
-
-__all__ = ["READ_AHEAD", "Answered", "Proxy"]
 
 
 class Recorder(Blocking):
@@ -57,7 +56,7 @@ class Proxy(WithBlock):
     """A proxy that records. Use it with `async with`, or with `with`: then it runs in a thread of its own. Clients
     connect to `url`, and `db` is the cassette.
 
-    The arguments are those of `omnirecord.record`, and two more. `runs_shipping`: it runs the process that ships, and
+    The arguments are those of `RecordOptions`, and two more. `runs_shipping`: it runs the process that ships, and
     leaving waits for that; else the caller runs it. `answered`: called when a response begins.
 
     Requests to the control path are not recorded. No browser may read it, because pages of the upstream have the same
@@ -68,73 +67,42 @@ class Proxy(WithBlock):
 
     def __init__(
         self,
-        upstream: str | None,
-        db: str | Path = "omnirecord.db",
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        allow_remote: bool = False,
-        token: str | None = None,
-        tls_cert: File | None = None,
-        tls_key: File | None = None,
-        ca: File | None = None,
-        cert: File | None = None,
-        key: File | None = None,
-        insecure: bool = False,
-        no_proxy: bool = False,
-        contract: str | None = None,
-        upstreams: Mapping[str, str] | None = None,
-        listens: Mapping[str, str] | None = None,
-        contracts: Mapping[str, str] | None = None,
-        read_ahead: int = READ_AHEAD,
-        control: bool = False,
-        ui: bool | str = False,
-        redact: str | None = None,
-        redact_patterns: Iterable[str] = (),
-        pseudonym_key: File | None = None,
-        rotate: Given = (),
-        keep: Given = (),
-        ship: str | None = None,
-        keep_unshipped: str | int = KEEP_UNSHIPPED,
+        *args: Any,
         runs_shipping: bool = False,
-        labels: Mapping[str, str] | Iterable[str] | None = None,
         answered: Answered = lambda *_: None,
+        **named: Any,
     ) -> None:
-        if read_ahead < 0:
-            raise UsageError(f"read_ahead {read_ahead} must be 0 or more, in bytes")
-        self._place = Place(host, port, allow_remote, token, tls_cert, tls_key)
-        self._targets = targets_of(
-            upstream,
-            upstreams or {},
-            contract,
-            contracts or {},
-            self._place,
-            listens or {},
-            self._handle,
-            no_proxy=no_proxy,
+        options = RecordOptions(*args, **named)
+        if options.read_ahead < 0:
+            raise UsageError(f"read_ahead {options.read_ahead} must be 0 or more, in bytes")
+        self._place = Place(
+            options.host, options.port, options.allow_remote, options.token, options.tls_cert, options.tls_key
         )
+        self._targets = targets_of(options, self._place, self._handle)
         self.upstream = self._targets[0].shown
-        self._trust = Trust(ca, cert, key, insecure)
-        self._db = Path(db)
-        self._content = content_scanner(redact, redact_patterns)
-        self._pseudonym_key = pseudonym_key
-        self._rotation, self._keep = rotation(rotate), retention(keep)
+        self._trust = Trust(options.ca, options.cert, options.key, options.insecure)
+        self._db = Path(options.db)
+        self._content = content_scanner(options.redact, options.redact_patterns)
+        self._pseudonym_key = options.pseudonym_key
+        self._rotation = rotation(options.rotate)
+        self._keep = retention(options.keep)
         if self._rotation is None and self._keep != Retention():
             raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
-        most = size_of("--keep-unshipped", keep_unshipped)
-        self._keep_unshipped = None if ship is None else (lake_url(ship), most)
+        most = size_of("--keep-unshipped", options.keep_unshipped)
+        self._keep_unshipped = None if options.ship is None else (lake_url(options.ship), most)
         self._shipping = self.shipping if runs_shipping else None
-        self._labels = labels_of(labels or ())
-        self._read_ahead = read_ahead
-        self._is_controlled, self._ui = control or bool(ui), ui
+        self._labels = labels_of(options.labels or ())
+        self._read_ahead = options.read_ahead
+        self._ui = options.ui
+        self._is_controlled = options.control or bool(options.ui)
         self._control: Control | None = None
         self._watching: list[Callable[[], object]] = []
         self._answered = answered
         self._running: dict[Forward, None] = {}
         self._listener = self._targets[0].listener
         self._paging: Listener | None = None
-        if isinstance(ui, str):
-            parse_listen(ui, allow_remote=allow_remote, option="--ui")
+        if isinstance(options.ui, str):
+            parse_listen(options.ui, allow_remote=options.allow_remote, option="--ui")
         self._entered: RecorderThread | None = None
 
     @property

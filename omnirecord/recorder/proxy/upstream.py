@@ -20,7 +20,7 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -53,6 +53,7 @@ from ...server.listener import Listener, Place, parse_listen
 from ...wire.addresses import is_loopback
 from ...wire.headers import asks_for_websocket, section_size
 from ...wire.redirects import Reached, address_beside, client_address
+from ..options import RecordOptions
 from .via import HttpProxy, http_proxy
 
 log = logging.getLogger("omnirecord")
@@ -497,12 +498,14 @@ class Target:
 
 
 def targets_of(
-    upstream: str | None, upstreams: Mapping[str, str], contract: str | None, contracts: Mapping[str, str],
-    place: Place, listens: Mapping[str, str],
-    handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]], *, no_proxy: bool,
-) -> list[Target]:  # fmt: skip
+    options: RecordOptions, place: Place, handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]]
+) -> list[Target]:
     """Return the upstreams of a recorder, that without a name first. Raises `UsageError`. `place` is that of the first
     one. By default, another one has a free port of the same host."""
+    upstream = options.upstream
+    upstreams = options.upstreams or {}
+    contracts = options.contracts or {}
+    listens = options.listens or {}
     if upstream is None and not upstreams:
         raise UsageError("there is no upstream to record: give --upstream URL")
     for hop in upstreams:
@@ -521,12 +524,12 @@ def targets_of(
             option = f"--listen {name}="
             host, port = parse_listen(listens[name], allow_remote=place.allow_remote, option=option)
             at = replace(at, host=host, port=port, option=option)
-        judge = contract if name is None else contracts.get(name)
+        judge = options.contract if name is None else contracts.get(name)
         made.append((number, name, url, judge, at))
     counted = Counter((at.host, at.port) for *_, at in made if at.port)
     if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
         raise UsageError(f"--listen gives {twice[0]} to two upstreams: choose another port for one of them")
-    targets = [Target(*one, handler, no_proxy=no_proxy) for one in made]
+    targets = [Target(*one, handler, no_proxy=options.no_proxy) for one in made]
     for target in targets:
         target.others = [one for one in targets if one is not target]
     return targets

@@ -1,0 +1,77 @@
+"""The options of the command line that are made of `recorder.options`: those of `proxy`, and some of other commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..providers.register import REGISTER
+from ..recorder.options import OPTIONS, said
+from .arguments import DATABASE, F
+from .common import options
+
+LISTEN = "127.0.0.1:6868"
+"""The address of a server without `--listen`."""
+_FILE = click.Path(readable=False, path_type=Path)
+_MORE: Mapping[str, Mapping[str, Any]] = {
+    "upstream": {"required": True},
+    "db": {"type": DATABASE},
+    "read_ahead": {"type": click.IntRange(min=0)},
+}
+
+
+def of_recorder(*names: str) -> Callable[[F], F]:
+    """The options of the fields with these names. The values have the names of the fields."""
+    return options(*map(_option, names))
+
+
+def _option(name: str) -> Callable[[Any], Any]:
+    field = OPTIONS[name]
+    told = said(field)
+    more: dict[str, Any] = {}
+    if field.type == "bool":
+        more = {"is_flag": True}
+    elif told.if_bare is not None:
+        more = {"is_flag": False, "flag_value": told.if_bare}
+    elif told.is_repeatable:
+        more = {"multiple": True}
+    elif told.choices:
+        more = {"type": click.Choice(told.choices)}
+    elif field.default is not None:
+        more = {"default": field.default, "show_default": True}
+    elif str(field.type).startswith("File"):
+        more = {"type": _FILE}
+    more |= _MORE.get(name, {})
+    assert told.flag is not None
+    text = told.help.replace("MODEL-APIS", ", ".join(REGISTER))
+    return click.option(told.flag, name, metavar=told.metavar, help=text, **more)
+
+
+recorder_options = of_recorder(*(name for name, option in OPTIONS.items() if said(option).flag))
+"""All options of a recorder."""
+place_options = of_recorder("allow_remote", "tls_cert", "tls_key")
+"""The options of a server besides `--listen`."""
+
+
+def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of `recorder_options` as arguments of `RecordOptions`. Raises `UsageError`."""
+    from ..server.listener import by_name, parse_listen
+
+    upstream, upstreams = by_name("--upstream", given["upstream"], "model=https://api.openai.com")
+    listen, listens = by_name("--listen", given["listens"])
+    contract, contracts = by_name("--contract", given["contract"])
+    host, port = parse_listen(listen or LISTEN, allow_remote=given["allow_remote"])
+    return {
+        **given,
+        "upstream": upstream,
+        "upstreams": upstreams,
+        "host": host,
+        "port": port,
+        "listens": listens,
+        "contract": contract,
+        "contracts": contracts,
+        "ui": given["ui"] is not None and (given["ui"] or True),
+    }

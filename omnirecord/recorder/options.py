@@ -1,0 +1,278 @@
+"""The options of a recorder: their names, types, defaults and help, for all places where they can be given.
+
+The fields of `RecordOptions` are the options of `omnirecord proxy` (`cli.recording`), the arguments of
+`omnirecord.record` (`recorder.record`), and some keywords of the pytest marker. `RecordOptions.of` takes them from a
+mapping, such as a table in a configuration file.
+
+To add an option, add a field here, and use it in `recorder.proxy.server`. `--help` and every run of pytest load this
+module, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, Field, dataclass, field, fields
+from os import PathLike
+from typing import TYPE_CHECKING, Any, cast
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..server.access import File
+    from ..wire.limits import Given
+
+    Names = Mapping[str, str]
+    Labels = Mapping[str, str] | Iterable[str]
+    Texts = Iterable[str]
+
+
+@dataclass(frozen=True)
+class Said:
+    """How an option is given on the command line, and what its help says. The help names other options by their flags;
+    MODEL-APIS stands for the names of all model APIs.
+
+    `flag`: None if the command line has none, or if the flag of another field sets this one. `metavar`: what its value
+    is. `named`: the help in Python and in files, if the value has another form there. `choices`: all its values.
+    `is_repeatable`: the flag may be given several times. `if_bare`: the value of a flag that is given without one.
+    `in_tests`: it is a keyword of the pytest marker.
+    """
+
+    help: str
+    flag: str | None = None
+    metavar: str | None = None
+    named: str | None = None
+    choices: tuple[str, ...] = ()
+    is_repeatable: bool = False
+    if_bare: str | None = None
+    in_tests: bool = False
+
+
+def _option(default: Any, help: str, flag: str | None = None, metavar: str | None = None, **more: Any) -> Any:
+    return field(default=default, metadata={"said": Said(help, flag, metavar, **more)})
+
+
+def said(option: Field[Any]) -> Said:
+    """Return how a field of `RecordOptions` is given."""
+    return cast("Said", option.metadata["said"])
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """What a recorder can be told. A recorder checks the values before it starts (`recorder.proxy.server.Proxy`)."""
+
+    upstream: str | None = _option(
+        None,
+        "URL of the upstream; may have a path prefix. Repeatable: each further upstream needs a NAME, such as"
+        " model=https://api.openai.com. The cassette gets one recording for each upstream.",
+        "--upstream",
+        "[NAME=]URL",
+        named="URL of the server to record; None if `upstreams` has all.",
+        is_repeatable=True,
+    )
+    db: File = _option("omnirecord.db", "Cassette to append to; created if missing.", "--db")
+    _: KW_ONLY
+    host: str = _option("127.0.0.1", "Address to listen on; a loopback address unless --allow-remote is given.")
+    port: int = _option(0, "Port to listen on; 0 selects a free port.")
+    listens: Names | None = _option(
+        None,
+        "Address for clients (default: 127.0.0.1:6868); port 0 selects a free port. Each further upstream has its own"
+        " address, NAME=HOST:PORT (default: a free port of the same host). Repeatable.",
+        "--listen",
+        "[NAME=]HOST:PORT",
+        named="`HOST:PORT` for the clients of further upstreams, by name; by default a free port of `host`.",
+        is_repeatable=True,
+    )
+    ca: File | None = _option(None, "CA bundle that verifies the upstream certificate (PEM).", "--ca", "FILE")
+    cert: File | None = _option(None, "Client certificate for the upstream (PEM).", "--cert", "FILE")
+    key: File | None = _option(
+        None, "Private key of the client certificate, if --cert does not contain it (PEM).", "--key", "FILE"
+    )
+    insecure: bool = _option(False, "Do not verify the upstream certificate.", "--insecure")
+    no_proxy: bool = _option(
+        False,
+        "Connect to the upstream without an HTTP proxy, also if HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names one.",
+        "--no-proxy",
+    )
+    allow_remote: bool = _option(
+        False,
+        "Allow --listen on an address that other machines can reach.",
+        "--allow-remote",
+        named="Allow a `host` that other machines can reach. The control paths then require `token`.",
+    )
+    token: str | None = _option(None, "Token for the control paths; by default a generated one, in `.token`.")
+    tls_cert: File | None = _option(None, "Certificate for TLS with clients (PEM).", "--tls-cert", "FILE")
+    tls_key: File | None = _option(
+        None, "Private key of the certificate, if --tls-cert does not contain it (PEM).", "--tls-key", "FILE"
+    )
+    contract: str | None = _option(
+        None,
+        "Contract: the event types that the server may send. Default: auto, chosen by the path of a request. Other"
+        " names: omnigent, documented (Omnigent's reference page), MODEL-APIS, none (no check). Or a file: the path of"
+        " an openapi.json. NAME=CONTRACT sets the contract of the upstream NAME. Repeatable.",
+        "--contract",
+        "[NAME=]CONTRACT",
+        named="`omnigent`, `documented`, `auto`, `none`, the name of a model API (`docs/model-apis.md`), or the path of"
+        " an openapi.json. By default `auto`: the path of a request decides.",
+        is_repeatable=True,
+        in_tests=True,
+    )
+    upstreams: Names | None = _option(
+        None,
+        "URLs of further servers by name, such as `{'model': 'https://api.openai.com'}`. Clients connect to"
+        " `.urls[name]`. Each has a recording of its own in the cassette.",
+    )
+    contracts: Names | None = _option(
+        None, "Contracts of further upstreams, by name; by default `auto`.", in_tests=True
+    )
+    read_ahead: int = _option(
+        8 * 1024 * 1024,
+        "Bytes of each stream to read ahead if the client is slow; 0 turns reading ahead off.",
+        "--read-ahead",
+        "BYTES",
+    )
+    rotate: Given = _option(
+        (),
+        "Start a new cassette at SIZE, such as 500MB, or after DURATION, such as 1h. --db is then a link to the newest"
+        " cassette. Repeatable: the limit that is reached first applies.",
+        "--rotate",
+        "SIZE|DURATION",
+        named="Size (`500MB`), time (`1h`) or both at which a new cassette begins. --db is a link to the newest one.",
+        is_repeatable=True,
+    )
+    keep: Given = _option(
+        (),
+        "With --rotate, full cassettes to keep: a number (10), a maximum age (7d) or a total size (5GB). The proxy"
+        " removes older cassettes. Default: keep all. Repeatable.",
+        "--keep",
+        "N|DURATION|SIZE",
+        named="Number, age or size of full cassettes to keep, or several of them.",
+        is_repeatable=True,
+    )
+    ship: str | None = _option(
+        None,
+        "Copy each closed cassette to this lake: a folder or a bucket with the recordings of many proxies.",
+        "--ship",
+        "URL",
+    )
+    keep_unshipped: str | int = _option(
+        "10GB",
+        "With --ship, --keep removes only shipped cassettes. If the unshipped cassettes exceed this total size, the"
+        " proxy also removes the oldest of them, with a warning.",
+        "--keep-unshipped",
+        "SIZE",
+    )
+    labels: Labels | None = _option(
+        None,
+        "Label of the recording, such as branch=main. It overrides a label with the same KEY in OMNIRECORD_LABELS"
+        " (a=b,c=d). Repeatable.",
+        "--label",
+        "KEY=VALUE",
+        named="Labels of the recording, such as `{'branch': 'main'}`, beside those of `OMNIRECORD_LABELS`.",
+        is_repeatable=True,
+        in_tests=True,
+    )
+    control: bool = _option(
+        False,
+        "Let `omnirecord tail` read the recording. The proxy itself answers requests whose path begins with"
+        " /-/omnirecord/.",
+        "--control",
+    )
+    ui: bool | str = _option(
+        False,
+        "Show the recording as a page for browsers. Default address: the port after the --listen port, or a free"
+        " port. --ui turns on --control.",
+        "--ui",
+        "[HOST:PORT]",
+        named="Serve the control paths and the page, at `.page`: True, or its own `HOST:PORT`.",
+        if_bare="",
+    )
+    redact: str | None = _option(
+        None,
+        "Also mask secrets in the content of events. The recorder always replaces credentials.",
+        "--redact",
+        choices=("content",),
+        in_tests=True,
+    )
+    redact_patterns: Texts = _option(
+        (),
+        "With --redact content, also mask words that begin with PREFIX. Repeatable.",
+        "--redact-pattern",
+        "PREFIX",
+        named="Prefixes of further words to mask in content.",
+        is_repeatable=True,
+        in_tests=True,
+    )
+    pseudonym_key: File | None = _option(
+        None,
+        "Key file for the pseudonyms (the texts that replace secrets). A missing file is created. Default:"
+        " omnirecord/pseudonym-key in the user's folder for state files.",
+        "--pseudonym-key",
+        "FILE",
+    )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], where: str) -> RecordOptions:
+        """Return the options that a mapping names; others have their defaults. `where`: the mapping's name in errors.
+
+        Raises `UsageError` for an unknown name, and for a value of another type.
+        """
+        for name, value in values.items():
+            if name not in OPTIONS:
+                raise unknown(name, OPTIONS, where)
+            check(name, value, where)
+        return cls(**values)
+
+
+OPTIONS: Mapping[str, Field[Any]] = {option.name: option for option in fields(RecordOptions)}
+"""The fields of `RecordOptions` by name."""
+
+
+def check(name: str, value: Any, where: str) -> None:
+    """Raise `UsageError` if the field has no such values. `where`: the place of the value in the error."""
+    option = OPTIONS[name]
+    kinds = str(option.type).split(" | ")
+    if not any(_KINDS[kind][0](value) for kind in kinds):
+        wanted = " or ".join(_KINDS[kind][1] for kind in kinds if kind != "None")
+        raise UsageError(f"{where}: {name} is {wanted}, not {value!r}")
+    choices = said(option).choices
+    if choices and value is not None and value not in choices:
+        raise UsageError(f"{where}: {name} {value!r} is none of {', '.join(choices)}")
+
+
+def unknown(name: object, known: Iterable[str], where: str) -> UsageError:
+    """Return the error for a name that is no option. It says the nearest one, or all."""
+    from difflib import get_close_matches
+
+    names = list(known)
+    near = get_close_matches(str(name).replace("-", "_"), names, 1)
+    return UsageError(
+        f"{where} has no {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(names)}")
+    )
+
+
+def _is_several(value: Any, kinds: type | tuple[type, ...]) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(one, kinds) for one in value)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping) and _is_several([*value.keys(), *value.values()], str)
+
+
+_KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "None": (lambda value: value is None, "nothing"),
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "int": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    "str": (lambda value: isinstance(value, str), "a text"),
+    "File": (lambda value: isinstance(value, (str, PathLike)), "the path of a file"),
+    "Texts": (lambda value: _is_several(value, str), "a list of texts"),
+    "Given": (
+        lambda value: isinstance(value, (str, int)) or _is_several(value, (str, int)),
+        "a limit, or a list of limits",
+    ),
+    "Names": (_is_table, "a mapping of names to texts"),
+    "Labels": (
+        lambda value: _is_table(value) or _is_several(value, str),
+        "a mapping of names to texts, or a list of KEY=VALUE",
+    ),
+}
+"""How a value of each type is recognised, and the words for it in an error."""
