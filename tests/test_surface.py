@@ -15,6 +15,7 @@ REMOVED = {
     ("commands", "serve"): ("--gate-timeout float",),
     ("python", "record"): ("resume", "resume_for"),
     ("python", "replay"): ("gate_timeout",),
+    ("views", ""): ("pieces", "pages"),
 }
 """Former names, by kind and place. `CHANGELOG.md` says what replaces each."""
 
@@ -47,5 +48,9 @@ def test_every_table_and_view_has_its_columns() -> None:
 
 @pytest.mark.parametrize(("kind", "place"), REMOVED)
 def test_a_removed_name_does_not_come_back(kind: str, place: str) -> None:
-    now = commands()[place] if kind == "commands" else python()[place].split(", ")
+    now = {
+        "commands": lambda: commands()[place],
+        "python": lambda: python()[place].split(", "),
+        "views": views,
+    }[kind]()
     assert not set(REMOVED[kind, place]) & set(now)

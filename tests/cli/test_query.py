@@ -24,7 +24,6 @@ from tests.cassette.sqlite.test_store import begun, received
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, conversation, delta, heartbeat
 from tests.support.examples import each
-from tests.support.older import aged
 
 CASSETTE = HEALTHY["approval"]
 SESSION = "04cc962c53894fceb438253de1a3c240"
@@ -253,13 +252,7 @@ def test_an_infinite_number_is_a_number_in_json() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("version", [4, None])
-def test_a_former_name_of_a_table_still_works_and_is_told(
-    version: int | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = conversation().save(tmp_path / "a.db")
-    if version is not None:
-        path = aged(path, tmp_path / "older.db", version)
-    former, new = (run(path, f"SELECT stream, seq FROM {name}", "--json") for name in ("pages", "frame_blocks"))
-    assert former.stdout == new.stdout != ""
-    assert caplog.messages == ["pages is the former name of the table frame_blocks: write the new one"]
+@pytest.mark.parametrize("name", ["pieces", "pages"])
+def test_a_former_name_of_a_table_is_no_table(name: str, tmp_path: Path) -> None:
+    refused = run(conversation().save(tmp_path / "a.db"), f"SELECT * FROM {name}")
+    assert (refused.exit_code, f"there is no table or view {name}" in refused.stderr) == (2, True)

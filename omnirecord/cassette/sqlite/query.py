@@ -7,7 +7,6 @@ name in the file. SQLite asks `_Guard` before it reads anything else, or does an
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -17,9 +16,8 @@ from ..sql import PRAGMA, Names, Result, distinct, mistake, refuse_parameters, r
 from .journal import UNSETTLED
 from .reader import Store
 from .schema import RENAMED, SCHEMA_VERSION, TABLES, is_named_as_now
-from .views import ALIASES, FORMER, SELECTS
+from .views import SELECTS
 
-log = logging.getLogger("omnirecord")
 Computed = Mapping[str, Mapping[str, type]]
 """The columns of each computed table, with their types: `str`, `int` or `float`."""
 Rows = Callable[[str], Iterable[Mapping[str, Any]]]
@@ -68,7 +66,7 @@ class Query:
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         connection.deserialize(self._made.conn.serialize(), name=_COMPUTED)
         ours = {name: f"SELECT * FROM {_COMPUTED}.{name}" for name in computed}
-        for name, select in {**ALIASES, **SELECTS, **ours}.items():
+        for name, select in {**SELECTS, **ours}.items():
             connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
         connection.execute("PRAGMA query_only = ON")
 
@@ -88,8 +86,6 @@ class Query:
         self._guard.reads, self._guard.refused = set(), ""
         self._execute(sql if keyword == "EXPLAIN" else f"EXPLAIN {sql}", given, sql)  # names tables, reads no row
         reads = frozenset(self._guard.reads)
-        for name in sorted(reads & FORMER.keys()):
-            log.warning("%s is the former name of the table %s: write the new one", name, FORMER[name])
         self._fill(reads)
         cursor = self._execute(sql, given, sql)
         columns = distinct(one[0] for one in cursor.description or ())
@@ -148,7 +144,7 @@ class _Guard:
     """Tells SQLite what a query may do: read what is listed here, and call functions. Notes the tables it reads."""
 
     def __init__(self, connection: sqlite3.Connection, computed: Computed) -> None:
-        self._ours = {*computed, *SELECTS, *ALIASES}
+        self._ours = {*computed, *SELECTS}
         found = {str(name).lower() for (name,) in connection.execute("SELECT name FROM main.sqlite_master")}
         self._readable = _READABLE | (TABLES[RENAMED] if is_named_as_now(connection) else frozenset())
         self._foreign = found - self._readable
@@ -162,8 +158,7 @@ class _Guard:
         if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in _UNSAFE_FUNCTIONS:
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_READ and self._may_read((first or "").lower(), schema):
-            if schema != "main" or first not in FORMER:  # else it is the table behind a temporary view
-                self.reads.add((first or "").lower())
+            self.reads.add((first or "").lower())
             return sqlite3.SQLITE_OK
         self.refused = _refusal(action, first, second, schema)
         return sqlite3.SQLITE_DENY

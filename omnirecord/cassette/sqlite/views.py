@@ -172,11 +172,7 @@ SELECTS = {
     "websocket_messages": _WEBSOCKET_MESSAGES, "incident_log": _INCIDENT_LOG,
 }  # fmt: skip
 """The views by name; `query` makes temporary views of them, since those in a file may be a stranger's."""
-FORMER = {"pieces": "read_blocks", "pages": "frame_blocks"}
-"""Former names of tables, which stay as views, by name."""
-ALIASES = {name: f"SELECT * FROM {table}" for name, table in FORMER.items()}
-_ALL = {**SELECTS, **ALIASES}
-VIEWS = "".join(f"\nCREATE VIEW IF NOT EXISTS {name} AS\n  {select};\n" for name, select in _ALL.items())
+VIEWS = "".join(f"\nCREATE VIEW IF NOT EXISTS {name} AS\n  {select};\n" for name, select in SELECTS.items())
 
 
 _ASKED = (
@@ -230,7 +226,7 @@ def spliced(data: bytes | None, at: int, other: bytes) -> bytes | None:
 
 
 HIDDEN = (
-    "meta", "chunks", "journal", "read_blocks", "frame_blocks", *FORMER, "landmarks", "tallies", "messages",
+    "meta", "chunks", "journal", "read_blocks", "frame_blocks", "landmarks", "tallies", "messages",
     "incidents", "exchanges", "sqlite_sequence",
 )  # fmt: skip
 """Tables that Datasette hides behind a link, since a view shows them better or they hold bytes."""
