@@ -87,12 +87,9 @@ class Framer:
         """Whether the next byte begins a frame that is not the first one."""
         return self._parser.is_between
 
-    def leave_out(self, frames: bytes) -> int | None:
-        """Count complete frames without making them. None, and nothing is done, if that needs the parser: within a
-        frame, in a coded stream, or for other line ends than LF."""
-        is_usual = frames.endswith(BLANK_LINE) and not frames.startswith(b"\n") and b"\r" not in frames
-        if self.decodes or not self.is_between or not is_usual or b"\n\n\n" in frames:
-            return None
+    def leave_out(self, frames: bytes) -> int:
+        """Count complete frames without making them. The content has no coding, the bytes are usual, and the next byte
+        begins a frame."""
         self.taken += len(frames)
         self.cut = self.taken
         return frames.count(BLANK_LINE)
@@ -244,6 +241,11 @@ def _behind_frame(data: bytes, start: int) -> int:
     """Return the end of the frame at `start`: after its blank line, or at the end of the data."""
     end = data.find(BLANK_LINE, start)
     return len(data) if end < 0 else end + len(BLANK_LINE)
+
+
+def is_usual(data: bytes) -> bool:
+    """Whether all lines end in LF, and no two blank lines are adjacent, so that frames may be counted by them."""
+    return BLANK_LINE in data and b"\r" not in data and b"\n\n\n" not in data
 
 
 def storable_type(type_: str | None) -> str | None:

@@ -379,7 +379,8 @@ class File:
 
     def _new(self, store: Store, cursor: Cursor, waiting: Set[int]) -> tuple[list[tuple[Streaming, TimedFrame]], bool]:
         """Return the frames after the cursor, `_BATCH` or `_BYTES` at most, and whether there are more."""
-        changed = self._look(store, cursor) | self._left
+        changed = self._tail.look(store, self._most) | self._left
+        self._left_out += self._tail.left_out()
         if store.is_being_recorded:
             known = cursor.at.keys() & changed | set(store.ended_streams(cursor.at))
             known |= {stream for stream in cursor.at if not self._tail.follows(stream)}
@@ -413,15 +414,6 @@ class File:
         self._left = set()
         return sorted(found, key=self._order), False
 
-    def _look(self, store: Store, cursor: Cursor) -> set[int]:
-        """Return the streams that have new frames, without those of which all are left out."""
-        changed = self._tail.look(store, self._most)
-        for stream, count in self._tail.left_out().items():
-            if stream in cursor.at:
-                cursor.at[stream] += count
-                self._left_out += count
-        return changed
-
     def _take_new(self, store: Store, cursor: Cursor, streams: list[Streaming]) -> None:
         """Parse the new bytes of these streams; leave out the oldest events if there are too many."""
         self._tail.open(store, [x.exchange for x in streams])
@@ -443,17 +435,15 @@ class File:
     def _leave_out(self, cursor: Cursor, streams: list[Streaming], most: int) -> None:
         """Leave out the oldest new events, so that about `most` are left."""
         tail = self._tail
-        behind = [(x, tail.last_seq(x.exchange) - cursor.at[x.stream]) for x in streams if tail.has(x.exchange)]
-        behind = [(x, count) for x, count in behind if count]
-        if sum(count for _, count in behind) <= most:
+        open_ = [x for x in streams if tail.has(x.exchange)]
+        stored = [max(0, tail.opened_at(x.exchange) - 1 - cursor.at[x.stream]) for x in open_]
+        counts = [count + tail.waiting(x.exchange) for x, count in zip(open_, stored, strict=True)]
+        if sum(counts) <= most:
             return
+        behind = [one for one in zip(open_, stored, counts, strict=True) if one[2]]
         share = most // len(behind)
-        for place, (x, count) in enumerate(behind):
+        for place, (x, before, count) in enumerate(behind):
             left = share or int(place < most)
-            stored = max(0, tail.first_seq(x.exchange) - 1 - cursor.at[x.stream])
-            skipped = max(0, min(stored, count - left))
+            skipped = max(0, min(before, count - left))
             cursor.at[x.stream] += skipped
-            forgotten = tail.leave_out(x.exchange, left)
-            if forgotten:
-                cursor.at[x.stream] = max(cursor.at[x.stream], tail.first_seq(x.exchange) - 1)
-            self._left_out += skipped + forgotten
+            self._left_out += skipped + tail.leave_out(x.exchange, left)

@@ -23,10 +23,10 @@ from ...contract.judge import Contract
 from ...model import Exchange, Streaming, TimedFrame
 from ...wire.sse import BLANK_LINE
 from ..contracts import NAMES
-from ..framing import Framed, Framer, Run, storable_type
+from ..framing import Framed, Framer, Run, is_usual, storable_type
 from .journal import Segment, is_there, segments_of
 from .reader import Store
-from .stream_reads import ReadBlock, Recent, from_byte, from_read, portions
+from .stream_reads import ReadBlock, Recent, from_byte, from_read, is_delta, portions
 from .stream_rows import NOT_SENT
 from .tables import content_encoding
 
@@ -37,11 +37,15 @@ WHERE rowid > ? GROUP BY exchange"""
 _LAST_BLOCK = "SELECT coalesce(max(rowid), 0) FROM main.read_blocks"
 _STORED = "SELECT seq + frames - 1, start + length FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
 _AT_ONCE = 4 * 1024 * 1024
-"""Bytes of a stream that a look takes at most. A stream with more is closed, since it has stored frames by then."""
+"""Bytes of a stream that a look takes at most, unless it may leave out frames. A stream with more is closed: its
+follower waits for stored frames."""
+_MUCH = 64 * 1024
+"""New bytes that are more than a person can read."""
 
 
-_OTHER_THAN_DELTA = re.compile(rb"^event: (?!\S*delta$)", re.MULTILINE)
-"""The first line of an event that is not one of many parts of a text."""
+_OTHER_THAN_DELTA = re.compile(rb"event: (?!\S*delta\n)[^\n]*\n")
+"""The first line of an event that is not one of many parts of a text, or rarely a text like it. An expression that
+begins with `^` takes ten times as long."""
 
 
 class _Alike(NamedTuple):
@@ -84,6 +88,7 @@ class _Growing:
         """The number of the next read."""
         self.seq = stored
         """The number of the last frame."""
+        self.opened_at = stored + 1
         self._at = length
         self._is_closed = False
         self._recent = Recent()
@@ -96,16 +101,36 @@ class _Growing:
             self._add(some, block)
 
     def leave_out_new(self, block: ReadBlock) -> int | None:
-        """Count the frames in the next reads without making them. None, and nothing is done, if that needs the parser,
-        or if made frames wait."""
-        if self._made or block.data is None or block.n > self.n:
+        """Count the frames that the next reads complete, without making most of them. None, and nothing is done, if
+        that needs the parser."""
+        block = block.behind(self.byte)
+        data = block.data
+        if data is None or block.start != self.byte or self._framer.decodes or not is_usual(data):
             return None
-        count = self._framer.leave_out(block.data[max(0, self.byte - block.start) :])
-        if count is not None:
-            self._at += block.end - self.byte
-            self.n, self.byte = block.next, block.end
+        before, begin = self.seq, block.start
+        if self._framer.is_between:
+            if data.startswith(b"\n"):
+                return None
+        else:
+            begin += data.find(BLANK_LINE, 1) + len(BLANK_LINE)  # the first byte may end the frame that has begun
+            waiting = list(self._made)
+            self._made.clear()
+            self.feed(block.before(begin))
+            kept = [one for one in self._made if type(one) is TimedFrame and not is_delta(one.type, one.verdict)]
+            self._made = deque([*waiting, *kept])
+            before += len(kept)
+        left_out = self.seq - before
+        if self._framer.is_between:
+            end = block.start + data.rfind(BLANK_LINE) + len(BLANK_LINE)
+            count = self._framer.leave_out(data[begin - block.start : end - block.start])
+            self._at += end - begin
             self.seq += count
-        return count
+            self.byte = end
+            left_out += count
+        if self.byte < block.end:
+            self.feed(block.behind(self.byte))
+        self.n = block.next
+        return left_out
 
     def close(self) -> None:
         """Note that no byte follows. Further calls have no effect."""
@@ -147,11 +172,6 @@ class _Growing:
             made.popleft()
 
     @property
-    def first(self) -> int:
-        """The number of the first frame that was not taken."""
-        return self._made[0].seq if self._made else self.seq + 1
-
-    @property
     def waiting(self) -> int:
         """The number of frames that were not taken."""
         return sum(one.end - one.seq if type(one) is _Alike else 1 for one in self._made)
@@ -178,7 +198,7 @@ class Tail:
         self._entry = self._block = 0
         self._growing: dict[int, _Growing] = {}
         self._streams: set[int] = set()
-        self._left_out: dict[int, int] = {}
+        self._left_out = 0
         self._changed: set[int] = set()
         """The streams with frames that the last look made."""
 
@@ -207,27 +227,32 @@ class Tail:
     def _feed_settled(self, connection: sqlite3.Connection, most: int | None) -> None:
         """Feed the new reads that the journal does not have any more."""
         behind: list[_Growing] = []
+        size = 0
         for exchange, next_n, end in connection.execute(_NEW_BLOCKS, (self._block,)).fetchall():
             growing = self._growing.get(exchange)
-            if growing is not None and growing.n < next_n:
-                behind.append(growing)
-                if end - growing.byte > _AT_ONCE:
-                    self.forget(exchange)
-                    self._changed.add(growing.stream)
-        left = None if most is None or len(behind) <= most else most
+            if growing is None or growing.n >= next_n:
+                continue
+            if most is None and end - growing.byte > _AT_ONCE:
+                self.forget(exchange)
+                self._changed.add(growing.stream)
+                continue
+            behind.append(growing)
+            size += end - growing.byte
+        left = None if most is None or (len(behind) <= most and size <= _MUCH) else most
         for growing in behind:
-            if self.has(growing.exchange):
-                for block in from_read(connection, growing.exchange, growing.n):
-                    left = self._feed_new(growing, block, left)
+            for block in from_read(connection, growing.exchange, growing.n):
+                left = self._feed_new(growing, block, left)
 
     def _feed_new(self, growing: _Growing, block: ReadBlock, left: int | None) -> int | None:
-        """Feed a block, or leave out its frames. `left`: the number of streams of which frames are still made; None:
-        of all. Return that number."""
+        """Feed a block, or leave out its frames. `left`: the number of frames that are still made; None: all. Return
+        what is left of it."""
         if left is not None:
             if left and block.data is not None and _OTHER_THAN_DELTA.search(block.data):
-                left -= 1
+                left = max(0, left - block.data.count(BLANK_LINE))
             elif (count := growing.leave_out_new(block)) is not None:
-                self._left_out[growing.stream] = self._left_out.get(growing.stream, 0) + count
+                self._left_out += count
+                if growing.waiting:
+                    self._changed.add(growing.stream)
                 return left
         self._feed_blocks(growing, [block])
         self._changed.add(growing.stream)
@@ -258,15 +283,15 @@ class Tail:
             if new:
                 left = self._feed_new(growing, _joined(new), left)
 
-    def left_out(self) -> dict[int, int]:
-        """Return the streams whose new frames the last look left out, and their numbers."""
-        left_out, self._left_out = self._left_out, {}
+    def left_out(self) -> int:
+        """Return the number of frames that looks left out since the last call."""
+        left_out, self._left_out = self._left_out, 0
         return left_out
 
     def open(self, store: Store, exchanges: Iterable[int]) -> None:
         """Follow the streams of these exchanges too, from their last stored frame on. A stream that a contract file
-        judges stays closed, since only the recorder has read the file. So does a stream of an older cassette. Raises
-        `CassetteError`."""
+        judges stays closed, since only the recorder has read the file. So does a stream of an older cassette, and one
+        of which too many bytes are in no stored frame yet. Raises `CassetteError`."""
         new = [exchange for exchange in exchanges if exchange not in self._growing]
         if new:
             for _ in store._checked(lambda: self._open(store, new)):
@@ -281,6 +306,8 @@ class Tail:
             if x.stream is None or store.recording(x.recording).contract not in NAMES:
                 continue
             stored, length = connection.execute(_STORED, (x.stream,)).fetchone() or (0, 0)
+            if _received(connection, x.exchange) - length > _AT_ONCE:
+                continue
             growing = _Growing(x.exchange, x.stream, content_encoding(x), store.judge_of(x), stored, length)
             opened[x.exchange] = growing
             self._feed_blocks(growing, from_byte(connection, x.exchange, growing.byte))
@@ -298,20 +325,20 @@ class Tail:
         """Whether the stream with this number is open here."""
         return stream in self._streams
 
-    def last_seq(self, exchange: int) -> int:
-        """Return the number of the last frame of an open stream."""
-        return self._growing[exchange].seq
+    def waiting(self, exchange: int) -> int:
+        """Return the number of frames of an open stream that were made and not taken."""
+        return self._growing[exchange].waiting
 
-    def first_seq(self, exchange: int) -> int:
-        """Return the number of the first frame of an open stream that was not taken and that the recorder had not
-        stored."""
-        return self._growing[exchange].first
+    def opened_at(self, exchange: int) -> int:
+        """Return the number of the first frame of an open stream that is made here. The recorder has stored those
+        before."""
+        return self._growing[exchange].opened_at
 
     def frames(self, store: Store, x: Exchange | Streaming, after: int) -> Iterator[TimedFrame]:
-        """Yield the frames of an open stream after number `after`. Those before are forgotten. Raises
-        `CassetteError`."""
+        """Yield the frames of an open stream after number `after`, but not those that were left out. Those before are
+        forgotten. Raises `CassetteError`."""
         growing = self._growing[x.exchange]
-        first = growing.first
+        first = growing.opened_at
         if after + 1 < first:
             yield from takewhile(lambda frame: frame.seq < first, store.stored_frames(x, after))
         yield from growing.frames(after)
@@ -340,6 +367,13 @@ def _joined(segments: list[Segment]) -> ReadBlock:
     if segments[-1].start + len(segments[-1].data) != first.start + len(data):
         raise ValueError(f"exchange {first.exchange} lacks some of its reads")
     return ReadBlock(first.n, first.start, len(data), base, came, sent, sizes, data)
+
+
+def _received(connection: sqlite3.Connection, exchange: int) -> int:
+    """Return the number of bytes of a stream that the journal does not have any more."""
+    query = "SELECT start + size FROM main.read_blocks WHERE exchange = ? ORDER BY n DESC LIMIT 1"
+    found = connection.execute(query, (exchange,)).fetchone()
+    return 0 if found is None else int(found[0])
 
 
 def _next_read(store: Store, exchange: int) -> int:
