@@ -39,6 +39,7 @@ REGISTER: Mapping[Api, Entry] = {
     "openai-responses": Entry(("responses",), module="responses_api"),
     "openai-chat": Entry(("chat/completions",)),
     "anthropic-messages": Entry(("v#/messages",), header="anthropic-version"),
+    "google-gemini": Entry(("*:generateContent", "*:streamGenerateContent")),
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from omnirecord import UsageError
 from omnirecord.cassette.contracts import NAMES, load
 from omnirecord.contract.judge import NoContract
+from omnirecord.providers.register import REGISTER
 from omnirecord.wire.sse import Parser
 from tests.support.contract_cases import OMNIGENT, frame
 from tests.support.examples import each
@@ -74,7 +75,7 @@ def test_every_other_contract_is_that_of_every_path(name: str) -> None:
 
 
 def test_a_name_that_is_no_contract_is_refused_with_all_names() -> None:
-    with pytest.raises(UsageError, match="openai-chat, anthropic-messages, auto, none, or the path of"):
+    with pytest.raises(UsageError, match=f"{', '.join(REGISTER)}, auto, none, or the path of"):
         load("no-such-contract")
 
 

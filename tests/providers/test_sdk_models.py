@@ -6,6 +6,7 @@ or list it in `DIFFERENCES` with the reason.
 
 from __future__ import annotations
 
+import enum
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
@@ -14,11 +15,12 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import BaseModel
 
 from omnirecord.contract.events import Shape
-from omnirecord.providers import anthropic_messages, openai_chat, openai_responses
+from omnirecord.providers import anthropic_messages, google_gemini, openai_chat, openai_responses
 from tests.support.later import later
 
 openai = later("openai")
 anthropic = later("anthropic")
+genai = later("google.genai")
 
 Model = type[BaseModel]
 
@@ -61,6 +63,8 @@ def _single(members: list[Any]) -> Kind:
 def _members(annotation: Any) -> list[Any]:
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return [Literal[tuple(one.value for one in annotation)]]
     if get_origin(annotation) in (Union, types.UnionType):
         return [one for inner in get_args(annotation) for one in _members(inner)]
     return [annotation]
@@ -131,6 +135,17 @@ def _models(own: list[Model], other: list[Model], path: str) -> Iterator[str]:
 
 
 OPEN: Mapping[str, str] = {
+    "gemini": (
+        "Candidate.citationMetadata Candidate.groundingMetadata Candidate.logprobsResult Candidate.safetyRatings[] "
+        "Candidate.urlContextMetadata FunctionCall.partialArgs[] GenerateContentResponse.createTime "
+        "GenerateContentResponse.modelStatus Part.codeExecutionResult Part.executableCode Part.fileData "
+        "Part.functionResponse Part.inlineData Part.mediaResolution Part.partMetadata Part.thoughtSignature "
+        "Part.toolCall Part.toolResponse Part.videoMetadata PromptFeedback.safetyRatings[] "
+        "Part.audioMetadata Part.audioTranscription Part.documentMetadata "
+        "Part.mediaProcessing Part.speechMetadata Part.spreadsheetMetadata UsageMetadata.trafficType "
+        "UsageMetadata.cacheTokensDetails[] UsageMetadata.candidatesTokensDetails[] "
+        "UsageMetadata.promptTokensDetails[] UsageMetadata.toolUsePromptTokensDetails[]"
+    ),
     "chat": ("ChatCompletionChunk.moderation Choice.logprobs"),
     "messages": (
         "CitationsDelta.citation DeltaUsage.fallback_credit DeltaUsage.iterations[] DeltaUsage.server_tool_use "
@@ -215,6 +230,10 @@ DIFFERENCES: Mapping[str, str] = {
     "chat: ChatCompletionChunk.error: only ours": "it decides the type of a payload",
     "chat: ChatCompletionChunk.object: ": "it is empty in the first chunk of Azure",
     "chat: error: only ours": "the client raises an exception for it, without a model",
+    "gemini: GenerateContentResponse.automaticFunctionCallingHistory: new": "the SDK adds it",
+    "gemini: GenerateContentResponse.error: only ours": "it decides the type of a payload",
+    "gemini: GenerateContentResponse.parsed: new": "the SDK adds it",
+    "gemini: GenerateContentResponse.sdkHttpResponse: new": "the SDK adds it",
     "messages: ToolResultBlock.caller: new": "details of a tool that the server ran",
     "messages: ToolResultBlock.is_error: new": "details of a tool that the server ran",
     "messages: ping: only ours": "the client skips it",
@@ -255,10 +274,12 @@ def merged(*unions: Any) -> dict[str, list[Model]]:
 def apis() -> Mapping[str, tuple[Mapping[str, Model], Mapping[str, list[Model]]]]:
     """Return our models of each API by type, and those of its SDK."""
     responses, chat = openai.types.responses.ResponseStreamEvent, openai.types.chat.ChatCompletionChunk
+    gemini = genai.types.GenerateContentResponse
     messages, beta = anthropic.types.RawMessageStreamEvent, anthropic.types.beta.BetaRawMessageStreamEvent
     return {
         "responses": (openai_responses.EVENTS, events_of(responses)),
         "chat": (openai_chat.EVENTS, {"chat.completion.chunk": [chat]}),
+        "gemini": ({google_gemini.CHUNK: google_gemini.GenerateContentResponse}, {google_gemini.CHUNK: [gemini]}),
         "messages": (anthropic_messages.EVENTS, merged(messages, beta, anthropic.types.ErrorResponse)),
     }
 

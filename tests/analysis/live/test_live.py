@@ -292,6 +292,7 @@ def test_the_text_of_an_unnamed_model_api_is_one_line(tape: Made, tmp_path: Path
     assert found.index(said[0]) < next(n for n, line in enumerate(found) if "closed it" in line)
 
 
+USED = {"usageMetadata": {"promptTokenCount": 40, "candidatesTokenCount": 9, "thoughtsTokenCount": 5}}
 CHAT, ANTHROPIC = "/v1/chat/completions", (("Host", "api"), ("anthropic-version", "2023-06-01"))
 
 
@@ -358,6 +359,25 @@ def test_a_turn_of_messages_has_its_tool_and_its_end_and_a_cut_one_stands_out(tm
         "turn incomplete in 0.50 s · max_tokens · 7 in, 5 out tokens 1:6",
         "stream the server ended it after 0.60 s (client) stream 1", "turn begins with claude 2:1",
         "stream the upstream connection broke in a turn after 0.10 s (client) stream 2",
+    ]  # fmt: skip
+
+
+def test_a_turn_of_gemini_has_its_question_its_tool_and_its_end(tmp_path: Path) -> None:
+    def piece(*parts: dict[str, Any], **more: Any) -> bytes:
+        content = {"role": "model", "parts": parts}
+        return frame({"candidates": [{"index": 0, "content": content, **more}], "modelVersion": "gemini", **USED})
+
+    tape, target = Made("auto"), "/v1beta/models/m:streamGenerateContent?alt=sse"
+    call = {"functionCall": {"name": "weather", "args": {"city": "Oslo"}}}
+    parts = [piece({"text": "Let me "}), piece({"text": "look."}), piece(call, finishReason="STOP")]
+    body = json.dumps({"contents": [{"role": "user", "parts": [{"text": "Weather?"}]}]}).encode()
+    reads = [(1.0 + n / 10, one) for n, one in enumerate(parts, 1)]
+    tape.stream(target, 1.0, *reads, method="POST", body=body, ending="done")
+    assert lines(tape.save(tmp_path / "a.db")) == [
+        'message user: "Weather?" stream 1', "stream client reads /v1beta/models/m:streamGenerateContent stream 1",
+        "turn begins with gemini 1:1", 'assistant "Let me look." (2 deltas) 1:1',
+        'tool weather {"city": "Oslo"} 1:3', "turn completed in 0.20 s · 40 in, 14 out tokens 1:3",
+        "stream the server ended it after 0.30 s (client) stream 1",
     ]  # fmt: skip
 
 
