@@ -132,7 +132,8 @@ class Accepting:
     """
 
     def __init__(self, cost: int, descriptors: Descriptors = _PROCESS) -> None:
-        self._cost, self._descriptors = cost, descriptors
+        self._cost = cost
+        self._descriptors = descriptors
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: dict[web.RequestHandler, tuple[int, float]] = {}  # the cost of each, and its begin
@@ -150,7 +151,8 @@ class Accepting:
     def bind(self, bound: Sequence[int], server: web.Server, tls: ssl.SSLContext | None) -> None:
         """Use copies of these bound descriptors, which do not listen yet."""
         self._sockets = [socket.socket(fileno=os.dup(fd)) for fd in bound]
-        self._server, self._tls = server, tls
+        self._server = server
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._descriptors.measure()
 
@@ -163,7 +165,8 @@ class Accepting:
     def stop(self) -> None:
         """Accept no more connections. Safe to call twice."""
         self._pause()
-        sockets, self._sockets = self._sockets, []
+        sockets = self._sockets
+        self._sockets = []
         for listening in sockets:
             listening.close()
 

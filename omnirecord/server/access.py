@@ -35,9 +35,15 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]*)?")
 _READS = ("GET", "HEAD")
 _OF_BROWSERS = (
-    "sec-fetch-site", "sec-fetch-dest", "sec-fetch-user", "origin", "referer", "cookie", "upgrade-insecure-requests",
+    "sec-fetch-site",
+    "sec-fetch-dest",
+    "sec-fetch-user",
+    "origin",
+    "referer",
+    "cookie",
+    "upgrade-insecure-requests",
     "service-worker",
-)  # fmt: skip
+)
 """Fields that browsers send and tools do not. A page can suppress `Referer`, but neither `Sec-Fetch-Site` (sent to
 https and to loopback) nor `Accept-Language`. `fetch` of Node sends `Sec-Fetch-Mode` alone."""
 
@@ -61,7 +67,7 @@ class Guard:
 
     def __init__(
         self, names: Iterable[str] = (), *, any_address: bool = False, token: str | None = None, has_pages: bool = True
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.has_pages = has_pages
         self._names = {_plain(name) for name in names}
         self._any_address = any_address
@@ -101,9 +107,11 @@ class Guard:
         if scheme.lower() == "bearer" and hmac.compare_digest(_bytes(given.strip()), _bytes(self._token)):
             return None
         return Refusal(
-            401, "unauthorized", "this needs the token that was printed when the server started, or that it was given:"
+            401,
+            "unauthorized",
+            "this needs the token that was printed when the server started, or that it was given:"
             " send it as Authorization: Bearer TOKEN",
-        )  # fmt: skip
+        )
 
 
 def checked_token(token: str, what: str) -> str:
@@ -130,7 +138,8 @@ def _from_a_browser(headers: Headers) -> Refusal | None:
 def _from_another_page(headers: Headers) -> Refusal | None:
     """Refuse pages of other origins. Browsers name the origin in Origin, but not for images and the like; for these
     there is Sec-Fetch-Site, to https and to loopback."""
-    origin, site = header(headers, "origin"), header(headers, "sec-fetch-site")
+    origin = header(headers, "origin")
+    site = header(headers, "sec-fetch-site")
     if origin is not None and _authority_of(origin) != (header(headers, "host") or "").strip().lower():
         return _forbidden(f"a page from {origin} may not use this")
     if site is not None and site not in ("same-origin", "none"):
@@ -144,9 +153,10 @@ def _simple(method: str, headers: Headers) -> Refusal | None:
     if method in _READS or media_type == "application/json" or header(headers, PROOF.lower()) is not None:
         return None
     return Refusal(
-        415, "unsupported_media_type",
+        415,
+        "unsupported_media_type",
         f"a web page could send this unasked: add Content-Type: application/json, or the header {PROOF}: 1",
-    )  # fmt: skip
+    )
 
 
 def _authority_of(origin: str) -> str | None:
@@ -223,7 +233,8 @@ class Trust:
             path = Path(self.ca or "")
             raise UsageError(f"--ca {path} holds no certificate that can be read: it has to be a PEM file") from None
         if self.insecure:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         _load(context, self.cert, self.key, "cert", "key")
         return context
 

@@ -10,6 +10,12 @@ from aiohttp.http import HttpProcessingError, RawRequestMessage, RawResponseMess
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 __all__ = [
-    "BadHttpMessage", "BaseProtocol", "ConnectionKey", "HttpProcessingError", "LineTooLong", "RawRequestMessage",
-    "RawResponseMessage", "StreamWriter",
-]  # fmt: skip
+    "BadHttpMessage",
+    "BaseProtocol",
+    "ConnectionKey",
+    "HttpProcessingError",
+    "LineTooLong",
+    "RawRequestMessage",
+    "RawResponseMessage",
+    "StreamWriter",
+]

@@ -35,9 +35,17 @@ except ImportError:
 
 
 __all__ = [
-    "ClientNames", "Few", "ParseFailure", "RequestOfClient", "UpstreamProtocol", "client_lacks",
-    "connection_key", "idle_connections", "upstream_lacks", "use_protocol",
-]  # fmt: skip
+    "ClientNames",
+    "Few",
+    "ParseFailure",
+    "RequestOfClient",
+    "UpstreamProtocol",
+    "client_lacks",
+    "connection_key",
+    "idle_connections",
+    "upstream_lacks",
+    "use_protocol",
+]
 
 
 def _alias(name: str) -> Any:
@@ -84,8 +92,15 @@ class ClientNames:
 
 
 _CLIENT_NAMES = (
-    "_request_count", "_messages", "_waiter", "_message_tail", "_close", "_force_close", "_reading_paused", _UPGRADED,
-)  # fmt: skip
+    "_request_count",
+    "_messages",
+    "_waiter",
+    "_message_tail",
+    "_close",
+    "_force_close",
+    "_reading_paused",
+    _UPGRADED,
+)
 
 
 @cache

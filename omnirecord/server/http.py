@@ -147,7 +147,8 @@ class Client(web.RequestHandler):
 
     def begin(self, request: web.BaseRequest) -> web.Response | None:
         """Note that a handler gets this request. Return its refusal if its header section is too large."""
-        self.handled, self._unread = request, 0
+        self.handled = request
+        self._unread = 0
         if section_size(len(request.raw_path), request.raw_headers) > LIMIT:
             return bad_request(SectionTooLarge.message, 431)
         return None
@@ -227,7 +228,10 @@ class Server(web.Server):
 
     def __init__(self, handler: Handler, accepting: Accepting, kind: type[Client] = Client, **options: Any) -> None:
         super().__init__(self._handle, handler_cancellation=True, request_factory=_request)
-        self._respond, self._accepting, self._kind, self._options = handler, accepting, kind, options
+        self._respond = handler
+        self._accepting = accepting
+        self._kind = kind
+        self._options = options
         accepting.is_idle = lambda connection: isinstance(connection, Client) and connection.handled is None
 
     def __call__(self) -> Client:
@@ -247,9 +251,12 @@ class Server(web.Server):
 
 
 def _request(
-    message: RawRequestMessage, body: StreamReader, protocol: web.RequestHandler, writer: AbstractStreamWriter,
+    message: RawRequestMessage,
+    body: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
     task: asyncio.Task[None],
-) -> web.BaseRequest:  # fmt: skip
+) -> web.BaseRequest:
     """Return the request of a parsed header section. Below aiohttp 3.14, its target may be no URL: then it becomes `*`,
     which names no path."""
     others = (body, protocol, writer, task, asyncio.get_running_loop())

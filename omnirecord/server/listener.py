@@ -69,7 +69,8 @@ def parse_listen(listen: str, *, allow_remote: bool, option: str = "--listen") -
 def by_name(option: str, texts: Iterable[str], example: str | None = None) -> tuple[str | None, dict[str, str]]:
     """Return the value without a name, and those of `NAME=VALUE` by name. Of several without a name the last counts, or
     with an `example` none. Raises `UsageError`."""
-    unnamed, named = None, {}  # type: str | None, dict[str, str]
+    unnamed: str | None = None
+    named: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or "/" in name or ":" in name:
@@ -125,7 +126,8 @@ class Listener:
     an upstream connection."""
 
     def __init__(self, handler: Handler, place: Place, *, has_pages: bool = False, cost: int = 1) -> None:
-        self._handler, self._has_pages = handler, has_pages
+        self._handler = handler
+        self._has_pages = has_pages
         self._place = place
         self._server: Server | None = None
         self.accepting = Accepting(cost)
@@ -137,15 +139,23 @@ class Listener:
     async def bind(self) -> None:
         """Bind the address, and accept nothing yet. Raises `ServerError` if the address cannot be used, and
         `UsageError` for an invalid token in the environment, or an invalid certificate."""
-        host, port = self._place.host, self._place.port
+        host = self._place.host
+        port = self._place.port
         self.token = self._place.token
         if self.token is None and (given := os.environ.get(TOKEN_VARIABLE)):
             self.token = checked_token(given, TOKEN_VARIABLE)
         tls = listening_context(self._place.tls_cert, self._place.tls_key)
         self._server = Server(
-            self._handler, self.accepting, connection_class(), access_log=None, auto_decompress=False,
-            keepalive_timeout=75.0, max_line_size=LIMIT, max_field_size=FIELD_LIMIT, max_headers=FIELDS,
-        )  # fmt: skip
+            self._handler,
+            self.accepting,
+            connection_class(),
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=75.0,
+            max_line_size=LIMIT,
+            max_field_size=FIELD_LIMIT,
+            max_headers=FIELDS,
+        )
         try:
             loop = asyncio.get_running_loop()
             binding = await loop.create_server(self._server, host, port, start_serving=False)
@@ -233,7 +243,8 @@ class Background:
         """Leave the server and end its thread. Safe to call twice. Raises `ServerError` if the thread had died."""
         self._post(self._leave)
         self._thread.join()
-        error, self._error = self._error, None
+        error = self._error
+        self._error = None
         if error is not None:
             raise error if isinstance(error, OmnirecordError) else self._gone(error) from error
 
@@ -268,7 +279,8 @@ class Background:
             self._error = None
 
     async def _serve(self) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
         if self._is_unwanted:
             return
         async with self._server:

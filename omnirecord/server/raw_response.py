@@ -46,7 +46,8 @@ class RawResponse(web.StreamResponse):
         """Send the header section. Raises `ValueError` for a field that cannot be sent."""
         if self.prepared:
             return self._out
-        fields, is_1_1 = self._fields, request.version >= (1, 1)
+        fields = self._fields
+        is_1_1 = request.version >= (1, 1)
         keep = request.keep_alive if self._stays_open is None else self._stays_open
         self._stays_open = keep = keep and is_1_1  # an HTTP/1.0 client would need a field that says so
         bodiless = self.status < 200 or self.status in _BODILESS or request.method == "HEAD"
@@ -59,7 +60,8 @@ class RawResponse(web.StreamResponse):
             raise ValueError("a response has a header field that cannot be sent")
         first = f"HTTP/{request.version.major}.{request.version.minor} {self.status} {self.reason}"
         lines = [first, *(f"{name}: {value}" for name, value in fields), "", ""]
-        self._asked, self._out = request, request.writer
+        self._asked = request
+        self._out = request.writer
         await self._out.write("\r\n".join(lines).encode("utf-8", "surrogateescape"))
         if self._is_chunked:
             self._out.enable_chunking()
@@ -83,7 +85,8 @@ class RawResponse(web.StreamResponse):
         """End the body; called by aiohttp."""
         if not self._is_over and self._out is not None:
             await self._out.write_eof(data)
-            self._is_over, self._asked = True, None
+            self._is_over = True
+            self._asked = None
 
     def write_at_once(self, data: bytes) -> None:
         """Hand bytes of the body to the transport without a wait. Only after `prepare`. Raises

@@ -53,7 +53,8 @@ class StrictClient(ClientNames, Client):
 
     def data_received(self, data: bytes) -> None:
         is_section = self._upload.is_eof() and not self.is_upgraded
-        last, begin = data.lower().rfind(b"\nupgrade") if is_section else -1, 0
+        last = data.lower().rfind(b"\nupgrade") if is_section else -1
+        begin = 0
         while begin < last and self._upload.is_eof() and (end := data.find(_END, begin) + len(_END)) >= len(_END):
             self._received(data[begin:end])
             begin = end
@@ -65,7 +66,8 @@ class StrictClient(ClientNames, Client):
             self._discarded_at = asyncio.get_running_loop().time()
             return
         in_section = self._upload.is_eof() and not (self.is_upgraded or self.is_parser_paused)
-        before, content = self.request_count, self._upload.total_bytes
+        before = self.request_count
+        content = self._upload.total_bytes
         web.RequestHandler.data_received(self, data)
         if new := self.request_count - before:
             if self._section + len(data) > LIMIT:
@@ -78,7 +80,8 @@ class StrictClient(ClientNames, Client):
         else:
             self._section = 0
         if self.messages and isinstance(error := self.messages[-1][0], ParseFailure):
-            self._is_refused, self._discarded_at = True, asyncio.get_running_loop().time()
+            self._is_refused = True
+            self._discarded_at = asyncio.get_running_loop().time()
             self._end_bodies(error.exc)
         self._before = data[1 - len(_END) :]
 
@@ -107,7 +110,8 @@ class StrictClient(ClientNames, Client):
                 return
 
     def _refuse(self, error: BaseException | None = None) -> None:
-        self._is_refused, self._discarded_at = True, asyncio.get_running_loop().time()
+        self._is_refused = True
+        self._discarded_at = asyncio.get_running_loop().time()
         why = error if isinstance(error, HttpProcessingError) else SectionTooLarge()
         self.messages.append((ParseFailure(why.code, why, why.message), EMPTY_PAYLOAD))
         if self.message_waiter is not None and not self.message_waiter.done():
@@ -121,7 +125,8 @@ class StrictClient(ClientNames, Client):
             began = asyncio.get_running_loop().time()
             while asyncio.get_running_loop().time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
                 await asyncio.sleep(_QUIET)
-        before, behind = self.request_count, self.unparsed
+        before = self.request_count
+        behind = self.unparsed
         self.handled = None
         finished = await web.RequestHandler.finish_response(self, request, resp, start_time)
         if self.request_count > before:  # aiohttp has parsed the bytes behind a declined WebSocket

@@ -167,7 +167,8 @@ class Complaint:
         now = self._clock()
         if self._told_at is not None and now - self._told_at < EVERY:
             return False
-        self._told_at, self._is_told = now, True
+        self._told_at = now
+        self._is_told = True
         log.warning("%s", sentence)
         return True
 
