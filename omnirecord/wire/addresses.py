@@ -41,7 +41,8 @@ def origin_of(scheme: str, authority: str) -> Origin | None:
     """Return the server of `//authority`; None if this is no http server."""
     try:
         parts = urlsplit(f"{scheme}://{authority}")
-        host, port = parts.hostname, parts.port
+        host = parts.hostname
+        port = parts.port
         if host is not None and not host.isascii():
             host = host.encode("idna").decode()
     except ValueError:

@@ -9,7 +9,8 @@ MARK = b'"jsonrpc"'
 """Every message has it."""
 SESSION_HEADER = "mcp-session-id"
 """The header in lower case by which MCP names a session."""
-_META, _TOKEN = "_meta", "progressToken"
+_META = "_meta"
+_TOKEN = "progressToken"
 _CANCELLED = "requestId"
 """The parameter of a notification that names a request."""
 _INITIALIZE = "initialize"
@@ -41,7 +42,8 @@ def message_of(data: Any) -> Message | None:
     """Return the message of a JSON value; None if it is none."""
     if not isinstance(data, dict) or data.get("jsonrpc") != "2.0":
         return None
-    id_, method = data.get("id"), data.get("method")
+    id_ = data.get("id")
+    method = data.get("method")
     known = id_ if _is_id(id_) else None
     if isinstance(method, str):
         return Message("request" if known is not None else "notification", known, method, data.get("params"), None)
@@ -76,7 +78,8 @@ def answered_to(data: Any, recorded: Message, asked: Message) -> Any:
         return data
     if message.kind in ("result", "error"):
         return {**data, "id": asked.id} if message.id == recorded.id != asked.id else data
-    token, other = recorded.progress_token, asked.progress_token
+    token = recorded.progress_token
+    other = asked.progress_token
     params = message.params
     if other is None or token in (None, other) or not isinstance(params, dict) or params.get(_TOKEN) != token:
         return data

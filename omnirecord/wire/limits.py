@@ -119,14 +119,22 @@ def _each(option: str, given: Given, forms: str, *, counts: bool) -> dict[str, A
 
 
 def _read(option: str, text: str, forms: str, counts: bool) -> tuple[str, float]:
-    kind, value, most = "", 0.0, 0.0
+    kind = ""
+    value = 0.0
+    most = 0.0
     if found := _SIZE.fullmatch(text):
         base = 1024 if found[3] else 1000
-        kind, value, most = "size", float(found[1]) * base ** ("kmgt".index(found[2].lower()) + 1), _MOST_SIZE
+        kind = "size"
+        value = float(found[1]) * base ** ("kmgt".index(found[2].lower()) + 1)
+        most = _MOST_SIZE
     elif found := _DURATION.fullmatch(text):
-        kind, value, most = "seconds", float(found[1]) * _SECONDS[found[2].lower()], _MOST_SECONDS
+        kind = "seconds"
+        value = float(found[1]) * _SECONDS[found[2].lower()]
+        most = _MOST_SECONDS
     elif counts and _COUNT.fullmatch(text):
-        kind, value, most = "files", float(text), 1e9
+        kind = "files"
+        value = float(text)
+        most = 1e9
     if not 0 < value <= most:
         raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
     return kind, value if kind == "seconds" else int(value)

@@ -46,7 +46,8 @@ def client_address(request: Headers, listening: str) -> str:
 def address_beside(client: str, listening: str) -> str:
     """Return the address of another listener, for a client that has used the address `client`. A listener on all
     addresses has the host that the client used."""
-    here, other = urlsplit(client), urlsplit(listening)
+    here = urlsplit(client)
+    other = urlsplit(listening)
     if other.hostname not in ("0.0.0.0", "::"):
         return listening
     host = here.netloc.rpartition(":")[0] if here.port is not None else here.netloc
@@ -104,7 +105,8 @@ class _Url:
 def _absolute(value: str, upstream: str | None) -> _Url | None:
     """Return the URL that a field of this upstream names; None for a relative path, which leads to the same server, and
     if it is no http URL."""
-    base, found = _split(upstream), _REFERENCE.fullmatch(value)
+    base = _split(upstream)
+    found = _REFERENCE.fullmatch(value)
     assert found is not None
     scheme, authority, path, rest = found.groups()
     is_path = scheme is None and authority is None
@@ -164,7 +166,8 @@ def _moved(value: str, request: Headers, upstreams: Sequence[Reached]) -> str:
 def _without_domain(cookie: str, reached: Reached) -> str:
     """Return a `Set-Cookie` without the upstream's domain, if a client at the recorder's address would refuse the
     cookie for it."""
-    upstream, own = _split(reached.upstream), _split(reached.own)
+    upstream = _split(reached.upstream)
+    own = _split(reached.own)
 
     def kept(domain: re.Match[str]) -> str:
         name = domain[1].strip().removeprefix(".").lower()

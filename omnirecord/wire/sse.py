@@ -33,7 +33,8 @@ _LONGEST_BLANK_LINE = len(b"\r\n\r\n")
 _SURE_END = re.compile(rb"[^\r\n](?:\r?\n){2}")
 BLANK_LINE = b"\n\n"
 """What ends a frame, where lines end in LF."""
-_LF, _CRLF = BLANK_LINE, b"\r\n\r\n"
+_LF = BLANK_LINE
+_CRLF = b"\r\n\r\n"
 _FIELDS = frozenset(("event", "data", "id", "retry"))
 
 
@@ -65,7 +66,10 @@ class Frame:
             if name not in _FIELDS:
                 raise AttributeError(f"a frame has no {name}")
             read = read_fields(self.raw)
-            self.event, self.data, self.id, self.retry = read.event, read.data, read.id, read.retry
+            self.event = read.event
+            self.data = read.data
+            self.id = read.id
+            self.retry = read.retry
             return getattr(read, name)
 
 
@@ -139,7 +143,8 @@ class Parser:
 
     def _cut(self, data: bytes, start: int, blank_line: bytes, frames: list[Frame]) -> None:
         """Append all frames from `start` on, in usual bytes: without a BOM, an oversized frame, or mixed line ends."""
-        find, length = data.find, len(blank_line)
+        find = data.find
+        length = len(blank_line)
         while (end := find(blank_line, start)) >= 0:
             if end == start:  # blank lines before the content
                 content = _CONTENT.search(data, start)
@@ -178,7 +183,8 @@ class Parser:
             self._blank_line = _blank_line_of(self._pending) or b""
             self._is_odd = not self._blank_line or self._dropped > 0 or self._pending[0] in b"\r\n"
         if not self._is_odd:
-            self._searched, self._in_content = 0, False
+            self._searched = 0
+            self._in_content = False
         return frames
 
     def close(self) -> list[Frame]:
