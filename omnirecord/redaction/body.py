@@ -20,7 +20,9 @@ LONGEST_VALUE = 64 * 1024
 
 _SPACE = rb"[ \t\r\n]{0,64}"
 _PLAIN_WORD = rb"[\w.\x80-\xff]"
-_JSON_WORD, _QUERY_NAME, _TAG_NAME = rb"[\w.\-\\\x80-\xff]", rb"[\w.\-%\[\]+]", rb"[\w.\-:]"
+_JSON_WORD = rb"[\w.\-\\\x80-\xff]"
+_QUERY_NAME = rb"[\w.\-%\[\]+]"
+_TAG_NAME = rb"[\w.\-:]"
 _PARTS = {
     b"json": rb"%b{1,256}+(?>(?: %b{1,64}+){0,3})" % (_JSON_WORD, _JSON_WORD),
     b"plain": rb"(?:%b{1,256}+(?>(?: %b{1,64}+){0,3}))" % (_PLAIN_WORD, _PLAIN_WORD),
@@ -63,12 +65,15 @@ _PART_HEAD = 2048
 _PART_NAME = re.compile(rb"""(?i)[; \t]name(?:\*=[\w.\-]{0,64}'[\w.\-]{0,64}'|="?)([^";\r\n]{1,256})""")
 _ESCAPE = re.compile(r"(?<!\\)\\+u([0-9a-fA-F]{4})")
 _SPACES = re.compile(rb"[ \t\r\n]*")
-_VALUE, _MAYBE_VALUE = re.compile(rb'(\\{0,15})"|[{\[]|[-0-9]'), re.compile(rb"\\{0,15}\Z")
+_VALUE = re.compile(rb'(\\{0,15})"|[{\[]|[-0-9]')
+_MAYBE_VALUE = re.compile(rb"\\{0,15}\Z")
 _CLOSING = re.compile(rb'\\{0,15}"%b(:)?' % _SPACE)
-_INSIDE, _INSIDE_NUMERIC = re.compile(rb'["{}\[\]]'), re.compile(rb'["{}\[\]\-0-9]')
+_INSIDE = re.compile(rb'["{}\[\]]')
+_INSIDE_NUMERIC = re.compile(rb'["{}\[\]\-0-9]')
 _NUMBER = re.compile(rb"[-+.0-9eE]*")
 _QUERY_END = re.compile(rb'[&\x00-\x20"<>#]|\\(?=[^/])')
-_QUOTE, _MAYBE_QUOTE = re.compile(rb"""\\{0,15}["']"""), re.compile(rb"\\{0,15}\Z")
+_QUOTE = re.compile(rb"""\\{0,15}["']""")
+_MAYBE_QUOTE = re.compile(rb"\\{0,15}\Z")
 _FORM_END = re.compile(rb"[&\r\n]")
 _PART_END = re.compile(rb"\r\n--")
 _MAYBE_END = re.compile(rb"(?:\r(?:\n-?)?|\\)\Z")
@@ -113,7 +118,8 @@ class BodyRedactor:
         while self._step(final):
             pass
         written = max(0, self._at - _CONTEXT)
-        self._buffer, self._at = self._buffer[written:], self._at - written
+        self._buffer = self._buffer[written:]
+        self._at = self._at - written
         out = b"".join(self._out)
         self._out.clear()
         return out
@@ -162,9 +168,11 @@ class BodyRedactor:
         elif hit["field"] is not None or hit["pair"] is not None:
             self._found_field(hit)
         elif (tag := hit["tag"] or hit["escaped_tag"]) is not None:
-            self._look, self._step = partial(plain.element, name=tag), self._looked
+            self._look = partial(plain.element, name=tag)
+            self._step = self._looked
         else:
-            self._look, self._step = plain.assigned if hit["url"] is None else plain.userinfo, self._looked
+            self._look = plain.assigned if hit["url"] is None else plain.userinfo
+            self._step = self._looked
         return True
 
     def _next(self) -> re.Match[bytes] | None:
@@ -190,7 +198,10 @@ class BodyRedactor:
     def _found_query(self, raw: bytes, step: Callable[[bool], bool]) -> None:
         name = unquote_plus(raw.decode("ascii", "replace"))
         if may_be_secret(name):
-            self._name, self._place, self._end, self._step = name, "query", self._query_end, step
+            self._name = name
+            self._place = "query"
+            self._end = self._query_end
+            self._step = step
 
     def _found_part(self, hit: re.Match[bytes], final: bool) -> bool:
         limit = hit.start() + _PART_HEAD
@@ -203,7 +214,10 @@ class BodyRedactor:
         for name in (unquote(raw.decode("utf-8", "replace")) for raw in names):
             if is_secret(name):
                 self._write_to(end + 4)
-                self._name, self._place, self._end, self._step = name, "field", _PART_END, self._plain
+                self._name = name
+                self._place = "field"
+                self._end = _PART_END
+                self._step = self._plain
                 break
         return True
 
@@ -221,8 +235,11 @@ class BodyRedactor:
             # a field's name follows `{` or `,`: `cond ? "token" : "x"`, for example, has none
             secret = may_be_secret_field(name) and _BEFORE_FIELD.search(self._before(hit.start())) is not None
         if secret:
-            self._name, self._place, self._step = name, "field", self._before_value
-            self._base, self._depth = len(raw) - len(bare), 0
+            self._name = name
+            self._place = "field"
+            self._step = self._before_value
+            self._base = len(raw) - len(bare)
+            self._depth = 0
             self._only_string = hit["pair"] is not None or entry is not None or not is_secret_field(name)
             self._is_list = self._only_string and hit["pair"] is None and words(name)[-1:] == ("tokens",)
 
@@ -239,7 +256,8 @@ class BodyRedactor:
         if isinstance(found, plain.Found):
             self._write_to(found.start)
             self._take_to(found.end)
-            self._place, self._name = found.place, found.name
+            self._place = found.place
+            self._name = found.name
             self._out.append(found.quote + self._masked() + found.quote)
         return True
 
@@ -247,7 +265,8 @@ class BodyRedactor:
         if not final and _MAYBE_QUOTE.match(self._buffer, self._at):
             return False
         if _QUOTE.match(self._buffer, self._at):
-            self._look, self._step = plain.assigned, self._looked
+            self._look = plain.assigned
+            self._step = self._looked
         else:
             self._step = self._plain
         return True
@@ -282,7 +301,8 @@ class BodyRedactor:
 
     def _open_string(self, at: int, level: int) -> None:
         self._write_to(at)
-        self._level, self._step = level, self._string
+        self._level = level
+        self._step = self._string
 
     def _string(self, final: bool) -> bool:
         period = 2 * (self._level + 1)

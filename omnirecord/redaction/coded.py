@@ -31,8 +31,11 @@ _NO_DATA = re.compile(
 )
 _ASCII = frozenset(b"\t\r\n") | frozenset(range(0x20, 0x7F))
 _FORMS = (
-    ("utf-16-le", b"", 1), ("utf-16-be", b"", 0), ("utf-16-le", b"\xff\xfe", 1), ("utf-16-be", b"\xfe\xff", 0),
-)  # fmt: skip
+    ("utf-16-le", b"", 1),
+    ("utf-16-be", b"", 0),
+    ("utf-16-le", b"\xff\xfe", 1),
+    ("utf-16-be", b"\xfe\xff", 0),
+)
 """Coding, byte order mark, and which byte of an ASCII character is zero."""
 _ENOUGH = 4
 
@@ -53,14 +56,16 @@ class MaskedStream:
         self._mask = mask
         self._size = 0  # bytes of content
         self._decoder: Decoder | None
-        self.headers, self.problem = headers, None
+        self.headers = headers
+        self.problem = None
         """The headers for storage; the reason if no content can be stored."""
         coding = header(headers, "content-encoding")
         self._decodes = (coding or "identity").strip().lower() != "identity"
         try:
             self._decoder = decoder(coding)
         except CodingError as error:
-            self._decoder, self.problem = None, f"{error}, so its content is not stored"
+            self._decoder = None
+            self.problem = f"{error}, so its content is not stored"
         if self._decodes and self._decoder is not None:
             self.headers = uncoded(headers)
 
@@ -72,7 +77,8 @@ class MaskedStream:
     def goes_on(self, headers: Headers) -> MaskedStream:
         """Return the mask for the same stream in another file, from the next event on. Texts may continue there."""
         self._mask.begin_again()
-        self.headers, self.problem = headers, None
+        self.headers = headers
+        self.problem = None
         return self
 
     def take(self, data: bytes | None, size: int) -> Kept:
@@ -89,7 +95,8 @@ class MaskedStream:
                 content += piece
                 self._refuse_bomb(len(content))
         except CodingError as error:
-            self._decoder, problem = None, f"{error}, so the rest is not stored"
+            self._decoder = None
+            problem = f"{error}, so the rest is not stored"
         self._size += len(content)
         return Kept(len(content), self._mask.feed(bytes(content)) if content else [], problem)
 
@@ -177,7 +184,9 @@ class AnyWidth:
             self._start += data
             if (found := self._begin(final=False)) is None:
                 return b""
-            mark, data, self._start = found, self._start, b""
+            mark = found
+            data = self._start
+            self._start = b""
         if self._coding is None:
             return self._inner.feed(data)
         return mark + self._widened(self._inner.feed(_narrow(self._of_wide.decode(data))))
@@ -201,7 +210,8 @@ class AnyWidth:
         if not fits or len(start) < _ENOUGH:
             return b""
         self._coding, mark = fits[0]
-        self._of_wide, self._start = _decoder(self._coding), self._start[len(mark) :]
+        self._of_wide = _decoder(self._coding)
+        self._start = self._start[len(mark) :]
         return mark
 
     def _widened(self, narrow: bytes, *, final: bool = False) -> bytes:

@@ -64,11 +64,38 @@ _PLAIN = re.compile(rb"""(?P<value>(?:[^\s"\\]|(?=\\[^nrt"\\])\\){1,%d}+)[ \t]{0
 _PARAMETER = re.compile(rb"""[^;&\s"'<>#\\]{1,%d}+""" % AHEAD)
 _HEADER_LINE = re.compile(rb"""[^\r\n"'\\]{1,%d}+""" % AHEAD)
 _CODE = re.compile(r"[A-Za-z_$]+(?:(?:\??\.|::|->)[A-Za-z_$]+)+|[\w.$:]+(?:\(.*\)|\[.*\]|<.*>)")
-_WORDS = frozenset((
-    "~", "any", "bool", "boolean", "bytes", "false", "hidden", "int", "integer", "nil", "no", "none", "null", "number",
-    "object", "off", "on", "optional", "password", "required", "secret", "str", "string", "token", "true", "undefined",
-    "unknown", "yes",
-))  # fmt: skip
+_WORDS = frozenset(
+    (
+        "~",
+        "any",
+        "bool",
+        "boolean",
+        "bytes",
+        "false",
+        "hidden",
+        "int",
+        "integer",
+        "nil",
+        "no",
+        "none",
+        "null",
+        "number",
+        "object",
+        "off",
+        "on",
+        "optional",
+        "password",
+        "required",
+        "secret",
+        "str",
+        "string",
+        "token",
+        "true",
+        "undefined",
+        "unknown",
+        "yes",
+    )
+)
 _INDICATORS = tuple(",]}#&*!|>%@`")
 """Characters with which no unquoted YAML value begins."""
 _REFERENCES = ("${", "$(", "<", "{", "[", "(", "=")
@@ -83,14 +110,21 @@ _LONGEST_END = 160
 _BARE_QUOTE = re.compile(rb'(?<!\\)"')
 _SHORT = 4
 _LETTERS = 4
-_SHORT_END, _SHORTEST_END, _LAST_LETTERS = 2, 3, 5
+_SHORT_END = 2
+_SHORTEST_END = 3
+_LAST_LETTERS = 5
 _NAME_ENDS = [
     word.encode()
     for word in (
-        *names.ENDINGS, *names.WORDS, *names.IGNORED, *names.HEADERS, "keys", "auth",
+        *names.ENDINGS,
+        *names.WORDS,
+        *names.IGNORED,
+        *names.HEADERS,
+        "keys",
+        "auth",
         *(phrase.rpartition(" ")[2] for phrase in (*names.PHRASES, *names.FIELDS_LOOKED_AT)),
     )
-]  # fmt: skip
+]
 _ENDS = frozenset(word[-_LETTERS:] for word in _NAME_ENDS)
 _TEXT_HEAD = re.compile(
     rb"""(?<![\w.\-])(?P<name>[\w.\-]{1,64}+)[ \t]?(?:=|:[ \t])[ \t]{0,4}(?P<quote>["']?)(?=[^\s"'&;,<>])"""
@@ -186,7 +220,8 @@ def assigned(buffer: bytes, at: int, final: bool) -> Answer:
         if number is None or _goes_on(buffer, number.end(), final):
             return number and WAIT
         return Found(*number.span(), "field", name, b"'")
-    has_gap, is_equal = value.end() > at, buffer[at - 1 : at] == b"="
+    has_gap = value.end() > at
+    is_equal = buffer[at - 1 : at] == b"="
     is_setting = is_equal and has_gap and before["line"] is not None
     if is_equal == has_gap and not is_setting:
         return None
@@ -199,12 +234,16 @@ def assigned(buffer: bytes, at: int, final: bool) -> Answer:
 
 
 def _quoted(buffer: bytes, value: re.Match[bytes], name: str, final: bool, is_quoted: bool) -> Answer:
-    start, level, quote = value.end(), len(value["open"]), value["quote"]
+    start = value.end()
+    level = len(value["open"])
+    quote = value["quote"]
     if start == len(buffer):
         return None if final else WAIT
     if buffer[start] in _CLOSED:
         return None
-    period, at, limit = 2 * (level + 1), start, start + AHEAD
+    period = 2 * (level + 1)
+    at = start
+    limit = start + AHEAD
     while (end := buffer.find(quote, at, limit)) >= 0:
         run = backslashes(buffer, start, end)
         if run % period == level or run < level:
@@ -328,7 +367,8 @@ class TextMask:
         self._kind = ""
 
     def feed(self, data: bytes) -> bytes:
-        text, at = self._before + data, len(self._before)
+        text = self._before + data
+        at = len(self._before)
         out: list[bytes] = []
         while at < len(text):
             start = at if self._value is not None else self._behind_name(text, at)
@@ -342,7 +382,8 @@ class TextMask:
         for head in _TEXT_HEAD.finditer(text, max(0, at - _LONGEST_TEXT_HEAD)):
             if head.end() >= at and is_secret_field(name := head["name"].decode("ascii", "replace")):
                 has_words = head["quote"] == b"" and words(name)[-1:] in (("authorization",), ("cookie",))
-                self._value, self._kind = _LINE if has_words else _TEXT_VALUES[head["quote"]], f"text {name.lower()}"
+                self._value = _LINE if has_words else _TEXT_VALUES[head["quote"]]
+                self._kind = f"text {name.lower()}"
                 return head.end()
         return len(text)
 

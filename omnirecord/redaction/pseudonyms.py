@@ -68,8 +68,9 @@ def user_key(named: File | None = None) -> UserKey:
         log.warning(
             "no pseudonym key can be stored (%s): this run uses a key of its own, so its pseudonyms differ from those"
             " of other runs; name a key file with --pseudonym-key or %s",
-            getattr(error, "strerror", None) or str(error), VARIABLE,
-        )  # fmt: skip
+            getattr(error, "strerror", None) or str(error),
+            VARIABLE,
+        )
         return UserKey(os.urandom(_KEY_BYTES), is_kept=False)
 
 

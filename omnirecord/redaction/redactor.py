@@ -32,9 +32,18 @@ from .content import BodyMask, JsonMask, Scanner, StreamMask
 from .plain import TextMask
 
 __all__ = [
-    "BodyRedactor", "JsonMask", "Redactor", "Scanner", "StreamMask", "body_without_secrets", "content_scanner",
-    "credentials", "header_without_secrets", "prepare_expressions", "without_secrets",
-]  # fmt: skip
+    "BodyRedactor",
+    "JsonMask",
+    "Redactor",
+    "Scanner",
+    "StreamMask",
+    "body_without_secrets",
+    "content_scanner",
+    "credentials",
+    "header_without_secrets",
+    "prepare_expressions",
+    "without_secrets",
+]
 
 _STARS = re.compile(rb"\*+")
 _PSEUDONYM = re.compile(r"omnirecord-redacted-[0-9a-f]{12}")
@@ -79,7 +88,8 @@ class _Both:
     """Removes named secrets first, then secrets in the remaining content."""
 
     def __init__(self, named: BodyRedactor, content: BodyMask) -> None:
-        self._named, self._content = named, content
+        self._named = named
+        self._content = content
 
     def feed(self, data: bytes) -> bytes:
         return self._content.feed(self._named.feed(data))
@@ -179,8 +189,10 @@ class Redactor:
 
     def closing(self, data: bytes, texts: JsonMask | None = None) -> bytes:
         """Return the content of a close frame, code and reason, without secrets and within its greatest length."""
-        code, reason = data[:2], TextMask(self.counts).feed(data[2:])
-        safe, size = code + self.message(reason, texts), _LONGEST_CLOSE
+        code = data[:2]
+        reason = TextMask(self.counts).feed(data[2:])
+        safe = code + self.message(reason, texts)
+        size = _LONGEST_CLOSE
         if len(safe) <= max(len(data), size):
             return safe
         while size and 0x80 <= safe[size] < 0xC0:  # in the middle of a character
@@ -251,7 +263,9 @@ class Redactor:
         if not secret.strip(b"*"):
             return value
         if b"=" not in more:
-            secret, mark, more = value, b"", b""
+            secret = value
+            mark = b""
+            more = b""
         return self.pseudonym(unquote(secret.decode("utf-8", "surrogatepass"))).encode() + mark + more
 
     def _base64(self, match: re.Match[bytes]) -> bytes:
@@ -339,7 +353,8 @@ def _encoded_without_secrets(value: str, mask: Callable[[str, str, str, bool], s
     if not secrets or b"\0" in text:
         return value
     first, *rests = found.split(b"\0")
-    out, at = [b"".join(units[: len(first)])], len(first)
+    out = [b"".join(units[: len(first)])]
+    at = len(first)
     for (secret, masked), rest in zip(secrets, rests, strict=True):
         at += len(secret)
         if text[at : at + len(rest)] != rest:  # quotes were put around a number

@@ -40,19 +40,54 @@ _NO_VALUE = b"$<({[|>"
 _AFTER_PLACEHOLDER = b"<>;,.:!?)]}@/|&\\="
 _SCHEMES = (b"bearer", b"basic", b"token", b"digest", b"negotiate", b"ntlm", b"apikey", b"dpop")
 _CALLS = (
-    b"string::from(", b"secretstring::from(", b"secretstring::new(", b"secret::new(", b"secretbox::new(", b"secretstr(",
-    b"secretbytes(", b"pydantic.secretstr(",
-)  # fmt: skip
+    b"string::from(",
+    b"secretstring::from(",
+    b"secretstring::new(",
+    b"secret::new(",
+    b"secretbox::new(",
+    b"secretstr(",
+    b"secretbytes(",
+    b"pydantic.secretstr(",
+)
 """Calls whose argument is the value, in small letters."""
 _TYPES = (b"str", b"string", b"&str", b"&'static str")
 """Types between a name and ` = `, in small letters, as in `token: string = "abc"`."""
 _STRING_BEGINS = (*_CALLS, b"b", b"r", b"f", b"u", b"rb", b"br", b"l", b"@", b"$", b"$@")
 """Texts before the quote of a string behind ` = `, in small letters."""
 _PLACEHOLDERS = (
-    b"password", b"passwd", b"pass", b"pwd", b"pw", b"secret", b"token", b"self", b"os", b"config", b"cfg", b"conf",
-    b"settings", b"args", b"env", b"db", b"db_password", b"db_pass", b"db_pwd", b"sql_password", b"creds", b"params",
-    b"getpass", b"user", b"quote", b"urllib", b"0", b"1", b"2", b"3", b"{", b"}",
-)  # fmt: skip
+    b"password",
+    b"passwd",
+    b"pass",
+    b"pwd",
+    b"pw",
+    b"secret",
+    b"token",
+    b"self",
+    b"os",
+    b"config",
+    b"cfg",
+    b"conf",
+    b"settings",
+    b"args",
+    b"env",
+    b"db",
+    b"db_password",
+    b"db_pass",
+    b"db_pwd",
+    b"sql_password",
+    b"creds",
+    b"params",
+    b"getpass",
+    b"user",
+    b"quote",
+    b"urllib",
+    b"0",
+    b"1",
+    b"2",
+    b"3",
+    b"{",
+    b"}",
+)
 """Words in braces that stand for a value: `PWD={pwd}` in a format string."""
 _BLANK = (b"none", b"null", b"nil", b"undefined", b"true", b"false", b"str", b"string", b"bytes")
 
@@ -111,7 +146,8 @@ def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span]
     value, seen, is_json, is_ini, has_auths = state
     if is_json is None and (begins := _BEGINS.match(seen + text)):
         is_json = begins[1] is not None
-    whole, known = seen + text, len(seen)
+    whole = seen + text
+    known = len(seen)
     ini_at = 0 if is_ini else section_end(whole)
     if value is None and not needs_search(seen, text) and not (has_auths and b"auth" in whole):
         return [], Field(None, whole[-REACH:], is_json, ini_at is not None, has_auths)
@@ -128,7 +164,8 @@ def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span]
         label = found[0]
         if label.form == "set" and label.first and ini_at is not None and ini_at < found[1]:
             label = label._replace(spaced=False, form="ini")
-        value, at = Value(label), found[1] - known
+        value = Value(label)
+        at = found[1] - known
     return spans, Field(value, whole[-REACH:], is_json, ini_at is not None, auth_from is not None)
 
 
@@ -197,7 +234,8 @@ def _lead_json(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
 
 
 def _lead_bare(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
-    label, seen = value.label, value.seen
+    label = value.label
+    seen = value.seen
     if label.bold and char == b"*" and not seen.strip(b"*"):
         return at + 1, value._replace(seen=seen + b"*") if len(seen) < 3 else None
     if label.bold and not seen.strip(b"*"):
@@ -278,7 +316,8 @@ def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool)
                 at += 1
                 continue
             return at, None if body.step == "bare" and char in _NO_VALUE else body
-        word, at = longer, at + 1
+        word = longer
+        at = at + 1
         if word == PSEUDONYM:
             return at, None
     return at, value._replace(seen=word or value.seen)
@@ -333,7 +372,9 @@ def _string(value: Value, text: bytes, at: int, spans: list[Span], strict: bool)
     if not value.run and (part := parts[value.quote].match(text, at)):
         is_name = value.step == "name"
         return part.end(), value if is_name else _hide(value, text, at, part.end(), spans)
-    char, run, period = text[at : at + 1], value.run, 2 * (value.level + 1)
+    char = text[at : at + 1]
+    run = value.run
+    period = 2 * (value.level + 1)
     if char == b"\\":
         return at + 1, value._replace(run=run + 1)
     if char == value.quote and (char == b"<" or run < value.level or run % period == value.level):
@@ -361,7 +402,8 @@ def _inside(value: Value, text: bytes, at: int, spans: list[Span], strict: bool)
     found = _INSIDE.search(text, at)
     if found is None:
         return len(text), value._replace(run=0)
-    token, end = found[0], found.end()
+    token = found[0]
+    end = found.end()
     run = value.run if found.start() == at else 0
     value = value._replace(run=0)
     if token == b"\\":
@@ -395,6 +437,15 @@ def _bracket(value: Value, token: bytes, text: bytes, found: re.Match[bytes], sp
 
 _Step = Callable[[Value, bytes, int, list[Span], bool], tuple[int, "Value | None"]]
 _STEPS: dict[str, _Step] = {
-    "lead": _lead, "dollar": _dollar, "call": _call, "type": _type, "word": _word, "bare": _bare, "hex": _hex,
-    "string": _string, "name": _string, "number": _number, "inside": _inside,
-}  # fmt: skip
+    "lead": _lead,
+    "dollar": _dollar,
+    "call": _call,
+    "type": _type,
+    "word": _word,
+    "bare": _bare,
+    "hex": _hex,
+    "string": _string,
+    "name": _string,
+    "number": _number,
+    "inside": _inside,
+}

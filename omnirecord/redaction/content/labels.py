@@ -95,7 +95,8 @@ def _known(raw: bytes) -> _Name:
         text = _ESCAPED.sub(lambda m: chr(int(m[1], 16)) if m[1] else " ", text).rpartition(" ")[2]
     bare = text.strip("-")
     is_header = is_secret_header(bare) and ("-" in bare or bare.lower() in _PAIRS or text.startswith("--"))
-    name, last = re.sub(r"[^\w.\-]", "", bare.lower(), flags=re.ASCII), words(bare)[-1:]
+    name = re.sub(r"[^\w.\-]", "", bare.lower(), flags=re.ASCII)
+    last = words(bare)[-1:]
     label = Label("", name, is_numeric(bare), last == ("authorization",), last == ("cookie",))
     return _Name(label, is_secret_field(bare), is_header)
 
@@ -191,8 +192,11 @@ def _label(found: re.Match[bytes], has_auth: bool) -> Label | None:
 
 
 def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
-    text, start, gap = found.string, found.start(), found["gap"]
-    before, quote = text[max(0, start - 1) : start], gap[:1]
+    text = found.string
+    start = found.start()
+    gap = found["gap"]
+    before = text[max(0, start - 1) : start]
+    quote = gap[:1]
     if found["mark"] == b">":
         return said._replace(form="tag") if not gap and before in (b"<", b":") else None
     if found["mark"] == b":" and quote in (b'"', b"'"):
@@ -201,7 +205,8 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
     if b"\n" in gap or b"\r" in gap or (b"*" in gap and before != b"*"):  # masked already, or Markdown
         return None
     is_plain = found["mark"] == b":"
-    capitals, has_operator = raw.isupper(), len(found["mark"]) > 1
+    capitals = raw.isupper()
+    has_operator = len(found["mark"]) > 1
     return said._replace(
         form="plain" if is_plain else "set",
         bold=is_plain and before == b"*",

@@ -134,109 +134,183 @@ _LONG_SK = ("sk-ant-", "sk-proj-", "sk-svcacct-", "sk-admin-", "sk-or-v1-", "sk-
 _KEY_BLOCKS = tuple(
     f"-----BEGIN {what}-----"
     for what in (
-        "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY", "OPENSSH PRIVATE KEY",
-        "ENCRYPTED PRIVATE KEY", "SSH2 ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK",
+        "PRIVATE KEY",
+        "RSA PRIVATE KEY",
+        "EC PRIVATE KEY",
+        "DSA PRIVATE KEY",
+        "OPENSSH PRIVATE KEY",
+        "ENCRYPTED PRIVATE KEY",
+        "SSH2 ENCRYPTED PRIVATE KEY",
+        "PGP PRIVATE KEY BLOCK",
     )
-)  # fmt: skip
+)
 
 
 KINDS = (
     *_of_tokens(),
     *_in_base64(),
     Kind(
-        "aws", patterns=_either_case(*(rf"{name}{_SET}" for name in _AWS)),
-        begun=_AWS_BEGUN, lead=_QUOTES, body=_TOKEN, soft=r".\\",
-        words=(PSEUDONYM, *_words(*_AWS, "str", "None", "self", "os", "config")), anywhere=True,
+        "aws",
+        patterns=_either_case(*(rf"{name}{_SET}" for name in _AWS)),
+        begun=_AWS_BEGUN,
+        lead=_QUOTES,
+        body=_TOKEN,
+        soft=r".\\",
+        words=(PSEUDONYM, *_words(*_AWS, "str", "None", "self", "os", "config")),
+        anywhere=True,
     ),
     Kind("azure", ("AccountKey=", "SharedAccessKey=", "SharedAccessSignature="), body=_TOKEN, words=(PSEUDONYM,)),
     Kind("azure", ("?sig=", "&sig="), body=_TOKEN, words=(PSEUDONYM,), anywhere=True),
     Kind(
-        "signature", ("X-Amz-Signature=", "X-Goog-Signature=", "?Signature=", "&Signature="), body=_TOKEN,
-        words=(PSEUDONYM,), anywhere=True,
+        "signature",
+        ("X-Amz-Signature=", "X-Goog-Signature=", "?Signature=", "&Signature="),
+        body=_TOKEN,
+        words=(PSEUDONYM,),
+        anywhere=True,
     ),
     Kind(
-        "aws", ("configure set aws_secret_access_key ", "configure set aws_session_token "), lead=r" \t\"'\\",
+        "aws",
+        ("configure set aws_secret_access_key ", "configure set aws_session_token "),
+        lead=r" \t\"'\\",
         body=_TOKEN,
     ),
     Kind("npm", (":_authToken ",), body=_TOKEN, anywhere=True),
     Kind(
-        "url", patterns=tuple(rf"%3{a}%2{f}%2{f}[{WORD}.+~]{{0,40}}%3{a}" for a in "Aa" for f in "Ff"),
-        begun=rf"(?i:{_beginnings('%3a%2f%2f')})[{WORD}.+~%]{{0,43}}", lead="0-9", longest_lead=5,
-        body=WORD + "!+~^", soft=".$&=:*", anywhere=True,
+        "url",
+        patterns=tuple(rf"%3{a}%2{f}%2{f}[{WORD}.+~]{{0,40}}%3{a}" for a in "Aa" for f in "Ff"),
+        begun=rf"(?i:{_beginnings('%3a%2f%2f')})[{WORD}.+~%]{{0,43}}",
+        lead="0-9",
+        longest_lead=5,
+        body=WORD + "!+~^",
+        soft=".$&=:*",
+        anywhere=True,
     ),
     Kind("azure", patterns=(r"Q(?<=[0-9]Q)~",), begun="[0-9]Q?", body=WORD + "~", soft=".", anywhere=True),
     Kind(
-        "slack", tuple(
+        "slack",
+        tuple(
             f"hooks.slack{gov}.com/{what}/" for gov in ("", "-gov") for what in ("services", "workflows", "triggers")
-        ), body=WORD + "/",
+        ),
+        body=WORD + "/",
     ),
     Kind("jwt", ("eyJ",), soft="."),
     Kind(
-        "bearer", patterns=_either_case(_AUTHORIZATION), begun=_AUTHORIZATION_BEGUN, lead=r" \t", body=_TOKEN,
-        soft=r".\\", words=(PSEUDONYM,), anywhere=True,
+        "bearer",
+        patterns=_either_case(_AUTHORIZATION),
+        begun=_AUTHORIZATION_BEGUN,
+        lead=r" \t",
+        body=_TOKEN,
+        soft=r".\\",
+        words=(PSEUDONYM,),
+        anywhere=True,
     ),
     Kind("bearer", ("Bearer ", "BEARER "), lead=r" \t", body=_TOKEN, soft=r".\\", words=(PSEUDONYM, *_words(*_BEARER))),
     Kind("private key", _KEY_BLOCKS, anywhere=True, block=True),
     Kind(
-        "url", patterns=(rf"://[{WORD}.%+~]{{0,40}}:",), begun=rf":/(?:/[{WORD}.%+~]{{0,40}})?", lead="0-9",
-        longest_lead=5, body=WORD + "!%+~^", soft=".$&=:*", words=_words("%d", "%s"), anywhere=True,
+        "url",
+        patterns=(rf"://[{WORD}.%+~]{{0,40}}:",),
+        begun=rf":/(?:/[{WORD}.%+~]{{0,40}})?",
+        lead="0-9",
+        longest_lead=5,
+        body=WORD + "!%+~^",
+        soft=".$&=:*",
+        words=_words("%d", "%s"),
+        anywhere=True,
     ),
     Kind(
-        "login", patterns=(
-            rf"-(?:u|-user|-proxy-user|-auth)[ =]\\{{0,3}}[\"']?[{_LOGIN}]{{1,40}}:", rf"curl -u[{_LOGIN}]{{1,30}}:",
+        "login",
+        patterns=(
+            rf"-(?:u|-user|-proxy-user|-auth)[ =]\\{{0,3}}[\"']?[{_LOGIN}]{{1,40}}:",
+            rf"curl -u[{_LOGIN}]{{1,30}}:",
             rf"-(?:b|-cookie) \\{{0,3}}[\"'][{_LOGIN}]{{1,40}}=",
-        ), begun=rf"-(?:-?[a-z\-]{{0,10}})(?:[ =](?:\\{{0,3}}[\"']?[{_LOGIN}]{{0,40}})?)?"
+        ),
+        begun=rf"-(?:-?[a-z\-]{{0,10}})(?:[ =](?:\\{{0,3}}[\"']?[{_LOGIN}]{{0,40}})?)?"
         rf"|(?:{_beginnings('curl -')})|curl -u[{_LOGIN}]{{0,30}}",
-        lead="0-9", longest_lead=5, body=_LOGIN_BODY, soft=_LOGIN_SOFT,
+        lead="0-9",
+        longest_lead=5,
+        body=_LOGIN_BODY,
+        soft=_LOGIN_SOFT,
     ),
     Kind(
-        "login", (
-            "sshpass -p", "IDENTIFIED BY ", "PASSWORD '", "password '", "PASSWORD('", "ConvertTo-SecureString ",
-        ), patterns=(
+        "login",
+        (
+            "sshpass -p",
+            "IDENTIFIED BY ",
+            "PASSWORD '",
+            "password '",
+            "PASSWORD('",
+            "ConvertTo-SecureString ",
+        ),
+        patterns=(
             r"login[ \t](?!and |or |with |to )[^\s\"\\]{1,30}?(?:[ \t\r\n]|\\n){1,8}password[ \t]",
-            r"login (?:[\w ./=:@\-]{0,40}? )??-p", r"redis-cli (?:[\w ./=\-]{0,40}? )??-a",
+            r"login (?:[\w ./=:@\-]{0,40}? )??-p",
+            r"redis-cli (?:[\w ./=\-]{0,40}? )??-a",
             r"twine (?:[\w ./=:@\-]{0,40}? )??-p ",
-        ), begun=rf"(?:{_beginnings('login', 'twine', 'redis-cli')})|(?:login|twine|redis-cli) [\w ./=:@\-]{{0,44}}"
+        ),
+        begun=rf"(?:{_beginnings('login', 'twine', 'redis-cli')})|(?:login|twine|redis-cli) [\w ./=:@\-]{{0,44}}"
         rf"|login[ \t][^\s\"\\]{{0,30}}(?:[ \t\r\n]|\\n?){{0,8}}(?:{_beginnings('password')})?",
-        lead=r" \t\"'\\", body=_LOGIN_BODY, soft=_LOGIN_SOFT,
+        lead=r" \t\"'\\",
+        body=_LOGIN_BODY,
+        soft=_LOGIN_SOFT,
         words=_words("PASSWORD", "VALUES", "-String", "-Key", "-AsPlainText", "-SecureKey"),
     ),
     Kind(
-        "login", patterns=(
+        "login",
+        patterns=(
             rf"set(?:{'|'.join(_SETTERS)})\(\\{{0,3}}[\"']",
             rf"auth=\(\\{{0,3}}[\"'][{_LOGIN}]{{1,40}}\\{{0,3}}[\"'],"
             rf" ?\\{{0,3}}[\"']",
-        ), begun=rf"(?:{_beginnings(*(f'set{one}(' for one in _SETTERS), 'auth=(')})\\{{0,3}}"
+        ),
+        begun=rf"(?:{_beginnings(*(f'set{one}(' for one in _SETTERS), 'auth=(')})\\{{0,3}}"
         rf"|auth=\(\\{{0,3}}[\"'][{_LOGIN}]{{0,40}}(?:\\{{0,3}}[\"'](?:, ?\\{{0,3}})?)?",
-        body=_LOGIN_BODY, soft=_LOGIN_SOFT,
+        body=_LOGIN_BODY,
+        soft=_LOGIN_SOFT,
     ),
     Kind(
-        "login", patterns=(rf"https? (?:[\w ./=:\-]{{0,40}}? )??-a \\{{0,3}}[\"']?[{_LOGIN}]{{1,30}}:",),
+        "login",
+        patterns=(rf"https? (?:[\w ./=:\-]{{0,40}}? )??-a \\{{0,3}}[\"']?[{_LOGIN}]{{1,30}}:",),
         begun=rf"(?:{_beginnings('https')}) ?|https? [\w ./=:\-]{{0,44}}(?: \\{{0,3}}[\"']?[{_LOGIN}]{{0,30}})?",
-        lead="0-9", longest_lead=5, body=_LOGIN_BODY, soft=_LOGIN_SOFT,
+        lead="0-9",
+        longest_lead=5,
+        body=_LOGIN_BODY,
+        soft=_LOGIN_SOFT,
     ),
     Kind("hash", _CRYPT, body=WORD + "./$=,+", anywhere=True),
     Kind(
-        "login", patterns=(rf":5432:[{WORD}*]{{1,32}}:[{_LOGIN}]{{1,24}}:",),
+        "login",
+        patterns=(rf":5432:[{WORD}*]{{1,32}}:[{_LOGIN}]{{1,24}}:",),
         begun=rf"(?:{_beginnings(':5432:')})|:5432:[{WORD}*]{{0,32}}(?::[{_LOGIN}]{{0,24}})?",
-        body=_LOGIN_BODY, soft=_LOGIN_SOFT, anywhere=True,
+        body=_LOGIN_BODY,
+        soft=_LOGIN_SOFT,
+        anywhere=True,
     ),
     Kind(
-        "login", patterns=(r"mysql(?:dump)? (?:[\w ./=\-]{0,40}? )??-p",),
+        "login",
+        patterns=(r"mysql(?:dump)? (?:[\w ./=\-]{0,40}? )??-p",),
         begun=rf"(?:{_beginnings('mysqldump')})|mysql(?:dump)? [\w ./=\-]{{0,44}}",
-        lead=r"\"'\\", body=_LOGIN_BODY, soft=_LOGIN_SOFT,
+        lead=r"\"'\\",
+        body=_LOGIN_BODY,
+        soft=_LOGIN_SOFT,
     ),
     Kind("npm", ("_auth=",), body=_TOKEN, words=_words("self", "None", "True", "False")),
     Kind(
-        "aws", patterns=(rf"Secret Access Key \[{_ASK}\]:",), begun=rf"Secret Access Key(?: (?:\[{_ASK}\]?)?)?",
-        lead=" ", body=_TOKEN,
+        "aws",
+        patterns=(rf"Secret Access Key \[{_ASK}\]:",),
+        begun=rf"Secret Access Key(?: (?:\[{_ASK}\]?)?)?",
+        lead=" ",
+        body=_TOKEN,
     ),
     Kind(
-        "webhook", ("webhook.office.com/webhookb2/",), patterns=(
-            r"discord(?:app)?\.com/api/webhooks/[0-9]{1,20}/", r"bot[0-9]{8,12}:",
-        ), begun=r"discord(?:app)?(?:\.[/a-z]{0,16}[0-9]{0,20})?|bot[0-9]{0,12}", body=WORD + "/@",
+        "webhook",
+        ("webhook.office.com/webhookb2/",),
+        patterns=(
+            r"discord(?:app)?\.com/api/webhooks/[0-9]{1,20}/",
+            r"bot[0-9]{8,12}:",
+        ),
+        begun=r"discord(?:app)?(?:\.[/a-z]{0,16}[0-9]{0,20})?|bot[0-9]{0,12}",
+        body=WORD + "/@",
     ),
-)  # fmt: skip
+)
 _OWN = re.compile(r"[!-~]{3,64}")
 
 

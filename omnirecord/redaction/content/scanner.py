@@ -166,31 +166,38 @@ class Scanner:
 
     def _first(self, text: bytes, start: int, behind: int) -> tuple[Rule, int] | None:
         """Return the prefix that ends first, of those that begin at `start` or later and end behind `behind`."""
-        first, limit, at = None, len(text), start
+        first = None
+        limit = len(text)
+        at = start
         while found := self._anywhere.search(text, at, limit):
             at = found.start() + 1
             if found.end() > behind:
-                first, limit = (self._rule_of(found), found.end()), found.end() - 1
+                first = (self._rule_of(found), found.end())
+                limit = found.end() - 1
         if start == 0 and behind < self._longest and (found := self._at(text, 0, limit)) and found.end() > behind:
-            first, limit = (self._rule_of(found), found.end()), found.end() - 1
+            first = (self._rule_of(found), found.end())
+            limit = found.end() - 1
         at = max(0, start - 1)
         while found := self._in_words.search(text, at, limit):
             at = found.start() + 1
             if found.end() > behind:
-                first, limit = (self._rule_of(found, 1), found.end()), found.end() - 1
+                first = (self._rule_of(found, 1), found.end())
+                limit = found.end() - 1
         if b"\\" in text or b"%" in text:
             at = max(0, start - _LONGEST_ESCAPE)
             while escape := self._after_escapes.search(text, at, limit):
                 at = escape.start() + 1
                 found = self._at(text, escape.end(), limit) if escape.end() >= start else None
                 if found and found.end() > behind and _begins_word(text, found.start()):
-                    first, limit = (self._rule_of(found), found.end()), found.end() - 1
+                    first = (self._rule_of(found), found.end())
+                    limit = found.end() - 1
         return first
 
     def _rule_of(self, found: re.Match[bytes], group: int = 0) -> Rule:
         if known := self._known.get(found[group]):
             return known
-        text, start = found.string, found.start(group)
+        text = found.string
+        start = found.start(group)
         return next(rule for one, rule in self._patterns[text[start]] if re.compile(one.encode()).match(text, start))
 
     def may_find(self, raw: bytes) -> bool:
@@ -291,7 +298,8 @@ def _word(rule: Rule, state: State, text: bytes, at: int, _spans: list[Span]) ->
         longer = word + text[at : at + 1]
         if longer not in rule.beginnings:
             return at, State(rule, "begin")
-        word, at = longer, at + 1
+        word = longer
+        at = at + 1
         if word == PSEUDONYM:
             return at, State(rule, "kept")
     return at, State(rule, "word", word)
@@ -342,6 +350,12 @@ def _block(rule: Rule, state: State, text: bytes, at: int, spans: list[Span]) ->
 
 
 _STEPS = {
-    "lead": _lead, "word": _word, "kept": _kept, "begin": _body, "body": _body, "soft": _body, "escaped": _escaped,
+    "lead": _lead,
+    "word": _word,
+    "kept": _kept,
+    "begin": _body,
+    "body": _body,
+    "soft": _body,
+    "escaped": _escaped,
     "block": _block,
-}  # fmt: skip
+}

@@ -74,24 +74,32 @@ class StreamMask:
         self._at += size
         self._texts.lose()
         self._end_line()
-        self._event, self._in_data, self._after_cr, self._is_torn = b"", False, False, True
+        self._event = b""
+        self._in_data = False
+        self._after_cr = False
+        self._is_torn = True
 
     def _end_line(self) -> None:
         self._line.clear()
         self._given.clear()
-        self._flow, self._aside, self._long, self.settled = None, None, False, self._at
+        self._flow = None
+        self._aside = None
+        self._long = False
+        self.settled = self._at
 
     def _whole(self, data: bytes) -> list[MaskedPart]:
         """Mask bytes that end with a line end."""
         out: list[MaskedPart] = []
         if self._long:
             end = _LINE.match(data).end(1)  # type: ignore[union-attr]  # it always matches
-            rest, data = data[:end], data[end:]
+            rest = data[:end]
+            data = data[end:]
             out += [self._begin(rest)] if rest else []
             self._end_line()
         masked = self._masked_lines(bytes(self._line) + data)
         for piece in self._given:
-            again, masked = masked[: len(piece.data)], masked[len(piece.data) :]
+            again = masked[: len(piece.data)]
+            masked = masked[len(piece.data) :]
             if again != piece.data:
                 out.append(MaskedPart(piece.start, again, again=True))
         out.append(MaskedPart(self._at, masked))
@@ -105,10 +113,12 @@ class StreamMask:
             if text:
                 out.append(self._masked_line(text))
             elif end and not (self._after_cr and end == b"\n"):  # that is the second half of CRLF
-                self._event, self._in_data = b"", False
+                self._event = b""
+                self._in_data = False
             out.append(end)
             if text or end:
-                self._after_cr, self._is_torn = end == b"\r", False
+                self._after_cr = end == b"\r"
+                self._is_torn = False
         return b"".join(out)
 
     def _masked_line(self, line: bytes) -> bytes:
@@ -118,13 +128,16 @@ class StreamMask:
             return line
         field = _FIELD.match(line)
         assert field is not None
-        is_data, goes_on = field[1] == b"data", self._goes_on(line)
+        is_data = field[1] == b"data"
+        goes_on = self._goes_on(line)
         safe = line if is_data or goes_on else TextMask(self._counts).feed(line)
         if len(line) > LINE or goes_on:
             return self._texts.flow(self._counts, goes_on=goes_on).feed(safe)
-        name, value = safe[: field.end()], safe[field.end() :]
+        name = safe[: field.end()]
+        value = safe[field.end() :]
         if is_data:
-            is_next, self._in_data = self._in_data, True
+            is_next = self._in_data
+            self._in_data = True
             return name + self._texts.masked(value, self._event, is_next_line=is_next)
         safe = name + self._texts.alone(value)
         if field[1] == b"event":
@@ -148,7 +161,8 @@ class StreamMask:
             piece = MaskedPart(self._at, data)  # the beginning of a field's name
         else:
             if self._flow is None:
-                goes_on, field = self._goes_on(before + data), _FIELD.match(before + data)
+                goes_on = self._goes_on(before + data)
+                field = _FIELD.match(before + data)
                 is_data = field is not None and field[1] == b"data"
                 self._flow = self._texts.flow(self._found, goes_on=goes_on)
                 self._aside = None if goes_on or is_data else TextMask(self._found)
@@ -157,7 +171,8 @@ class StreamMask:
         self._at += len(data)
         self._given.append(piece)
         if len(self._line) > LINE or self._long:
-            self._long, self.settled = True, self._at
+            self._long = True
+            self.settled = self._at
             self._line.clear()
             self._given.clear()
             self._counts += self._found

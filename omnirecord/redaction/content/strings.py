@@ -82,7 +82,8 @@ def _counts(parts: list[bytes], n: int) -> bool:
 
 def shape(parts: list[bytes], found: Strings) -> Shape | None:
     """Return the shape of a value with these parts and these strings; None if it has none."""
-    places, at = {}, 0
+    places = {}
+    at = 0
     for n, part in enumerate(parts):
         places[at] = n
         at += len(part) + 1
@@ -146,8 +147,10 @@ def _keys(place: _Place | None, name: bytes) -> tuple[int, ...]:
 
 
 def _read(value: bytes, event: bytes, names: bool) -> tuple[list[_Place], list[Leak] | None]:
-    place, name = _Place(None, event), b""
-    places, found = [place], list[Leak]()
+    place = _Place(None, event)
+    name = b""
+    places = [place]
+    found = list[Leak]()
     above: list[tuple[_Place, bytes]] = []
     for token in _TOKEN.finditer(value):
         what = token.lastindex
@@ -161,7 +164,8 @@ def _read(value: bytes, event: bytes, names: bool) -> tuple[list[_Place], list[L
                 found.append((*token.span(1), None if is_id else place, name))
         elif what == _OPENS:
             above.append((place, name))
-            place, name = _Place(place, name), b""
+            place = _Place(place, name)
+            name = b""
             places.append(place)
         elif what == _CLOSES:
             place, name = above.pop() if above else (place, name)

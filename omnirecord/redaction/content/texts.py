@@ -35,9 +35,14 @@ class BodyMask:
     """
 
     def __init__(
-        self, scanner: Scanner, counts: Counter[str], begun: Sequence[State] = (), *, holds: bool = True,
+        self,
+        scanner: Scanner,
+        counts: Counter[str],
+        begun: Sequence[State] = (),
+        *,
+        holds: bool = True,
         goes_on: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._scanner = scanner
         self._counts = counts
         self._holds = holds
@@ -56,13 +61,16 @@ class BodyMask:
 
     def _fed(self, data: bytes) -> bytes:
         raw = self._cut + data
-        given, size = 0 if self._holds else len(self._cut), len(raw) - cut_off(raw)
-        whole, self._cut = raw[:size], raw[size:]
+        given = 0 if self._holds else len(self._cut)
+        size = len(raw) - cut_off(raw)
+        whole = raw[:size]
+        self._cut = raw[size:]
         out = self._masked(whole)
         return out[given:] if self._holds else (out + self._cut)[given:]
 
     def close(self) -> bytes:
-        rest, self._cut = self._cut, b""
+        rest = self._cut
+        self._cut = b""
         return rest if self._holds else b""
 
     def _masked(self, raw: bytes) -> bytes:
@@ -77,11 +85,13 @@ class BodyMask:
 
     def _spans_of_begun(self, text: bytes) -> list[Span]:
         found: list[Span] = []
-        at, known = 0, len(self._before)
+        at = 0
+        known = len(self._before)
         for match in _TEXT_BEGINS.finditer(self._before + text):
             if match.end() > known:
                 found += self._gone_on(text, at, match.end() - known)
-                self._going_on, at = list(self._begun), match.end() - known
+                self._going_on = list(self._begun)
+                at = match.end() - known
         found += self._gone_on(text, at, len(text))
         self._before = (self._before + text)[-_LONGEST_BEGIN:]
         return found
@@ -133,7 +143,8 @@ class JsonMask:
     def lose(self) -> None:
         """Note lost values: the next piece of any text may be the rest of a secret."""
         self._states.clear()
-        self._first, self._careful_for = self._scanner.unseen, _CAREFUL_FOR
+        self._first = self._scanner.unseen
+        self._careful_for = _CAREFUL_FOR
 
     def begun(self) -> list[State]:
         """Return the states of texts whose next piece may belong to a secret."""
@@ -191,7 +202,8 @@ class JsonMask:
             return self._next(value, (key,), may_begin=may_begin)
         if parts and not may_begin:
             self._remember(value, event, parts, found)
-        out, at = [], 0
+        out = []
+        at = 0
         for start, end, keys in found:
             raw = value[start:end]
             safe = self._next(raw, keys, may_begin=may_begin)
