@@ -50,9 +50,14 @@ _LONGEST_BODY = 64 * 1024
 _LISTED = 20
 
 VERBS = {
-    "pause": "pause", "play": "play", "speed": "set_speed", "jump": "jump", "step": "step", "run-until": "run_until",
+    "pause": "pause",
+    "play": "play",
+    "speed": "set_speed",
+    "jump": "jump",
+    "step": "step",
+    "run-until": "run_until",
     "reset": "reset",
-}  # fmt: skip
+}
 """The methods of `PlayheadControl` that are verbs, by their name in the HTTP interface."""
 
 
@@ -128,7 +133,8 @@ class PlayheadControl:
             nonlocal run, end
             if run is not None and end is not None and is_behind(run, end):
                 return True
-            run, before = self._controls.one(which), end
+            run = self._controls.one(which)
+            before = end
             end = self._controls.step(run, self.now()) if run is not None else None
             if end != before:
                 asyncio.get_running_loop().call_soon(self._waiting.announce)
@@ -207,7 +213,8 @@ class Server(Blocking):
     def _beside(self, replay: Replay) -> Server:
         """Return a replay that runs in the same thread."""
         server = Server(replay)
-        server._background, server.url = self._background, replay.url
+        server._background = self._background
+        server.url = replay.url
         return server
 
     pause = _blocking(PlayheadControl.pause)
@@ -324,7 +331,9 @@ class ControlPath:
     `GET …/state` beside the positions."""
 
     def __init__(self, guard: Guard, control: PlayheadControl, state: Callable[[], dict[str, Any]]) -> None:
-        self._guard, self._control, self._state = guard, control, state
+        self._guard = guard
+        self._control = control
+        self._state = state
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         name = path_of(target).removeprefix(CONTROL)

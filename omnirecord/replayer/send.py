@@ -60,7 +60,8 @@ class Waiting:
     says in a recorded request, by its number."""
 
     def __init__(self, now: Callable[[], int], skip_gates_after: float | None, content: Callable[[int], str]) -> None:
-        self._now, self._content = now, content
+        self._now = now
+        self._content = content
         self._skip_gates_after = skip_gates_after
         self._sleepers: set[asyncio.Future[None]] = set()
         self._timers = Timers()
@@ -84,7 +85,8 @@ class Waiting:
 
     def announce(self) -> None:
         """Wake all waits after a change: a gate may have opened, a playhead may have moved."""
-        sleepers, self._sleepers = self._sleepers, set()
+        sleepers = self._sleepers
+        self._sleepers = set()
         for sleeper in sleepers:
             wake(sleeper)
 
@@ -146,7 +148,8 @@ class Waiting:
 
     async def _at(self, gate: Gate, timeline: Timeline, beat: Beat | None) -> None:
         """Wait for a gate. Log the wait, once for all clients that wait for it."""
-        place, recorded = (gate, timeline), f"(recorded at {gate.at_ns / NS:.1f} s)"
+        place = (gate, timeline)
+        recorded = f"(recorded at {gate.at_ns / NS:.1f} s)"
         what = f"{gate.what} {recorded}"
         reported = Counter[str]()
 
@@ -193,10 +196,16 @@ class Sender:
     address at which the client of a request reaches it."""
 
     def __init__(
-        self, waiting: Waiting, now: Callable[[], int], ended: Callable[[Playing], bool],
-        api: Callable[[str], Api | None], reached: Callable[[Exchange, Headers], Sequence[Reached]],
-    ) -> None:  # fmt: skip
-        self._waiting, self._api, self._reached = waiting, api, reached
+        self,
+        waiting: Waiting,
+        now: Callable[[], int],
+        ended: Callable[[Playing], bool],
+        api: Callable[[str], Api | None],
+        reached: Callable[[Exchange, Headers], Sequence[Reached]],
+    ) -> None:
+        self._waiting = waiting
+        self._api = api
+        self._reached = reached
         self._now = now
         self._ended = ended
 
@@ -209,7 +218,8 @@ class Sender:
             return no_response(request)
         if (refused := _not_replayable(exchange.response)) is not None:
             return refused
-        recorded, cut = exchange.response, exchange.ending == "upstream_lost"
+        recorded = exchange.response
+        cut = exchange.ending == "upstream_lost"
         headers = self._returned(request, exchange)
         has_body = request.method != "HEAD" and recorded.status not in _BODILESS
         if not cut and has_body and header(headers, "content-length") is not None:

@@ -204,7 +204,8 @@ class Replay(WithBlock, PlayheadControl):
         self._controls = self._player.controls
         self._sender = Sender(self._waiting, self.now, self._player.streams.effects.ended, self._api, self._reached)
         await self._listener.bind()
-        self.url, self.token = self._listener.url, self._listener.token
+        self.url = self._listener.url
+        self.token = self._listener.token
         self.made_token = self.token if self._listener.is_made else None
         self._control = ControlPath(self._listener.guard, self, self._state)
         if self._listener.is_remote:
@@ -229,7 +230,8 @@ class Replay(WithBlock, PlayheadControl):
         chosen = {name: value for name, value in self._chosen.items() if name not in ("faults", "gates")}
         replay = Replay(self.cassette, skip_gates_after=self._skip_gates_after, **{**chosen, "only": hop})
         replay._listener = Listener(replay._handle, place)
-        replay.logs_misses, replay.used_by = self.logs_misses, self.used_by
+        replay.logs_misses = self.logs_misses
+        replay.used_by = self.used_by
         return replay
 
     async def __aexit__(self, *_: object) -> None:
@@ -286,7 +288,8 @@ class Replay(WithBlock, PlayheadControl):
             self._tasks.discard(task)
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        target, headers = origin_form(request), decoded(request.raw_headers)
+        target = origin_form(request)
+        headers = decoded(request.raw_headers)
         if target is None:
             return bad_request("it names no path", 405)
         if target.startswith(CONTROL):
@@ -338,14 +341,21 @@ class Replay(WithBlock, PlayheadControl):
         self, request: web.BaseRequest, target: str, headers: Headers
     ) -> player.Decision | MadeUp | Quiet:
         """Read a request whole, keep the start of its body for matching, and return its answer."""
-        body, most = bytearray(), COMPARED if self._api(target) is None else LARGEST
+        body = bytearray()
+        most = COMPARED if self._api(target) is None else LARGEST
         async for data in request.content.iter_any():
             body += data[: most - len(body)]
         incoming = player.Incoming(
-            request.method, target, is_by_runner(request.method, target, headers), header(headers, "if-none-match"),
-            bytes(body), headers, header(headers, "last-event-id"), self._ui is not None and is_page(headers),
+            request.method,
+            target,
+            is_by_runner(request.method, target, headers),
+            header(headers, "if-none-match"),
+            bytes(body),
+            headers,
+            header(headers, "last-event-id"),
+            self._ui is not None and is_page(headers),
             datetime.now(UTC).date(),
-        )  # fmt: skip
+        )
         if self._ui is None:
             return self._player.answer(incoming, self.now())
         if self._options.gates.off and incoming.is_page and opens_session_stream(request.method, target):
@@ -394,12 +404,15 @@ class Replay(WithBlock, PlayheadControl):
     def _state(self) -> dict[str, Any]:
         """Return the fields of `GET …/state`."""
         return {
-            "cassette": str(self.cassette), "requests": len(self.requests), "waiting": self.waiting,
+            "cassette": str(self.cassette),
+            "requests": len(self.requests),
+            "waiting": self.waiting,
             "unmatched": [f"{one.method} {one.target}" for one in self.unmatched],
-            "mismatches": [asdict(one) for one in self.mismatches], "faults": self.faults,
+            "mismatches": [asdict(one) for one in self.mismatches],
+            "faults": self.faults,
             "made_up": self.made_up,
             "unplayed": [f"{one.request.method} {one.request.target}" for one in self.unplayed],
-        }  # fmt: skip
+        }
 
     def _announce(self) -> None:
         """Wake the streams that wait, and log the player's notes."""

@@ -71,7 +71,8 @@ class StreamParts(Sequence[Part]):
         """`snapshot_end`: the last frame of the connect snapshot. `zero`: ns to add to the times of the table."""
         self._stream = stream
         self._snapshot_end = snapshot_end
-        frame_ends, read_ends = table.ends, list(accumulate(table.sizes))
+        frame_ends = table.ends
+        read_ends = list(accumulate(table.sizes))
         cuts = sorted({*frame_ends, *read_ends} - {0})
         self._seqs = array("q", (1 + bisect_left(frame_ends, cut) for cut in cuts))
         self._reads = array("q", (bisect_left(read_ends, cut) for cut in cuts))
@@ -85,7 +86,8 @@ class StreamParts(Sequence[Part]):
             self._firsts.append(first)
             self._ends.extend(cut - start for cut in cuts[first:upto])
             self._data.append(table.body[start : cuts[upto - 1]])
-            first, start = upto, cuts[upto - 1]
+            first = upto
+            start = cuts[upto - 1]
         in_order = all(map(int.__le__, self._offsets, self._offsets[1:]))
         self.bursts = {burst: self._burst(n) for n, burst in enumerate(self._firsts)} if in_order else {}
 
@@ -144,7 +146,8 @@ class Chunks:
         """Return the function that cuts the due bytes of one stream into writes. It keeps its random numbers."""
         if self.kind not in ("byte", "random"):
             return lambda data: [data] if data else []
-        random, longest = Random(f"{self.seed}/{stream}"), 1 if self.kind == "byte" else LONGEST
+        random = Random(f"{self.seed}/{stream}")
+        longest = 1 if self.kind == "byte" else LONGEST
 
         def cut(data: bytes) -> Iterator[bytes]:
             at = 0
@@ -184,7 +187,8 @@ def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> StreamParts:
         return min(kept[last] + byte - bounds[last], kept[min(last + 1, len(frames))])
 
     reads = list(reads)
-    came, sizes = [offset_ns for offset_ns, _ in reads], [size for _, size in reads]
+    came = [offset_ns for offset_ns, _ in reads]
+    sizes = [size for _, size in reads]
     ends = [kept_before(end) for end in accumulate(sizes, initial=0)]
     body = b"".join(frame.raw or b"" for frame in frames)
     table = FrameTable(body, kept[1:], came=came, sizes=[end - start for start, end in pairwise(ends)])
@@ -195,7 +199,8 @@ def coded_parts(stream: int, reads: Reads, wire: bytes, frames: list[TimedFrame]
     """Return the reads of a body with a content coding: its frames cannot be told apart."""
     count = connect_snapshot_length(frames)
     ends_ns = frames[count].offset_ns if count < len(frames) else float("inf")
-    parts, start = [], 0
+    parts = []
+    start = 0
     for number, (offset_ns, size) in enumerate(reads):
         data = wire[start : start + size]
         start += size

@@ -304,7 +304,8 @@ class Rerun:
         """Wake the loop that sends the requests, and start the wait for the next byte."""
         if not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time() + self._patience)
-        moved, self._moved = self._moved, asyncio.Event()
+        moved = self._moved
+        self._moved = asyncio.Event()
         moved.set()
 
     def _is_time(self, x: Exchange) -> bool:

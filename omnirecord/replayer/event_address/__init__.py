@@ -65,7 +65,8 @@ class Address:
     def within(self, stream: Stream) -> list[int]:
         """Return the numbers of its frames in one stream."""
         frames = stream.frames
-        begin, end = 0, len(frames)
+        begin = 0
+        end = len(frames)
         if self.after is not None:
             at = self.after.first_among(frames)
             begin = end if at is None else at + 1

@@ -262,7 +262,8 @@ def _last_event(stream: Stream) -> str:
 
 def _no_value(name: str, condition: Condition, named: list[TimedFrame]) -> str:
     """Return the values that the field has instead, or that it is missing."""
-    field, payloads = condition.field, [payload_of(frame) for frame in named]
+    field = condition.field
+    payloads = [payload_of(frame) for frame in named]
     values = Counter(clip(dumps(value), _LONGEST) for value in map(field.of, payloads) if value is not MISSING)
     if not values:
         near = listed(fields_like(field, payloads[0]))

@@ -99,7 +99,8 @@ class Layout:
         return self._events[place]
 
     def swap(self, one: Key, other: Key) -> None:
-        here, there = self._places[one], self._places[other]
+        here = self._places[one]
+        there = self._places[other]
         self._events[here], self._events[there] = self.at(there), self.at(here)
         self._places[one], self._places[other] = there, here
 
@@ -110,7 +111,8 @@ class Layout:
         names: dict[str, None] = {}
         late_ns = 0
         for place, slot in enumerate(self.slots):
-            event, end = self._events.get(place), here.get(place)
+            event = self._events.get(place)
+            end = here.get(place)
             if event is None and end is None:
                 parts += _late(slot, late_ns)
                 continue
@@ -151,7 +153,8 @@ class BoundFault:
     def apply(self, layout: Layout) -> None:
         if isinstance(self.fault, verbs.Swap):
             for one, other in zip(self.keys[::2], self.keys[1::2], strict=True):
-                here, there = layout.event(one), layout.event(other)
+                here = layout.event(one)
+                there = layout.event(other)
                 if here is not None and there is not None:
                     layout.swap(one, other)
                     here.by.append(self.name)
@@ -241,7 +244,8 @@ def _members(text: str, at: int) -> Iterator[tuple[str, Span]]:
     at = _skip(text, at + 1)
     number = 0
     while text[at] not in "]}":
-        begin, name = at, str(number)
+        begin = at
+        name = str(number)
         if is_object:
             name, at = _DECODER.raw_decode(text, at)
             at = _skip(text, _skip(text, at) + 1)

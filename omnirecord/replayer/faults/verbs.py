@@ -348,7 +348,13 @@ _READERS: dict[str, Callable[[WordReader], Fault]] = {
     "corrupt": lambda words: Corrupt(read_address(words)),
     "delay": lambda words: Delay(read_address(words), _by_time(words)),
     "slow": lambda words: Slow(_requests(words), _by_time(words)),
-    "swap": _swap, "stall": _stall, "freeze": _freeze, "cut": _cut, "set": _set, "remove": _remove, "stop": _stop,
+    "swap": _swap,
+    "stall": _stall,
+    "freeze": _freeze,
+    "cut": _cut,
+    "set": _set,
+    "remove": _remove,
+    "stop": _stop,
     "answer": _answer,
-}  # fmt: skip
+}
 """Reads the arguments of each verb."""

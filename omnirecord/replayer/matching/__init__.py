@@ -48,14 +48,18 @@ class Lookup:
     """
 
     def __init__(
-        self, exchanges: Sequence[Exchange], request_body: Callable[[Exchange], bytes], rules: Rules = DEFAULT,
+        self,
+        exchanges: Sequence[Exchange],
+        request_body: Callable[[Exchange], bytes],
+        rules: Rules = DEFAULT,
         day_of: Callable[[Exchange], date | None] = lambda _: None,
         may_ask_model: Callable[[Exchange], bool] = lambda _: True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._rules = rules
         self.key = lru_cache(1)(lambda request: key_of(request.method, request.target, request.headers, rules))
         self._bodies = Bodies(request_body, exchanges, own_ids=rules.maps_sessions)
-        self.call, self.calls = self._bodies.call, self._bodies.calls
+        self.call = self._bodies.call
+        self.calls = self._bodies.calls
         self.conversations = Conversations(request_body, filter(may_ask_model, exchanges), rules, day_of)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
@@ -69,7 +73,9 @@ class Lookup:
         self._created: Asked = set()
 
     def _place(self, x: Exchange) -> None:
-        is_runner, method, target = x.party == "runner", x.request.method, x.request.target
+        is_runner = x.party == "runner"
+        method = x.request.method
+        target = x.request.target
         key = self.key(x.request)
         self._index[is_runner, key].append(x)
         if (masked := key.masked) is not None:
@@ -93,9 +99,10 @@ class Lookup:
             return found
         spelling = str(key) if self._masked else ""
         fits = (
-            other for other, masked in self._masked.items()
+            other
+            for other, masked in self._masked.items()
             if other[0] is is_runner and other[1].headers == key.headers and masked.fits(spelling)
-        )  # fmt: skip
+        )
         return next((self._index[other] for other in fits), [])
 
     def alike_in_other_detail(self, request: Incoming) -> tuple[list[Exchange], Key | None]:

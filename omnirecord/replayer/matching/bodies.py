@@ -161,7 +161,8 @@ def _is_added(key: str, recorded: Any, got: Any, known: _Known) -> bool:
 def _is_alike(recorded: Any, got: Any, name: str, ids: Ids, known: _Known) -> bool:
     if _NOTHING in (recorded, got) or _UNSEEN in (recorded, got) or type(recorded) in (dict, list):
         return recorded is got
-    left, right = Normal(of_request=True), Normal(of_request=True)
+    left = Normal(of_request=True)
+    right = Normal(of_request=True)
     if json.dumps(left.of(recorded, name)) != json.dumps(right.of(got, name)):
         return False
     pairs = zip(left.ids, right.ids, strict=False)
@@ -223,7 +224,8 @@ class Bodies:
 
     def most_like(self, request: Incoming, recorded: Sequence[Exchange]) -> Exchange:
         """Return the first exchange with an equal body, else with an equal `type` and `action`, else the first."""
-        got, said = _spelled(request.safe), _object(request.safe)
+        got = _spelled(request.safe)
+        said = _object(request.safe)
 
         def likeness(x: Exchange) -> int:
             other = self._safe(x)

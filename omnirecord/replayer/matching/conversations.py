@@ -82,7 +82,8 @@ class Conversations:
         rules: Rules,
         day_of: Callable[[Exchange], date | None] = lambda _: None,
     ) -> None:
-        self._read_whole, self._day_of = read, day_of
+        self._read_whole = read
+        self._day_of = day_of
         self._rules = rules
         self._prints: dict[int, Fingerprint] = {}
         self._questions: dict[int, str] = {}
@@ -196,12 +197,14 @@ class Conversations:
 
     def _likeness(self, asked: _Asked, x: Exchange) -> tuple[int, int, int]:
         """Return the likeness of a recorded call, for comparisons: the equal messages at the start count first."""
-        one, its = self._prints[x.exchange], asked(x.exchange in self._masked)[1]
+        one = self._prints[x.exchange]
+        its = asked(x.exchange in self._masked)[1]
         heads = [part for part in ("model", "stream", "instructions", "tools") if one.matches(its, [part])]
         return same_start(one.messages, its.messages), len(heads), -abs(len(one.messages) - len(its.messages))
 
     def _differences(self, asked: _Asked, x: Exchange, parts: list[str]) -> list[Difference]:
-        recorded, got = self._read(x), asked(x.exchange in self._masked)[0]
+        recorded = self._read(x)
+        got = asked(x.exchange in self._masked)[0]
         return [one for one in differences(recorded, got) if one.part in parts] if recorded is not None else []
 
 
@@ -223,7 +226,8 @@ def _spellings(day: date) -> tuple[bytes, ...]:
     """Return the usual spellings of this day and its neighbours, the longest first."""
     made = []
     for one in (day - timedelta(1), day, day + timedelta(1)):
-        month, number = f"{one:%B}", one.day
+        month = f"{one:%B}"
+        number = one.day
         texts = [f"{one:%Y-%m-%d}", f"{one:%Y/%m/%d}", f"{one:%m/%d/%Y}", f"{one:%a %b %d %Y}"]
         texts += [f"{month} {number}, {one.year}", f"{number} {month} {one.year}"]
         texts += [f"{one:%A}, {text}" for text in texts] + [f"{one:%A} {text}" for text in texts]
@@ -235,7 +239,8 @@ def _share(one: Difference) -> float:
     """Return the share of equal characters at the start and end of two texts, from 0 to 1."""
     if not one.recorded or not one.got:
         return 0.0
-    recorded, got = one.recorded, one.got
+    recorded = one.recorded
+    got = one.got
     equal = same_start(recorded, got) + same_start(recorded[::-1], got[::-1])
     return min(1.0, equal / max(len(recorded), len(got)))
 

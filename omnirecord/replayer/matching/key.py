@@ -46,7 +46,8 @@ class Masked:
     def fits(self, text: str) -> bool:
         """Whether `text` is this spelling with a value in each gap. Takes time linear in its length."""
         first, *middle, last = self.parts
-        at, end = len(first), len(text) - len(last)
+        at = len(first)
+        end = len(text) - len(last)
         if at >= end or not text.startswith(first) or not text.endswith(last):
             return False
         for part in middle:
@@ -237,7 +238,8 @@ def _likeness(one: Key, other: Key, matcher: SequenceMatcher[str]) -> float:
     """Return the similarity of two keys: the path counts most, then the method and the common first segments."""
     path = other.path[:_COMPARED]
     matcher.set_seq1(path)
-    wanted, found = one.path[:_COMPARED].split("/")[1:], path.split("/")[1:]
+    wanted = one.path[:_COMPARED].split("/")[1:]
+    found = path.split("/")[1:]
     return (
         2.0 * (one.path == other.path)
         + 0.6 * (one.method == other.method)
@@ -315,8 +317,10 @@ def _of(name: str, pairs: Pairs) -> str:
 
 
 def _headers(got: Pairs, recorded: Pairs) -> Iterator[str]:
-    ours, theirs = dict(got), dict(recorded)
+    ours = dict(got)
+    theirs = dict(recorded)
     for name in dict.fromkeys((*ours, *theirs)):
-        one, other = ours.get(name), theirs.get(name)
+        one = ours.get(name)
+        other = theirs.get(name)
         if one != other:
             yield f"{name} ({shown(one)} instead of {shown(other)})"

@@ -250,7 +250,8 @@ def values_at(path: str, body: bytes) -> list[str]:
     from jsonpath import JSONPathError
 
     try:
-        compiled, value = _compiled(path), json.loads(body, parse_float=_number)
+        compiled = _compiled(path)
+        value = json.loads(body, parse_float=_number)
         if isinstance(value, str):  # the library would parse it
             return [spelled(value)] if str(compiled) == "$" else []
         return [spelled(found) for found in compiled.findall(value)]

@@ -36,35 +36,77 @@ from .sessions import Data, Sessions, Timed
 _LIMIT = 100
 _ONLINE: Data = {"runner_online": True, "host_online": None, "host_version": None}
 AGENT: Data = {
-    "id": None, "object": "agent", "name": None, "version": 1, "description": None, "created_at": 0,
-    "updated_at": None, "harness": None, "mcp_servers": [], "mcp_servers_editable": False,
-    "mcp_registry_editable": False, "policies": [], "skills": [], "terminals": [], "builtin": False,
-}  # fmt: skip
+    "id": None,
+    "object": "agent",
+    "name": None,
+    "version": 1,
+    "description": None,
+    "created_at": 0,
+    "updated_at": None,
+    "harness": None,
+    "mcp_servers": [],
+    "mcp_servers_editable": False,
+    "mcp_registry_editable": False,
+    "policies": [],
+    "skills": [],
+    "terminals": [],
+    "builtin": False,
+}
 _INFO: Data = {
-    "accounts_enabled": False, "single_user": True, "login_url": None, "needs_setup": False,
-    "databricks_features": False, "managed_sandboxes_enabled": False, "durable_initial_input": False,
-    "sandbox_provider": None, "sandbox_providers": [], "sandbox_provider_capabilities": {}, "enabled_connections": [],
-    "sharing_mode": "off", "public_sharing_enabled": False, "public_sharing_max_level": "read",
-    "server_version": "0.19.1", "smart_routing_enabled": False,
-    "smart_routing_sources": {"external": False, "oss": False}, "features": {}, "harness_install_enabled": False,
-    "installable_harnesses": [], "dictation_available": False, "archive_worktree_cleanup": False,
-    "request_managed_sandbox_host_id": False, "agent_install": False, "agent_detail": False,
+    "accounts_enabled": False,
+    "single_user": True,
+    "login_url": None,
+    "needs_setup": False,
+    "databricks_features": False,
+    "managed_sandboxes_enabled": False,
+    "durable_initial_input": False,
+    "sandbox_provider": None,
+    "sandbox_providers": [],
+    "sandbox_provider_capabilities": {},
+    "enabled_connections": [],
+    "sharing_mode": "off",
+    "public_sharing_enabled": False,
+    "public_sharing_max_level": "read",
+    "server_version": "0.19.1",
+    "smart_routing_enabled": False,
+    "smart_routing_sources": {"external": False, "oss": False},
+    "features": {},
+    "harness_install_enabled": False,
+    "installable_harnesses": [],
+    "dictation_available": False,
+    "archive_worktree_cleanup": False,
+    "request_managed_sandbox_host_id": False,
+    "agent_install": False,
+    "agent_detail": False,
     "agent_config_edit": False,
     "branding": {
-        "app_name": None, "heading": None, "logos": {"main": None, "loading": None, "favicon": None},
+        "app_name": None,
+        "heading": None,
+        "logos": {"main": None, "loading": None, "favicon": None},
         "powered_by": True,
     },
-}  # fmt: skip
+}
 _GITHUB: Data = {
-    "object": "session.github.info", "available": False, "reason": "not_a_git_repo", "provider": "github",
-    "auth": None, "capabilities": {}, "prs": [], "tracking_available": False,
-}  # fmt: skip
+    "object": "session.github.info",
+    "available": False,
+    "reason": "not_a_git_repo",
+    "provider": "github",
+    "auth": None,
+    "capabilities": {},
+    "prs": [],
+    "tracking_available": False,
+}
 
 
 def page_of(rows: list[Data]) -> Data:
     ids = [row.get("id") for row in rows]
-    return {"object": "list", "data": rows, "first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None,
-            "has_more": False}  # fmt: skip
+    return {
+        "object": "list",
+        "data": rows,
+        "first_id": ids[0] if ids else None,
+        "last_id": ids[-1] if ids else None,
+        "has_more": False,
+    }
 
 
 OF_A_SERVER: dict[str, Any] = {
@@ -147,7 +189,9 @@ class OmnigentUi:
     def _state(self, target: str, answer: Timed | None, now: int) -> Any:
         """Return the state of a session, or the session list, at the playhead; None if the request is for neither.
         `answer`: the recorded answer to this request, with its time."""
-        name, below, query = session_of(target), below_session(target), dict(parse_qsl(query_of(target)))
+        name = session_of(target)
+        below = below_session(target)
+        query = dict(parse_qsl(query_of(target)))
         if path_of(target) == "/v1/sessions":
             return self._list(query, now)
         if name is None or not self._sessions.has(name) or below not in ("", "/items", "/resources/terminals"):
@@ -173,7 +217,8 @@ class OmnigentUi:
 
     def _missing(self, request: Incoming, now: int) -> MadeUp | Quiet | None:
         """Return the answer to a request that was never recorded; None if there is none."""
-        target, path = request.target, path_of(request.target)
+        target = request.target
+        path = path_of(request.target)
         if (file := self.shell.file(path)) is not None:
             return file
         name = session_of(target)
@@ -224,7 +269,8 @@ def part_of(rows: list[Data], query: dict[str, str]) -> Data:
     """Return the page of a list, oldest first, by `order`, `after`, `before` and `limit` of a query."""
     ordered = rows if query.get("order") == "asc" else rows[::-1]
     ids = [row["id"] for row in ordered]
-    after, until = query.get("after", ""), query.get("before", "")
+    after = query.get("after", "")
+    until = query.get("before", "")
     start = ids.index(after) + 1 if after in ids else 0
     end = ids.index(until) if until in ids else len(ordered)
     limit = query.get("limit", "")
@@ -251,10 +297,12 @@ async def serve_updates(
     with suppress(ConnectionError):  # the client left
         while not socket.closed:
             if (message := await _message(socket)) is not None:
-                watched, shown = message, rows_of(message)
+                watched = message
+                shown = rows_of(message)
                 said = {"type": "snapshot", "items": list(shown.values())}
             else:
-                before, shown = shown, rows_of(watched)
+                before = shown
+                shown = rows_of(watched)
                 changed = [row for name, row in shown.items() if row != before.get(name)]
                 if not changed and monotonic() - quiet_since <= UPDATES_HEARTBEAT_EVERY:
                     continue

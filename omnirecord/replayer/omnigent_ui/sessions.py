@@ -26,9 +26,11 @@ from ..player.plan import ReplayPlan, start_of, with_id
 
 Data = dict[str, Any]
 _USAGE = {
-    "context_tokens": "last_total_tokens", "context_window": "context_window", "total_cost_usd": "total_cost_usd",
+    "context_tokens": "last_total_tokens",
+    "context_window": "context_window",
+    "total_cost_usd": "total_cost_usd",
     "usage_by_model": "usage_by_model",
-}  # fmt: skip
+}
 """Fields of usage: their names in a stream, and in a snapshot."""
 
 
@@ -59,7 +61,8 @@ class SessionHistory:
 
 def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Callable[[TimedFrame], int]) -> None:
     """Add an event of the types in `_OTHERS`. `epoch` returns a frame's time in seconds since 1970."""
-    at, name = frame.offset_ns, data.get("elicitation_id")
+    at = frame.offset_ns
+    name = data.get("elicitation_id")
     if frame.type == protocol.RESPONSE_OUTPUT_ITEM_DONE:
         history.items += ((at, item) for item in with_id([data.get("item")]))
     elif frame.type == protocol.SESSION_CHILD_SESSION_UPDATED:
@@ -73,16 +76,20 @@ def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Callable
 
 
 def _message(said: Data, created_at: int) -> Iterator[Data]:
-    name, content = said.get("item_id"), said.get("data")
+    name = said.get("item_id")
+    content = said.get("data")
     if isinstance(name, str) and isinstance(content, dict):
         item = {"id": name, "response_id": f"turn_{name}", "type": said.get("type"), "status": "completed"}
         yield item | {"created_at": created_at} | content
 
 
 _OTHERS = (
-    protocol.RESPONSE_OUTPUT_ITEM_DONE, protocol.SESSION_CHILD_SESSION_UPDATED, protocol.RESPONSE_ELICITATION_RESOLVED,
-    protocol.SESSION_INPUT_CONSUMED, protocol.RESPONSE_ELICITATION_REQUEST,
-)  # fmt: skip
+    protocol.RESPONSE_OUTPUT_ITEM_DONE,
+    protocol.SESSION_CHILD_SESSION_UPDATED,
+    protocol.RESPONSE_ELICITATION_RESOLVED,
+    protocol.SESSION_INPUT_CONSUMED,
+    protocol.RESPONSE_ELICITATION_REQUEST,
+)
 
 
 def _status(data: Data) -> Data:
@@ -119,35 +126,96 @@ Timed = tuple[int, Data]
 
 
 _BOTH: Data = {
-    "id": None, "agent_id": None, "agent_name": None, "status": "idle", "created_at": 0, "updated_at": 0, "title": None,
-    "labels": {}, "runner_id": None, "host_id": None, "runner_online": True, "host_online": None,
-    "reasoning_effort": None, "permission_level": 4, "external_session_id": None, "workspace": None,
-    "git_branch": None, "archived": False, "parent_session_id": None, "project_id": None,
-}  # fmt: skip
+    "id": None,
+    "agent_id": None,
+    "agent_name": None,
+    "status": "idle",
+    "created_at": 0,
+    "updated_at": 0,
+    "title": None,
+    "labels": {},
+    "runner_id": None,
+    "host_id": None,
+    "runner_online": True,
+    "host_online": None,
+    "reasoning_effort": None,
+    "permission_level": 4,
+    "external_session_id": None,
+    "workspace": None,
+    "git_branch": None,
+    "archived": False,
+    "parent_session_id": None,
+    "project_id": None,
+}
 ROW: Data = _BOTH | {
-    "owner": "local", "pending_elicitations_count": 0, "comments_count": 0, "comments_updated_at": None,
-    "viewer_last_seen": None, "viewer_unread": False,
-}  # fmt: skip
+    "owner": "local",
+    "pending_elicitations_count": 0,
+    "comments_count": 0,
+    "comments_updated_at": None,
+    "viewer_last_seen": None,
+    "viewer_unread": False,
+}
 SNAPSHOT: Data = _BOTH | {
-    "background_task_count": None, "background_tasks": None, "runner_id": "recorded", "host_resumable": False,
-    "items": [], "sub_agent_name": None, "kind": "default", "root_conversation_id": None, "llm_model": None,
-    "harness": None, "model_override": None, "cost_control_mode_override": None, "subagent_routing_override": None,
-    "share_workspace_files": False, "context_window": None, "last_total_tokens": None, "total_cost_usd": None,
-    "usage_by_model": None, "usage_included": True, "last_task_error": None, "terminal_launch_args": None,
-    "pending_elicitations": [], "pending_inputs": [], "todos": [], "model_options": [],
-    "inference_configured": False, "inference_error": None, "terminal_pending": False, "sandbox_status": None,
-    "mcp_startup": None, "active_response_id": None,
-}  # fmt: skip
+    "background_task_count": None,
+    "background_tasks": None,
+    "runner_id": "recorded",
+    "host_resumable": False,
+    "items": [],
+    "sub_agent_name": None,
+    "kind": "default",
+    "root_conversation_id": None,
+    "llm_model": None,
+    "harness": None,
+    "model_override": None,
+    "cost_control_mode_override": None,
+    "subagent_routing_override": None,
+    "share_workspace_files": False,
+    "context_window": None,
+    "last_total_tokens": None,
+    "total_cost_usd": None,
+    "usage_by_model": None,
+    "usage_included": True,
+    "last_task_error": None,
+    "terminal_launch_args": None,
+    "pending_elicitations": [],
+    "pending_inputs": [],
+    "todos": [],
+    "model_options": [],
+    "inference_configured": False,
+    "inference_error": None,
+    "terminal_pending": False,
+    "sandbox_status": None,
+    "mcp_startup": None,
+    "active_response_id": None,
+}
 CHILD: Data = {
-    "id": None, "object": "child_session", "parent_session_id": None, "title": None, "tool": None,
-    "session_name": None, "kind": "sub_agent", "created_at": 0, "updated_at": 0, "agent_id": None, "agent_name": None,
-    "current_task_status": None, "busy": False,
-}  # fmt: skip
+    "id": None,
+    "object": "child_session",
+    "parent_session_id": None,
+    "title": None,
+    "tool": None,
+    "session_name": None,
+    "kind": "sub_agent",
+    "created_at": 0,
+    "updated_at": 0,
+    "agent_id": None,
+    "agent_name": None,
+    "current_task_status": None,
+    "busy": False,
+}
 _FRESH: Data = {
-    "status": "idle", "pending_elicitations": [], "pending_elicitations_count": 0, "pending_inputs": [],
-    "last_total_tokens": None, "usage_by_model": None, "total_cost_usd": None, "last_task_error": None,
-    "active_response_id": None, "todos": [], "items": [],
-}  # fmt: skip
+    "status": "idle",
+    "pending_elicitations": [],
+    "pending_elicitations_count": 0,
+    "pending_inputs": [],
+    "last_total_tokens": None,
+    "usage_by_model": None,
+    "total_cost_usd": None,
+    "last_task_error": None,
+    "active_response_id": None,
+    "todos": [],
+    "items": [],
+}
 """Values at an earlier moment of fields that a later answer has."""
 _TITLE = 80
 """Characters of a message that serves as a title."""
@@ -230,7 +298,8 @@ class Sessions:
 
     def _own(self, name: str) -> Data:
         """Return the known fields of a session without a recorded snapshot."""
-        root, created = self._plan.sessions[name].root, self._created(name)
+        root = self._plan.sessions[name].root
+        created = self._created(name)
         own = {"id": name, "root_conversation_id": root, "created_at": created, "updated_at": created}
         for parent, child in self._as_child(name):
             tool = child.get("tool")
@@ -300,7 +369,8 @@ class Sessions:
         """Item lists, the oldest item first."""
         lists: dict[str, list[tuple[int, list[Data]]]] = defaultdict(list)
         for x, page in self._answers("/items", "data", list):
-            items, is_latest_first = with_id(page["data"]), ("order", "desc") in parse_qsl(query_of(x.request.target))
+            items = with_id(page["data"])
+            is_latest_first = ("order", "desc") in parse_qsl(query_of(x.request.target))
             lists[x.session_id or ""].append((x.request.at_ns, items[::-1] if is_latest_first else items))
         for name, many in self._snapshots.items():
             lists[name] += ((at, with_id(one.get("items"))) for at, one in many)

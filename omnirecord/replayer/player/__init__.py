@@ -33,9 +33,23 @@ from .stream_choice import StreamChoice
 from .timeline import Timing, timing_of
 
 __all__ = [
-    "Answering", "Decision", "Failing", "GateRule", "Incoming", "Mismatch", "Miss", "NoContent", "Options", "Player",
-    "Playing", "Position", "Refused", "Rules", "Timing", "Updates",
-]  # fmt: skip
+    "Answering",
+    "Decision",
+    "Failing",
+    "GateRule",
+    "Incoming",
+    "Mismatch",
+    "Miss",
+    "NoContent",
+    "Options",
+    "Player",
+    "Playing",
+    "Position",
+    "Refused",
+    "Rules",
+    "Timing",
+    "Updates",
+]
 
 
 class Options:
@@ -68,7 +82,9 @@ class Options:
         self.chunks = chunks_of(chunks if chunks is not None or self.timing.instant else "recorded")
         self.faults = Faults.parse(faults)
         self.rules = Rules.parse([*([match] if isinstance(match, str) else match), *rules_of(match_on)])
-        self.resume, self.loop, self.only = resume, loop, only
+        self.resume = resume
+        self.loop = loop
+        self.only = only
 
 
 class Player:
@@ -207,7 +223,8 @@ class Player:
         if (exchange := self._lookup.creation(request)) is None:
             return self._act(request, None, now)  # a recorded one that failed may match
         if len(creations := self._lookup.creations) > 1:
-            path, number = routes.path_of(exchange.request.target), creations.index(exchange) + 1
+            path = routes.path_of(exchange.request.target)
+            number = creations.index(exchange) + 1
             self.notes.append(f"POST {path}: session {number} of the {len(creations)} recorded")
         session = self._plan.sessions.get(exchange.session_id or "")
         if session is not None:
@@ -297,9 +314,11 @@ class Player:
     def _answering(self, request: Incoming, exchange: Exchange, session: Session | None, now: int) -> Answering:
         self.streams.made.add(exchange.exchange)
         self.mismatches += self._lookup.mismatches(request, exchange)
-        at, end = exchange.request.at_ns, exchange.end_ns or exchange.request.at_ns
+        at = exchange.request.at_ns
+        end = exchange.end_ns or exchange.request.at_ns
         lasts = int(self._timing.gap(end - at) / self.streams.speed)
-        earliest, body = now + lasts, self._plan.body(exchange)
+        earliest = now + lasts
+        body = self._plan.body(exchange)
         if session is None or request.method in READS:
             return Answering(exchange, body, earliest)
         timeline = self.streams.playthrough(session).timeline

@@ -68,7 +68,8 @@ def run_target(event: str | Predicate, nth: int, streams: Iterable[Stream], root
         return RunTarget(event, nth, root)
     address = parse_address(event)
     keys = frozenset(address.resolve(streams))
-    ordinal, matcher = address.pick.ordinal, address.pick.matcher
+    ordinal = address.pick.ordinal
+    matcher = address.pick.matcher
     if ordinal == "last" or address.after or address.before or address.place or matcher.name[0] == "#":
         return RunTarget(lambda frame: (frame.stream, frame.seq) in keys, nth, root)
     return RunTarget(matcher.matches, nth * ordinal if isinstance(ordinal, int) else nth, root)
@@ -184,9 +185,17 @@ class Controls:
         end = self._next_end(run)
         after = self._plan.frame(int(end[1]), int(end[2])) if end is not None else None
         return Position(
-            run.name, stream, seq, type_, max(0, offset_ns - run.start_ns) / NS, offset_ns, after and after.type,
-            self._held_by(run), run.timeline.paused, run.timeline.speed * self._timing.speed,
-        )  # fmt: skip
+            run.name,
+            stream,
+            seq,
+            type_,
+            max(0, offset_ns - run.start_ns) / NS,
+            offset_ns,
+            after and after.type,
+            self._held_by(run),
+            run.timeline.paused,
+            run.timeline.speed * self._timing.speed,
+        )
 
     def positions(self) -> list[Position]:
         return [self.position(run.name) for run in self.streams.all()]

@@ -39,7 +39,8 @@ class GateRule:
     is a gate, too. Raises `UsageError`."""
 
     def __init__(self, specs: Iterable[str] = (), *, off: bool = False, opens: bool = False) -> None:
-        self.off, self.opens = off, opens
+        self.off = off
+        self.opens = opens
         self._globs = []
         for spec in specs:
             method, _, glob = spec.partition(" ")
@@ -53,7 +54,8 @@ class GateRule:
         response = exchange.response
         if self.off or exchange.party == "runner" or response is None or not 200 <= response.status < 300:
             return False
-        method, target = exchange.request.method, exchange.request.target
+        method = exchange.request.method
+        target = exchange.request.target
         if not self._globs:
             return routes.is_gate(method, target)
         return any(fnmatchcase(method, m) and fnmatchcase(routes.path_of(target), glob) for m, glob in self._globs)
@@ -162,7 +164,8 @@ class ReplayPlan:
 
     def replies(self, stream: Exchange) -> list[Exchange]:
         """Return the requests that reply to a JSON-RPC request in a stream without a session: they are its gates."""
-        begun, end = start_of(stream), stream.end_ns
+        begun = start_of(stream)
+        end = stream.end_ns
         if not self._has_gates or stream.party == "runner":
             return []
         posts = [
@@ -186,7 +189,8 @@ class ReplayPlan:
     def _reads(self, exchange: Exchange) -> tuple[array[int], array[int]]:
         """Return the offsets in ns, and the sizes in bytes, of the reads of a stream. Cached."""
         if exchange.exchange not in self._when:
-            zero, reads = self._zero[exchange.recording], self._store.reads(exchange.exchange)
+            zero = self._zero[exchange.recording]
+            reads = self._store.reads(exchange.exchange)
             times = array("q", (read.offset_ns + zero for read in reads))
             self._when[exchange.exchange] = times, array("q", (read.size for read in reads))
         return self._when[exchange.exchange]
@@ -218,7 +222,8 @@ class ReplayPlan:
             if x.recording in self._of_hop and routes.is_session_updates(x.request.target):
                 for message in self._store.messages(x.exchange):
                     if message.dir == "down" and message.opcode == 1:
-                        at_ns, pushed = message.at_ns + self._zero[x.recording], as_dict(loads(message.data))
+                        at_ns = message.at_ns + self._zero[x.recording]
+                        pushed = as_dict(loads(message.data))
                         rows += [(at_ns, row) for row in with_id(pushed.get("items"))]
         return sorted(rows, key=itemgetter(0))
 
@@ -278,7 +283,8 @@ class ReplayPlan:
         return self._frames[exchange.exchange]
 
     def _read_frames(self, exchange: Exchange) -> Iterator[TimedFrame]:
-        zero, frames = self._zero[exchange.recording], self._store.frames(exchange, unfinished=True)
+        zero = self._zero[exchange.recording]
+        frames = self._store.frames(exchange, unfinished=True)
         return (frame._replace(offset_ns=frame.offset_ns + zero) for frame in frames) if zero else frames
 
     def frame(self, stream: int, seq: int) -> TimedFrame | None:

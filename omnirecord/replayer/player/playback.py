@@ -80,7 +80,8 @@ class Playing:
 
     def lay_out(self, parts: Sequence[Part], faulty: Faulty = _NO_FAULTS) -> None:
         """Send these parts from now on, without the bytes that were sent."""
-        self.parts, self.next = list(_behind(parts, self._size)) if self._size else parts, 0
+        self.parts = list(_behind(parts, self._size)) if self._size else parts
+        self.next = 0
         self._bursts = self.parts.bursts if isinstance(self.parts, StreamParts) and self.chunks.joined else {}
         self.faulty = faulty
 
@@ -192,7 +193,8 @@ class Playing:
         return due is not None and due <= now
 
     def _take(self, now: int) -> bytes:
-        number, part = self.next, self.parts[self.next]
+        number = self.next
+        part = self.parts[self.next]
         self._went = max(self._stalled or 0, self._reached or 0) or now, part.offset_ns
         self._stalled = self._reached = None
         self._late = max(self._late, part.late_ns)  # a step ends a stall

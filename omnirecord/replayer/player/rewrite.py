@@ -73,14 +73,16 @@ class Renaming:
     def texts(self, slices: Sequence[bytes]) -> list[bytes]:
         """Return the slices of a text with the names replaced. A name that is cut goes into the slice of its start."""
         whole = b"".join(slices)
-        out, taken = [], 0
+        out = []
+        taken = 0
         found = self._pattern.finditer(whole) if self else iter(())
         match = next(found, None)
         for end in accumulate(map(len, slices)):
             parts = []
             while match is not None and match.start() < end:
                 parts += [whole[taken : match.start()], self._names[match[0]]]
-                taken, match = match.end(), next(found, None)
+                taken = match.end()
+                match = next(found, None)
             parts.append(whole[taken : max(taken, end)])
             taken = max(taken, end)
             out.append(b"".join(parts))
@@ -142,7 +144,9 @@ class SessionMap:
         """Return the request in recorded ids: those in its path, and the values of its query and of its JSON body."""
         if not self._recorded:
             return request
-        name, path, query = session_of(request.target), path_of(request.target), query_of(request.target)
+        name = session_of(request.target)
+        path = path_of(request.target)
+        query = query_of(request.target)
         target = path if name is None else with_session(path, self.recorded(name))
         if query:
             target += "?" + "&".join(self._parameter(one) for one in query.split("&"))
@@ -326,7 +330,8 @@ class Effects:
         return fault
 
     def _stamp(self, frame: list[Part]) -> list[bytes] | None:
-        seq, stream = frame[0].seq, frame[0].stream
+        seq = frame[0].seq
+        stream = frame[0].stream
         if not seq or seq >= self._first_own_id(stream):
             return None
         stamped = stamp(b"".join(part.data for part in frame), event_id(stream, seq), bom=seq == 1)

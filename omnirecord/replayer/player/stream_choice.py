@@ -42,7 +42,8 @@ class StreamChoice:
         self._loops = options.loop
         self.effects = Effects(plan, options.faults, resume=options.resume)
         self._scales: dict[str, Scale] = {}
-        self.speed, self.paused = 1.0, False
+        self.speed = 1.0
+        self.paused = False
         """Speed and pause of new playthroughs."""
         self.begun: Callable[[Playthrough], None] = lambda _: None
         """Called with each new playthrough."""
@@ -149,7 +150,8 @@ class StreamChoice:
         opened_at = now + run.timeline.between(asked_ns, start_of(exchange))
         playing = self._playing(exchange, run, parts, opened_at)
         playing.begins_at = opened_at  # a gate does not hold the header: a client may wait for it before it posts
-        playing.coded, playing.decoded = is_coded(exchange) and not decodes, decodes
+        playing.coded = is_coded(exchange) and not decodes
+        playing.decoded = decodes
         if not any(other.has_more for other in run.live):  # no client still gets events
             run.timeline.move(asked_ns, now)
         run.live.append(playing)
@@ -203,7 +205,8 @@ class StreamChoice:
     def play_alone(self, exchange: Exchange, now: int) -> Playing:
         """Return a stream without a session, with a playhead of its own."""
         self.made.add(exchange.exchange)
-        tree, points = Tree(gates=self._plan.replies(exchange)), self._plan.points_of_stream(exchange)
+        tree = Tree(gates=self._plan.replies(exchange))
+        points = self._plan.points_of_stream(exchange)
         run = self._begin(f"stream {exchange.stream}", start_of(exchange), tree, points, [exchange])
         self.alone.append(run)
         return self._recorded(run, exchange, now)
@@ -212,7 +215,9 @@ class StreamChoice:
         """Change the frames of a stream that has not begun. A compressed stream goes out decompressed."""
         parts = playing.planned
         if playing.coded:
-            parts, playing.coded, playing.decoded = decoded_parts(self._plan.frames(playing.exchange)), False, True
+            parts = decoded_parts(self._plan.frames(playing.exchange))
+            playing.coded = False
+            playing.decoded = True
         playing.planned = list(change(parts))
         self.effects.lay_out(playing)
 
@@ -259,7 +264,8 @@ def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
 
 def _new_text(line: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFrame]:
     """Return the part of the text in flight that is not in `line` yet."""
-    heard, text = _turn(line)[1], _turn(resent)[1]
+    heard = _turn(line)[1]
+    text = _turn(resent)[1]
     if not heard or not text.startswith(heard):
         return resent
     if text == heard:

@@ -20,7 +20,8 @@ from ...wire.limits import checked_seconds
 from ..stream_parts import Part
 
 NS = 1_000_000_000
-_SLOWEST, _FASTEST = 1e-6, 1e9
+_SLOWEST = 1e-6
+_FASTEST = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ class Timeline:
         self._points = points
         self._is_instant = timing.instant
         self._scale = scale or scale_of(points, self.gates, timing)
-        self.speed, self.paused = speed, paused
+        self.speed = speed
+        self.paused = paused
         self._anchor: tuple[int, int] | None = None  # (now, played) from which time runs
         self._opened = 0  # the first so many gates are open
 
