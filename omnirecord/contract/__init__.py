@@ -25,9 +25,15 @@ MAX_ISSUES = 20
 _MAX_TEXT = 200
 OMNIGENT = "omnigent"
 ProblemKind = Literal[
-    "malformed", "truncated", "unknown type", "event differs", "missing field", "wrong kind", "unknown value",
+    "malformed",
+    "truncated",
+    "unknown type",
+    "event differs",
+    "missing field",
+    "wrong kind",
+    "unknown value",
     "unknown field",
-]  # fmt: skip
+]
 """The problems of an event, the worst first. `event differs`: its `event:` names another type. `unknown value`: a value
 of the right kind that the contract does not list. `unknown field`: a field that the contract does not name, which is
 allowed unless the contract forbids it."""
@@ -57,7 +63,8 @@ def path_of(steps: Iterable[str | int]) -> str:
 
 def shortened(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
     """The first issues, each at a length that fits a line, and how many more there are."""
-    first, more = issues[:MAX_ISSUES], len(issues) - MAX_ISSUES
+    first = issues[:MAX_ISSUES]
+    more = len(issues) - MAX_ISSUES
     shown = tuple(replace(i, path=clip(i.path, _MAX_TEXT), message=clip(i.message, _MAX_TEXT)) for i in first)
     return (*shown, Issue("", f"and {more} more")) if more > 0 else shown
 

@@ -112,9 +112,16 @@ class Contract:
     _is_checked = True
 
     def __init__(
-        self, name: str, types: Iterable[str], check: Check, names: Names = lambda _: OPEN, odd: Check | None = None,
-        shapes: Shapes | None = None, models: Mapping[str, type[Event]] = MappingProxyType({}), api: Api = OMNIGENTS,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        types: Iterable[str],
+        check: Check,
+        names: Names = lambda _: OPEN,
+        odd: Check | None = None,
+        shapes: Shapes | None = None,
+        models: Mapping[str, type[Event]] = MappingProxyType({}),
+        api: Api = OMNIGENTS,
+    ) -> None:
         self.name: str = name
         """`omnigent`, `documented`, `auto`…, or the path it was loaded from."""
         self.api = api
@@ -141,7 +148,8 @@ class Contract:
 
     def judge(self, frame: Frame) -> Judgement:
         """Return the judgement of a frame, with its first issues."""
-        raw, shapes = frame.raw, self.shapes
+        raw = frame.raw
+        shapes = self.shapes
         if shapes is None or raw is None or not frame.complete or len(raw) > LONGEST or not is_utf8(raw):
             return self._judge(frame)
         raw = with_lf(raw)
@@ -225,7 +233,8 @@ class Contract:
 
     def _not_utf8(self, frame: Frame, text: str) -> Judgement:
         """Return the judgement of a frame that is not UTF-8, with its type if the rest of it has one."""
-        data, raw = parsed(text), frame.raw or b""
+        data = parsed(text)
+        raw = frame.raw or b""
         fields = data if isinstance(data, dict) else {}
         start, end = first_not_utf8(raw) or (0, 0)
         wrong = " ".join(f"0x{byte:02X}" for byte in raw[start:end])
@@ -238,8 +247,10 @@ class Contract:
     def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
         if not isinstance(data, dict):
             return Judgement("malformed", issues=(Issue("", "is not a JSON object", "malformed"),), data=data)
-        api, number = self.api, sequence_number(data)
-        type_, field_ = api.type_of(data, event), api.type_field
+        api = self.api
+        number = sequence_number(data)
+        type_ = api.type_of(data, event)
+        field_ = api.type_field
         if type_ is None:
             problem = "should be a string" if field_ in data else "is required"
             return Judgement("malformed", None, number, (Issue(field_, problem, "malformed"),), data)
@@ -314,7 +325,9 @@ class Later(Contract):
     """A contract that `make` makes when it first judges: its models take time to import."""
 
     def __init__(self, name: str, make: Callable[[], Contract], api: Api = OMNIGENTS) -> None:
-        self.name, self._make, self.api = name, make, api
+        self.name = name
+        self._make = make
+        self.api = api
 
     if not TYPE_CHECKING:
 
@@ -332,7 +345,8 @@ class ByPath(Contract):
 
     def __init__(self, name: str, find: Callable[[str], Contract | None], otherwise: Contract) -> None:
         super().__init__(name, otherwise.types, lambda _type, _data: (), api=otherwise.api)
-        self._find, self._otherwise = lru_cache(_MOST_PATHS)(find), otherwise
+        self._find = lru_cache(_MOST_PATHS)(find)
+        self._otherwise = otherwise
 
     def of(self, target: str, headers: Headers = ()) -> Contract:  # noqa: ARG002
         return self._find(target.partition("?")[0]) or self._otherwise
@@ -400,10 +414,11 @@ def issues_of(error: ValidationError, under: tuple[str | int, ...] = ()) -> list
     return [
         Issue.at(
             (*under, *(step for step in one["loc"] if not (isinstance(step, str) and step.startswith(TAG)))),
-            _message(one["type"], one["msg"]), _PROBLEMS.get(one["type"], "wrong kind"),
+            _message(one["type"], one["msg"]),
+            _PROBLEMS.get(one["type"], "wrong kind"),
         )
         for one in found
-    ]  # fmt: skip
+    ]
 
 
 def _message(kind: str, text: str) -> str:

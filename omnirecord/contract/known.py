@@ -84,13 +84,16 @@ class Known:
 
     def path(self, steps: Steps) -> str:
         """The steps as the path that all events of this shape share: `output[*].type`, `usage_by_model.*.cost`."""
-        path, place = "", self
+        path = ""
+        place = self
         for step in steps:
             if isinstance(step, int):
-                path, place = f"{path}[*]", place._elements or OPEN
+                path = f"{path}[*]"
+                place = place._elements or OPEN
             else:
                 is_data = place._rest is not None and place.field(step) is place._rest
-                path, place = f"{path}.{'*' if is_data else step}", place.field(step) or OPEN
+                path = f"{path}.{'*' if is_data else step}"
+                place = place.field(step) or OPEN
         return path.removeprefix(".")
 
     @cached_property
@@ -112,7 +115,8 @@ class Known:
 
 def _plain(document: Mapping[str, Any], schemas: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
     """The schemas without their references and combinations: each followed, each once."""
-    pending, seen = list(reversed(schemas)), set[int]()
+    pending = list(reversed(schemas))
+    seen = set[int]()
     while pending:
         schema = pending.pop()
         if id(schema) in seen or schema is False:

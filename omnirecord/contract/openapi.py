@@ -55,7 +55,8 @@ class Validator:
     `ValueError` and `TypeError`."""
 
     def __init__(self, make: Any, schema: Document, work: Work, root: Any) -> None:
-        self._work, self._root = work, root
+        self._work = work
+        self._root = root
         self._most_values = MOST_OF_EVENT // work.worst(root)
         self._of = make(
             schema, validate_formats=False, retriever=_fetch_nothing, mask="value", pattern_options=_EXPRESSIONS
@@ -114,16 +115,25 @@ def _contract(path: str, work: Work, pointer: str, make: Any, models: Mapping[st
 
 
 def _by_type(
-    path: str, work: Work, pointers: Mapping[str, str], make: Any, api: Api,
-    models: Mapping[str, type[Event]], *shared: Document,
-) -> Contract:  # fmt: skip
+    path: str,
+    work: Work,
+    pointers: Mapping[str, str],
+    make: Any,
+    api: Api,
+    models: Mapping[str, type[Event]],
+    *shared: Document,
+) -> Contract:
     """Return a contract with a schema for each type. `shared`: schemas whose fields every event may have."""
     document = work.document
     validators = {type_: _validator(make, work, at, path) for type_, at in pointers.items()}
     return Contract(
-        path, validators, lambda type_, data: validators[type_].issues(data),
-        lambda type_: Known(document, [target_of(document, pointers[type_]) or {}, *shared]), models=models, api=api,
-    )  # fmt: skip
+        path,
+        validators,
+        lambda type_, data: validators[type_].issues(data),
+        lambda type_: Known(document, [target_of(document, pointers[type_]) or {}, *shared]),
+        models=models,
+        api=api,
+    )
 
 
 class _OneSchema(Contract):
@@ -131,11 +141,13 @@ class _OneSchema(Contract):
 
     def __init__(self, name: str, document: Document, pointer: str, validator: Validator) -> None:
         super().__init__(name, (), lambda _type, _data: (), api=Api("", any_type, has_ends=False))
-        self._validator, self._fields = validator, Known(document, [target_of(document, pointer)])
+        self._validator = validator
+        self._fields = Known(document, [target_of(document, pointer)])
 
     def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
         fields = as_dict(data)
-        type_, issues = any_type(fields, event), tuple(self._validator.issues(checkable))
+        type_ = any_type(fields, event)
+        issues = tuple(self._validator.issues(checkable))
         return Judgement("invalid" if issues else "valid", type_, sequence_number(fields), issues, data)
 
     def _of(self, _type: str | None) -> Known:
@@ -302,7 +314,7 @@ def calls_of(document: Document) -> dict[str, str]:
             method: f"#/{place}/{name}"
             for name, schema in named.items()
             if isinstance(method := _property(schema, "method").get("const"), str)
-        }  # fmt: skip
+        }
         answers = {
             kind: f"#/{place}/{found[0]}"
             for kind, names in _ANSWERS.items()
@@ -352,6 +364,7 @@ def of_paths(name: str, contracts: Mapping[str, Contract]) -> Contract:
 
 def _fits(path: str, template: str) -> bool:
     """Return whether a path ends with the segments of a template such as `/runs/{id}/events`."""
-    segments, wanted = path.strip("/").split("/"), template.strip("/").split("/")
+    segments = path.strip("/").split("/")
+    wanted = template.strip("/").split("/")
     pairs = zip(segments[-len(wanted) :], wanted, strict=False)
     return len(segments) >= len(wanted) and all(want.startswith("{") or want == got for got, want in pairs)

@@ -129,7 +129,8 @@ class Shapes:
 
     def learn(self, raw: bytes, type_: str) -> None:
         """Add the shape of a valid frame of that type."""
-        alike, shape = self._alike(_key(raw)), _shape(raw, type_, self._model_of(type_))
+        alike = self._alike(_key(raw))
+        shape = _shape(raw, type_, self._model_of(type_))
         if shape is not None:
             self._keys += not alike.shapes
             self._room -= len(raw)
@@ -181,19 +182,23 @@ def _free(token: bytes, place: Annotation) -> bytes | None:
 def _tokens(data: bytes, model: Annotation) -> Iterator[tuple[bytes, Annotation]]:
     """Return the tokens of a JSON object, each with the annotation of its place; names have none."""
     above: list[tuple[Annotation, bool]] = []  # what is open: its annotation, and whether it is an object
-    place, is_name = model, False
+    place = model
+    is_name = False
     name = b""
     for token in _TOKEN.findall(data):
         first = token[:1]
         if first in b"{[":
             above.append((place, first == b"{"))
-            place, is_name = _element(place), first == b"{"
+            place = _element(place)
+            is_name = first == b"{"
         elif first in b"}]":
             above.pop()
         elif first == b",":
-            place, is_name = _element(above[-1][0]), above[-1][1]
+            place = _element(above[-1][0])
+            is_name = above[-1][1]
         elif first == b":":
-            place, is_name = _field(above[-1][0], name), False
+            place = _field(above[-1][0], name)
+            is_name = False
         if first == b'"' and is_name:
             name = token[1:-1]
         yield token, None if is_name else place

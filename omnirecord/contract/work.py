@@ -98,7 +98,8 @@ class Work:
         once: the validator remembers its result. Raises `TooMuch` above `MOST`."""
         if len(self._resources) > _MOST_RESOURCES:
             raise TooMuch(f"the document contains more than {_MOST_RESOURCES} others, each with an $id")
-        counted, beside_of = self._counted, self._count_beside
+        counted = self._counted
+        beside_of = self._count_beside
         open_: set[int] = set()
         pending: list[tuple[Any, int, bool]] = [(root, 0, False)]
 
@@ -110,8 +111,10 @@ class Work:
             key = id(schema)
             if not isinstance(schema, dict) or (not is_known and (key in counted or key in open_)):
                 continue
-            beside, named = self._beside(schema), _schemas(as_dict(schema.get("properties")).values())
-            others, elements = _of_any_property(schema), _of_elements(schema)
+            beside = self._beside(schema)
+            named = _schemas(as_dict(schema.get("properties")).values())
+            others = _of_any_property(schema)
+            elements = _of_elements(schema)
             if not is_known:
                 if depth > _DEEPEST:
                     raise TooMuch(f"its references are more than {_DEEPEST:,} levels deep")
@@ -149,7 +152,8 @@ class Work:
             else:
                 continue
             for one, parts_of in inner:
-                below, of = Counter[int](), dict[int, Schema]()
+                below = Counter[int]()
+                of = dict[int, Schema]()
                 for key, found in parts_of.items():
                     for part in found:
                         below[id(part)] += times[key]
