@@ -73,9 +73,11 @@ class _Commands(Mapping[str, click.Command]):
 
 
 @click.group(
-    cls=Group, sections=SECTIONS, commands=_Commands(),
+    cls=Group,
+    sections=SECTIONS,
+    commands=_Commands(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)  # fmt: skip
+)
 @click.version_option(__version__, prog_name="omnirecord")
 def main() -> None:
     """A flight recorder for agent event streams.

@@ -66,7 +66,8 @@ class CassetteType(_FileType):
 
     def __init__(self, *, takes_bodies: bool = False, as_text: bool = False) -> None:
         super().__init__(self._spooled)
-        self._takes_bodies, self._as_text = takes_bodies, as_text
+        self._takes_bodies = takes_bodies
+        self._as_text = as_text
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and value.startswith("-#"):
@@ -94,7 +95,8 @@ class CassetteType(_FileType):
         from ..cassette.files import TemporaryFolder, copied_aside
         from ..cassette.open import import_file, is_sse
 
-        source, root = _stdin("a cassette or a body"), click.get_current_context().find_root()
+        source = _stdin("a cassette or a body")
+        root = click.get_current_context().find_root()
         folder = TemporaryFolder("stdin")
         root.call_on_close(folder.cleanup)
         root.meta[_SPOOLED] = path = Path(folder.name) / "stdin"
@@ -194,19 +196,59 @@ def the_one(source: object, named: str | None, session: str | None) -> str | Non
 
 
 _COMMANDS = {
-    "record": "proxy", "rec": "proxy", "capture": "proxy", "replay": "serve", "play": "serve", "mock": "serve",
-    "list": "ls", "follow": "tail", "watch": "tail", "grep": "search", "find": "search", "check": "doctor",
-    "diagnose": "doctor", "analyze": "doctor", "compare": "diff", "view": "ui", "open": "ui", "web": "ui",
-    "redact": "scrub", "convert": "export", "cat": "events", "dump": "events", "story": "show", "print": "show",
-    "sql": "query", "select": "query", "sqlite": "query", "ls": "sessions", "fetch": "get", "create": "init",
-}  # fmt: skip
+    "record": "proxy",
+    "rec": "proxy",
+    "capture": "proxy",
+    "replay": "serve",
+    "play": "serve",
+    "mock": "serve",
+    "list": "ls",
+    "follow": "tail",
+    "watch": "tail",
+    "grep": "search",
+    "find": "search",
+    "check": "doctor",
+    "diagnose": "doctor",
+    "analyze": "doctor",
+    "compare": "diff",
+    "view": "ui",
+    "open": "ui",
+    "web": "ui",
+    "redact": "scrub",
+    "convert": "export",
+    "cat": "events",
+    "dump": "events",
+    "story": "show",
+    "print": "show",
+    "sql": "query",
+    "select": "query",
+    "sqlite": "query",
+    "ls": "sessions",
+    "fetch": "get",
+    "create": "init",
+}
 """Command names that users try, and the right one."""
 _OPTIONS = {
-    "--port": "--listen", "--host": "--listen", "--bind": "--listen", "--address": "--listen", "-p": "--listen",
-    "--url": "--upstream", "--target": "--upstream", "--backend": "--upstream", "--server": "--upstream",
-    "--output": "-o", "--out": "-o", "--cassette": "--db", "--file": "--db", "--database": "--db",
-    "--limit": "-n", "--tail": "-n", "--lines": "-n", "--follow": "--retry", "--silent": "--quiet",
-}  # fmt: skip
+    "--port": "--listen",
+    "--host": "--listen",
+    "--bind": "--listen",
+    "--address": "--listen",
+    "-p": "--listen",
+    "--url": "--upstream",
+    "--target": "--upstream",
+    "--backend": "--upstream",
+    "--server": "--upstream",
+    "--output": "-o",
+    "--out": "-o",
+    "--cassette": "--db",
+    "--file": "--db",
+    "--database": "--db",
+    "--limit": "-n",
+    "--tail": "-n",
+    "--lines": "-n",
+    "--follow": "--retry",
+    "--silent": "--quiet",
+}
 """Option names that users try, and the right one."""
 _ARGUMENTS = {"--cassette": "CASSETTE", "--db": "CASSETTE", "--file": "CASSETTE"}
 """Options whose value some commands take as an argument."""
@@ -233,7 +275,8 @@ def no_command(name: str, ctx: click.Context, known: Iterable[str]) -> click.Usa
 def _of_option(error: click.UsageError) -> str | None:
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return None
-    name, command = error.option_name, error.ctx.command
+    name = error.option_name
+    command = error.ctx.command
     arguments = [_word(one) for one in command.params if isinstance(one, click.Argument)]
     words = {one.strip("[].") for one in arguments}
     if name == "--session" and words & {"CASSETTE", "FILE"}:

@@ -67,8 +67,10 @@ async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_tempo
     say("")
     result = await verify(db, timing="instant")
     replayed = f"{result.streams} stream(s), {result.bytes} bytes"
-    say(f"4. A replay, compared with the recording (omnirecord verify): {replayed}, "
-        + ("every byte equal." if result.equal else "; ".join(result.differences)))  # fmt: skip
+    say(
+        f"4. A replay, compared with the recording (omnirecord verify): {replayed}, "
+        + ("every byte equal." if result.equal else "; ".join(result.differences))
+    )
     say("   Now with your own server: omnirecord proxy --upstream http://127.0.0.1:6767")
     return result
 

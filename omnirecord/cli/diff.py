@@ -22,9 +22,13 @@ _COLOURS = {"gone": "red", "new": "green"}
 @click.argument("b", type=NAMED)
 @click.option("--session", metavar="ID", help="Only this session, in both cassettes; the id may be shortened.")
 @click.option(
-    "--tolerance", type=float, default=1.0, show_default=True, metavar="S",
+    "--tolerance",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="S",
     help="Report durations that differ by more than S seconds.",
-)  # fmt: skip
+)
 @output_options
 def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -> None:
     """Compare two recordings by meaning: questions, answers, tools, approvals, order, usage, durations.

@@ -28,9 +28,10 @@ _TYPE, _TYPE_NARROW = 34, 26
 
 
 verdict_option = click.option(
-    "--verdict", type=click.Choice(VERDICTS),
+    "--verdict",
+    type=click.Choice(VERDICTS),
     help="Only events with this verdict: the result of the check against the contract.",
-)  # fmt: skip
+)
 
 
 @click.command()
@@ -44,9 +45,17 @@ verdict_option = click.option(
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
 @output_options
 def events(
-    cassette: Path, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None,
-    since: str | None, until: str | None, limit: int | None, absolute: bool, as_json: bool,
-) -> None:  # fmt: skip
+    cassette: Path,
+    session: str | None,
+    stream: int | None,
+    type_glob: str | None,
+    verdict: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int | None,
+    absolute: bool,
+    as_json: bool,
+) -> None:
     """Print recorded events with their times and verdicts, stream by stream.
 
     A verdict says whether an event fits the contract: the event types that the server may send. With --type, the exit
@@ -93,18 +102,23 @@ def event_lines(rows: Iterator[dict[str, Any]], zero: Callable[[int, str | None,
     recording, session and stream; None: from the recording's start."""
     from ..analysis.apis import summary
 
-    stream, before, begun = None, 0, 0
+    stream = None
+    before = 0
+    begun = 0
     wide = _TYPE if terminal_width(_NARROW) == _NARROW else _TYPE_NARROW
     for row in rows:
         if row["stream"] != stream:
-            stream, before = row["stream"], row["offset_ns"]
+            stream = row["stream"]
+            before = row["offset_ns"]
             begun = 0 if zero is None else zero(row["recording"], row["session_id"], stream)
             yield f"stream {stream} · recording {row['recording']} · session {visible(row['session_id'] or '-')}"
-        gap, before = (row["offset_ns"] - before) / 1e9, row["offset_ns"]
+        gap = (row["offset_ns"] - before) / 1e9
+        before = row["offset_ns"]
         known = f"{(row['offset_ns'] - begun) / 1e9:>9.3f}s {gap:>+8.3f}"
         times = f"{'-':>10} {'-':>8}" if row["at"] is None else known
         shown = visible(row["type"] or "-")
-        place, said = f"{stream}:{row['seq']}", visible(summary(row["type"], row["data"]))
+        place = f"{stream}:{row['seq']}"
+        said = visible(summary(row["type"], row["data"]))
         yield f"{place:>7} {times}  {row['verdict']:<9} {shown:<{wide}} {said}"
         for issue in row["issues"]:
             said = ": ".join(filter(None, (issue["path"], issue["message"])))

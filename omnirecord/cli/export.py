@@ -29,31 +29,45 @@ _MOST_MISSING = 10
 @click.command()
 @cassette_argument
 @click.option(
-    "--format", "form", type=click.Choice(list(FORMATS)),
+    "--format",
+    "form",
+    type=click.Choice(list(FORMATS)),
     help="jsonl: the cassette as text. sse: the decoded body of one stream, byte for byte. zst: the cassette,"
     " compressed. html: a page in one file, to share. datasette: metadata for Datasette, which opens the"
     " cassette itself. Default: the suffix of --output selects the format.",
-)  # fmt: skip
+)
 @click.option(
-    "--stream", type=int, metavar="N",
+    "--stream",
+    type=int,
+    metavar="N",
     help="Number of the stream to write as sse; required if the cassette contains several streams.",
-)  # fmt: skip
+)
 @click.option("--session", metavar="ID", help="Only this session and its sub-agents; the id may be shortened.")
 @click.option(
-    "--redact", type=click.Choice(["content", "named", "none"]),
+    "--redact",
+    type=click.Choice(["content", "named", "none"]),
     help="Secrets to remove from html. named: the values of fields whose names suggest a secret. content (default):"
     " also other values that look like a secret. none: remove nothing.",
-)  # fmt: skip
+)
 @pattern_option("Also remove words that begin with PREFIX from html. Repeatable.")
 @click.option(
-    "-o", "--output", type=OUTPUT, metavar="FILE",
+    "-o",
+    "--output",
+    type=OUTPUT,
+    metavar="FILE",
     help='File to write. Use "-" for stdout (default).',
-)  # fmt: skip
+)
 @output_options
 def export(
-    cassette: Path, form: str | None, stream: int | None, session: str | None, redact: str | None,
-    redact_patterns: tuple[str, ...], output: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    cassette: Path,
+    form: str | None,
+    stream: int | None,
+    session: str | None,
+    redact: str | None,
+    redact_patterns: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
     """Write a cassette as text (jsonl), as a compressed file (zst) or as a page (html), or write one stream (sse).
 
     Exit code 1 if the cassette lacks the bytes of an event (jsonl, sse): it was too large, or the recorder dropped it.
@@ -98,9 +112,14 @@ def export(
 
 
 def write_parts(
-    parts: Iterable[bytes], output: Path | None, row: dict[str, Any], *, as_json: bool, remark: str = "",
+    parts: Iterable[bytes],
+    output: Path | None,
+    row: dict[str, Any],
+    *,
+    as_json: bool,
+    remark: str = "",
     missing: Sequence[Missing] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write the parts to the output, then report it: on stderr if stdout is the output. `row`: further fields for
     `--json`. `missing`: events without bytes, which may be added while the parts are written."""
     is_aside = output is None or is_stdout(output)

@@ -19,23 +19,33 @@ Rows = list[dict[str, Any]]
 @click.command("import")
 @click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE...")
 @click.option(
-    "-o", "--output", "--db", "db", default="omnirecord.db", show_default=True, type=DATABASE,
+    "-o",
+    "--output",
+    "--db",
+    "db",
+    default="omnirecord.db",
+    show_default=True,
+    type=DATABASE,
     help="Cassette to append to; created if missing.",
-)  # fmt: skip
+)
 @click.option(
-    "--hop", "hops", multiple=True, metavar="NAME[=FILE]",
+    "--hop",
+    "hops",
+    multiple=True,
+    metavar="NAME[=FILE]",
     help="Name of the hop (the connection to one upstream), such as model=laptop.db. The option applies to recordings"
     " in FILE whose hop has no name. Repeatable.",
-)  # fmt: skip
+)
 @click.option(
-    "--shift", "shifts", multiple=True, metavar="[NAME|FILE=]S",
+    "--shift",
+    "shifts",
+    multiple=True,
+    metavar="[NAME|FILE=]S",
     help="Correction of a recorder's clock, such as model=+1.5s or laptop.db=-250ms. It moves the start of the"
     " recordings of this hop or file. Repeatable.",
-)  # fmt: skip
+)
 @output_options
-def import_(
-    files: tuple[Path, ...], db: Path, hops: tuple[str, ...], shifts: tuple[str, ...], as_json: bool
-) -> None:  # fmt: skip
+def import_(files: tuple[Path, ...], db: Path, hops: tuple[str, ...], shifts: tuple[str, ...], as_json: bool) -> None:
     """Append cassettes of any form, or the raw body of one stream, to a cassette.
 
     The command imports all FILEs, or none of them: if a line is invalid, the cassette stays unchanged. Use "-" to read
@@ -68,18 +78,24 @@ def _joined(paths: list[str], db: Path, hops: tuple[str, ...], shifts: tuple[str
     first = min(moment_of(one.started_at) for part in joined for one in part.recordings)
     return [
         {
-            "file": by_name(part.path), "db": str(db), "exchanges": part.exchanges, "frames": part.frames,
+            "file": by_name(part.path),
+            "db": str(db),
+            "exchanges": part.exchanges,
+            "frames": part.frames,
             "recordings": [
                 {
-                    "recording": one.recording, "recording_id": one.recording_id, "hop": one.hop,
-                    "started_at": one.started_at, "after_s": (moment_of(one.started_at) - first).total_seconds(),
+                    "recording": one.recording,
+                    "recording_id": one.recording_id,
+                    "hop": one.hop,
+                    "started_at": one.started_at,
+                    "after_s": (moment_of(one.started_at) - first).total_seconds(),
                     "shift_s": part.shift_s,
                 }
                 for one in part.recordings
             ],
         }
         for part in joined
-    ]  # fmt: skip
+    ]
 
 
 def _lines(rows: Rows) -> Iterator[str]:

@@ -63,8 +63,10 @@ def init(url: str, as_json: bool) -> None:
     elif is_new:
         click.echo(f"made the lake {visible(place.url)}: omnirecord ship CASSETTE --lake {visible(url)}")
     else:
-        click.echo(f"{visible(place.url)} is a lake already, made {marker.created_at} by omnirecord"
-                   f" {visible(marker.created_by)}; its tables are complete")  # fmt: skip
+        click.echo(
+            f"{visible(place.url)} is a lake already, made {marker.created_at} by omnirecord"
+            f" {visible(marker.created_by)}; its tables are complete"
+        )
 
 
 @click.command(short_help="Print the state of a lake: tables, sizes, problems.")
@@ -88,15 +90,26 @@ def check(url: str, as_json: bool) -> None:
         marker = place.marker()
         conditional = can_write(place)
     states = list(progress(table_states(place), "reading the logs", total=len(TABLES)))
-    wrong, hints = list(problems(place.url, states, conditional)), list(advice(place.url, states))
+    wrong = list(problems(place.url, states, conditional))
+    hints = list(advice(place.url, states))
     if as_json:
-        click.echo(json_line({
-            "url": place.url, **vars(marker), "conditional_put": conditional,
-            "tables": [asdict(one) for one in states], "problems": wrong, "advice": hints,
-        }))  # fmt: skip
+        click.echo(
+            json_line(
+                {
+                    "url": place.url,
+                    **vars(marker),
+                    "conditional_put": conditional,
+                    "tables": [asdict(one) for one in states],
+                    "problems": wrong,
+                    "advice": hints,
+                }
+            )
+        )
     else:
-        click.echo(f"lake {marker.lake}, format {marker.format}, made {marker.created_at} by omnirecord"
-                   f" {visible(marker.created_by)}")  # fmt: skip
+        click.echo(
+            f"lake {marker.lake}, format {marker.format}, made {marker.created_at} by omnirecord"
+            f" {visible(marker.created_by)}"
+        )
         print_lines(table([_row(one) for one in states], left_out=("commit", "orphans", "bytes")))
         click.echo(f"conditional PUT: {_PUT[conditional]}")
         print_lines(map(visible, (*wrong, *hints)))
@@ -108,8 +121,12 @@ _PUT = {True: "yes", False: "no", None: "not tested, since nothing can be writte
 
 def _row(one: TableState) -> dict[str, str]:
     numbers: dict[str, Any] = {
-        "commit": one.version, "rows": one.rows, "files": one.files, "bytes": one.bytes, "orphans": one.orphans,
-    }  # fmt: skip
+        "commit": one.version,
+        "rows": one.rows,
+        "files": one.files,
+        "bytes": one.bytes,
+        "orphans": one.orphans,
+    }
     return {"table": one.table} | {name: "-" if value is None else f"{value:,}" for name, value in numbers.items()}
 
 
@@ -146,9 +163,13 @@ def sql(url: str, sql: str | None, form: str | None, params: tuple[tuple[str, st
 @click.argument("url")
 @click.argument("session")
 @click.option(
-    "-o", "--output", type=OUTPUT, required=True, metavar="FILE",
+    "-o",
+    "--output",
+    type=OUTPUT,
+    required=True,
+    metavar="FILE",
     help='Cassette to write: .db or .jsonl, also with .zst. The file must not exist. Use "-" for stdout (.jsonl).',
-)  # fmt: skip
+)
 @click.option("--stream", type=int, metavar="N", help="Only stream N of a recording. SESSION is then the recording id.")
 @output_options
 def get(url: str, session: str, output: Path, stream: int | None, as_json: bool) -> None:
@@ -176,17 +197,22 @@ def get(url: str, session: str, output: Path, stream: int | None, as_json: bool)
         is_aside = output is STDOUT
     if as_json:
         row = {
-            "output": str(output), "session_id": fetch.session_id, "sessions": fetch.sessions,
-            "recordings": fetch.recordings, "exchanges": fetch.exchanges, "events": fetch.events,
-        }  # fmt: skip
+            "output": str(output),
+            "session_id": fetch.session_id,
+            "sessions": fetch.sessions,
+            "recordings": fetch.recordings,
+            "exchanges": fetch.exchanges,
+            "events": fetch.events,
+        }
         click.echo(json_line(row), err=is_aside)
         return
     more = f" with {counted(len(fetch.sessions) - 1, 'session')} of its tree" if len(fetch.sessions) > 1 else ""
     what = f"session {fetch.session_id}" if stream is None else f"stream {stream}"
     click.echo(
         f"wrote {visible(str(output))}: {what}{more}, {counted(fetch.events, 'event')} of"
-        f" {counted(len(fetch.recordings), 'recording')}", err=is_aside,
-    )  # fmt: skip
+        f" {counted(len(fetch.recordings), 'recording')}",
+        err=is_aside,
+    )
 
 
 def _form_of(output: Path) -> tuple[bool, bool]:
@@ -208,19 +234,25 @@ _LEFT_OUT = ("rows", "after", "into", "events", "objects", "before", "merged")
 """Columns of `compact` and `expire` that a narrow terminal leaves out, in this order."""
 
 _retain = click.option(
-    "--retain", metavar="DURATION", default="7d", show_default=True,
+    "--retain",
+    metavar="DURATION",
+    default="7d",
+    show_default=True,
     help="Age at which the command removes an unused object. The age counts from the moment at which the object left"
     " its table, or was written without a commit.",
-)  # fmt: skip
+)
 _dry_run = click.option("--dry-run", is_flag=True, help="Print the changes, and make none.")
 
 
 @click.command(short_help="Merge small objects, and remove unused objects.")
 @click.argument("url", metavar="URL")
 @click.option(
-    "--target-size", metavar="SIZE", default="128MiB", show_default=True,
+    "--target-size",
+    metavar="SIZE",
+    default="128MiB",
+    show_default=True,
     help="Size of a merged object. Objects of at least half this size do not change.",
-)  # fmt: skip
+)
 @_retain
 @_dry_run
 @json_option
@@ -238,7 +270,8 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     from ..lake.tables import TABLES
     from ..lake.upkeep import Merged, merge, merges
 
-    target, age = size_of("--target-size", target_size, "a size as in 128MiB"), _retention(retain)
+    target = size_of("--target-size", target_size, "a size as in 128MiB")
+    age = _retention(retain)
     lake = lake_at(url)
     found = [one for name in progress(TABLES, "reading the tables") for one in merges(lake, name, target)]
     merged = {name: Merged() for name in TABLES}
@@ -262,11 +295,16 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
         return
     cells = [
         {
-            "table": row["table"], "merged": f"{row['objects']:,}", "into": "-" if dry_run else f"{row['into']:,}",
-            "before": shown_size(row["bytes_before"]), "after": "-" if dry_run else shown_size(row["bytes_after"]),
-            "rows": f"{row['rows']:,}", "removed": f"{row['removed']:,}",
-        } for row in rows
-    ]  # fmt: skip
+            "table": row["table"],
+            "merged": f"{row['objects']:,}",
+            "into": "-" if dry_run else f"{row['into']:,}",
+            "before": shown_size(row["bytes_before"]),
+            "after": "-" if dry_run else shown_size(row["bytes_after"]),
+            "rows": f"{row['rows']:,}",
+            "removed": f"{row['removed']:,}",
+        }
+        for row in rows
+    ]
     print_lines(table(cells, left_out=_LEFT_OUT))
     if dry_run:
         click.echo("\nnothing was changed: --dry-run")
@@ -275,10 +313,12 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
 @click.command(short_help="Remove old days.")
 @click.argument("url", metavar="URL")
 @click.option(
-    "--older-than", metavar="DURATION", required=True,
+    "--older-than",
+    metavar="DURATION",
+    required=True,
     help="Age, such as 90d. A day expires when the whole day is older. A recording belongs to the UTC day of its"
     " start.",
-)  # fmt: skip
+)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @_retain
 @_dry_run
@@ -297,7 +337,8 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
     from ..lake.upkeep import expire as expired_from
     from ..lake.upkeep import expiring, first_day_kept
 
-    until, age = first_day_kept(duration("--older-than", older_than, _AGE)), _retention(retain)
+    until = first_day_kept(duration("--older-than", older_than, _AGE))
+    age = _retention(retain)
     lake = lake_at(url)
     days = expiring(lake, until)
     if not as_json:
@@ -346,12 +387,14 @@ def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
         by_day[one.day].append(one)
     rows = [
         {
-            "day": day, "recordings": f"{sum(one.rows for one in of_day if one.table == 'recordings'):,}",
+            "day": day,
+            "recordings": f"{sum(one.rows for one in of_day if one.table == 'recordings'):,}",
             "events": f"{sum(one.rows for one in of_day if one.table == 'events'):,}",
-            "objects": f"{sum(one.objects for one in of_day):,}", "size": shown_size(sum(one.bytes for one in of_day)),
+            "objects": f"{sum(one.objects for one in of_day):,}",
+            "size": shown_size(sum(one.bytes for one in of_day)),
         }
         for day, of_day in sorted(by_day.items())
-    ]  # fmt: skip
+    ]
     yield from table(rows, left_out=_LEFT_OUT)
 
 

@@ -58,31 +58,51 @@ def lake_at(url: str) -> Lake:
 @click.command(short_help="List sessions of all recordings, with filters.")
 @click.argument("url")
 @click.option(
-    "--finding", "findings", multiple=True, metavar="CODE",
+    "--finding",
+    "findings",
+    multiple=True,
+    metavar="CODE",
     help="Only sessions with this finding of doctor. Repeatable: one finding is enough.",
-)  # fmt: skip
+)
 @since_option("with activity at or after T")
 @click.option(
-    "--label", "labels", multiple=True, metavar="KEY=VALUE",
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Only sessions of recordings with this label. Repeatable: a recording needs all given labels.",
-)  # fmt: skip
+)
 @click.option(
-    "--status", "statuses", multiple=True, type=click.Choice(_OUTCOMES),
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice(_OUTCOMES),
     help="Only sessions with this status: how the session ended. Repeatable: one status is enough.",
-)  # fmt: skip
+)
 @click.option(
-    "--model", "models", multiple=True, metavar="GLOB",
+    "--model",
+    "models",
+    multiple=True,
+    metavar="GLOB",
     help="Only sessions whose last turn used this model; * stands for any text. Repeatable: one model is enough.",
-)  # fmt: skip
+)
 @click.option(
-    "--limit", type=click.IntRange(0, sys.maxsize), metavar="N",
+    "--limit",
+    type=click.IntRange(0, sys.maxsize),
+    metavar="N",
     help=f"Highest number of sessions; 0 lists all. Default: {_SHOWN}; with --json, all.",
-)  # fmt: skip
+)
 @json_option
 def sessions(
-    url: str, findings: tuple[str, ...], since: str | None, labels: tuple[str, ...], statuses: tuple[str, ...],
-    models: tuple[str, ...], limit: int | None, as_json: bool,
-) -> None:  # fmt: skip
+    url: str,
+    findings: tuple[str, ...],
+    since: str | None,
+    labels: tuple[str, ...],
+    statuses: tuple[str, ...],
+    models: tuple[str, ...],
+    limit: int | None,
+    as_json: bool,
+) -> None:
     """List the sessions of a lake, the newest first.
 
     Each line shows the start, the first question, how the session ended, and the worst finding.
@@ -141,14 +161,17 @@ fleet_options = options(
     click.argument("url", metavar="URL"),
     since_option("that began at T or later"),
     click.option(
-        "--jobs", type=click.IntRange(1), metavar="N",
+        "--jobs",
+        type=click.IntRange(1),
+        metavar="N",
         help="Number of worker processes (default: the number of CPUs).",
     ),
     click.option(
-        "--shard", metavar="I/N",
+        "--shard",
+        metavar="I/N",
         help="Only part I of N parts. A hash of the session id assigns each session, with its sub-agents, to one part.",
     ),
-)  # fmt: skip
+)
 
 
 @click.command(short_help="List failures in all sessions, and their causes.")
@@ -233,15 +256,21 @@ class _Found:
 
 
 def _analysed(
-    analysis: str, as_json: bool, url: str, since: str | None, jobs: int | None, shard: str | None,
+    analysis: str,
+    as_json: bool,
+    url: str,
+    since: str | None,
+    jobs: int | None,
+    shard: str | None,
     contract: str | None = None,
-) -> _Found:  # fmt: skip
+) -> _Found:
     """Run an analysis, with a progress bar and the deaths of workers on stderr. With `as_json`, print the rows."""
     from ..cassette.contracts import load
     from ..lake.fleet import Job, Shard, default_jobs, plan, run
     from ..lake.reading import Snapshot
 
-    after, part = time_of(since), None if shard is None else Shard.of(shard)
+    after = time_of(since)
+    part = None if shard is None else Shard.of(shard)
     if contract is not None:
         load(contract)  # a mistake is told before any work
     lake = lake_at(url)
@@ -282,21 +311,26 @@ def _findings(rows: Rows, sessions: int) -> Iterator[str]:
     codes = sorted(by_code.items(), key=lambda one: (_RANK.index(one[0][0]), -len(one[1]), one[0][1]))
     cells = [
         {
-            "severity": severity, "code": code, "findings": f"{len(of):,}",
+            "severity": severity,
+            "code": code,
+            "findings": f"{len(of):,}",
             "sessions": f"{len({(row['recording_id'], row['session_id']) for row in of}):,}",
-        } for (severity, code), of in codes
-    ]  # fmt: skip
+        }
+        for (severity, code), of in codes
+    ]
     yield from _table(cells)
     yield ""
     counts = {key: Counter(row["severity"] for row in of) for key, of in by_session.items()}
     worst = sorted(by_session.items(), key=lambda one: [-counts[one[0]][severity] for severity in _RANK])
     cells = [
         {
-            "session": clip(session_id or "(no session)", 40), "recording": recording_id,
+            "session": clip(session_id or "(no session)", 40),
+            "recording": recording_id,
             **{f"{severity}s": str(counts[recording_id, session_id][severity]) for severity in _RANK},
             "worst": of[0]["code"],
-        } for (recording_id, session_id), of in worst[:_WORST]
-    ]  # fmt: skip
+        }
+        for (recording_id, session_id), of in worst[:_WORST]
+    ]
     yield from _table(cells, len(worst))
 
 
@@ -313,9 +347,10 @@ def _slowest(rows: Rows, sessions: int) -> Iterator[str]:
     events = sum(row["events"] for row in rows)
     yield f"{counted(sessions, 'session')}, {counted(len(turns), 'turn')}, {counted(events, 'event')}"
     named = (
-        ("first token after {:.3f} s", "first_token_s"), ("{:.1f} tokens/s", "output_tokens_per_s"),
+        ("first token after {:.3f} s", "first_token_s"),
+        ("{:.1f} tokens/s", "output_tokens_per_s"),
         ("{:.3f} s a turn", "duration_s"),
-    )  # fmt: skip
+    )
     known = [(form, [turn[name] for turn in turns if turn[name] is not None]) for form, name in named]
     if told := [form.format(median(values)) for form, values in known if values]:
         yield f"Median: {', '.join(told)}"
@@ -325,11 +360,14 @@ def _slowest(rows: Rows, sessions: int) -> Iterator[str]:
     yield ""
     cells = [
         {
-            "session": clip(row["session_id"] or "(no session)", 40), "recording": row["recording_id"],
-            "slowest 1st token s": f"{row['first_token_s']['max']:,.3f}", "turns": str(len(row["turns"])),
+            "session": clip(row["session_id"] or "(no session)", 40),
+            "recording": row["recording_id"],
+            "slowest 1st token s": f"{row['first_token_s']['max']:,.3f}",
+            "turns": str(len(row["turns"])),
             "ended": row["conclusion"]["outcome"],
-        } for row in slow[:_WORST]
-    ]  # fmt: skip
+        }
+        for row in slow[:_WORST]
+    ]
     yield from _table(cells, len(slow))
 
 
@@ -342,15 +380,18 @@ def _problems(rows: Rows, sessions: int, events: int, verdicts: Counter[str]) ->
     kinds = sorted(
         by_kind.items(),
         key=lambda one: (ranks.get(one[0][0], len(ranks)), -sum(row["count"] for row in one[1]), one[0]),
-    )  # fmt: skip
+    )
     cells = [
         {
-            "problem": problem, "type": clip(type_, LONGEST_TYPE), "path": clip(path, LONGEST_PATH),
+            "problem": problem,
+            "type": clip(type_, LONGEST_TYPE),
+            "path": clip(path, LONGEST_PATH),
             "count": f"{sum(row['count'] for row in of):,}",
             "sessions": f"{len({(row['recording_id'], row['session_id']) for row in of}):,}",
             "first": f"{of[0]['recording_id']} {of[0]['first']['stream']}:{of[0]['first']['seq']}",
-        } for (problem, type_, path), of in kinds
-    ]  # fmt: skip
+        }
+        for (problem, type_, path), of in kinds
+    ]
     if cells:
         yield from _table(cells)
         yield ""

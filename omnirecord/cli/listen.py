@@ -66,7 +66,8 @@ def stop_signal(hurry: Callable[[], None], is_stopped: threading.Event | None = 
     """
     import asyncio
 
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
     asked: SimpleQueue[None] = SimpleQueue()  # reentrant, unlike an Event: a signal may interrupt this handler
     last_resort = [asked, is_stopped or threading.Event()]
     threading.Thread(target=_last_resort, args=last_resort, name="omnirecord-stop", daemon=True).start()

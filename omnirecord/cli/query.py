@@ -33,14 +33,21 @@ _PORTION = 1000
 sql_options = options(
     click.argument("sql", required=False),
     click.option(
-        "--format", "form", type=click.Choice(["table", "json", "csv", "tsv"]),
+        "--format",
+        "form",
+        type=click.Choice(["table", "json", "csv", "tsv"]),
         help="Output format (default: table). json prints one object per row, like --json.",
     ),
     click.option(
-        "-p", "--param", "params", type=(str, str), multiple=True, metavar="NAME VALUE",
+        "-p",
+        "--param",
+        "params",
+        type=(str, str),
+        multiple=True,
+        metavar="NAME VALUE",
         help="Value of the parameter :NAME in the SQL. VALUE is a number if it looks like one, else text. Repeatable.",
     ),
-)  # fmt: skip
+)
 """The argument SQL and the options of a command that runs it."""
 
 

@@ -57,15 +57,22 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
 @click.option("--curl", is_flag=True, help="Print the bash command that sends the request again.")
 @click.option("--base-url", metavar="URL", help="URL of the server for --curl (default: the recorded server).")
 @click.option(
-    "--body", type=click.Choice(["request", "response"]),
+    "--body",
+    type=click.Choice(["request", "response"]),
     help="Write only the bytes of this body, without content coding.",
-)  # fmt: skip
+)
 @click.option("-o", "--output", type=OUTPUT, metavar="FILE", help="File for --body (default: stdout).")
 @output_options
 def request(
-    cassette: Path, number: int, curl: bool, base_url: str | None, body: str | None, output: Path | None,
-    as_json: bool, session: str | None = None,
-) -> None:  # fmt: skip
+    cassette: Path,
+    number: int,
+    curl: bool,
+    base_url: str | None,
+    body: str | None,
+    output: Path | None,
+    as_json: bool,
+    session: str | None = None,
+) -> None:
     """Show one exchange in full: request, response, header fields, bodies, WebSocket messages, times.
 
     An exchange is a request with its response, or a WebSocket. N is the number of the exchange in `omnirecord ls
@@ -97,7 +104,10 @@ def request(
                 raise UsageError("the recording does not name its upstream: give --base-url URL")
             made = curl_of(x, store.body(x.exchange, "request"), base)
             row = {"curl": made.text, "variables": made.variables, "remarks": list(made.notes)}
-            print_rows([row]) if as_json else click.echo(made.script())
+            if as_json:
+                print_rows([row])
+            else:
+                click.echo(made.script())
         elif as_json:
             print_rows([exchange_row(store, x)])
         else:
@@ -169,7 +179,8 @@ def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Itera
         yield from _body(row["response"], x, "response", cassette)
     elif x.stream is not None:
         told = ", ".join(f"{count:,} {verdict}" for verdict, count in row["verdicts"].items()) or "no event"
-        frames, size = sum(row["verdicts"].values()), row["response_bytes"]
+        frames = sum(row["verdicts"].values())
+        size = row["response_bytes"]
         yield ""
         yield f"stream {x.stream}: {frames:,} frames ({told}), {size:,} bytes"
         yield visible(f"see them with: omnirecord events {shlex.quote(shown(cassette))} --stream {x.stream}")
@@ -200,7 +211,8 @@ def _fields(headers: list[list[str]]) -> Iterator[str]:
 
 def _body(content: Row, x: Exchange, side: str, cassette: Path) -> Iterator[str]:
     """The lines of a body: JSON indented on a terminal; for binary data, its size and how to get it."""
-    raw, data = content["raw"], content["data"]
+    raw = content["raw"]
+    data = content["data"]
     if raw == "":
         return
     yield ""

@@ -24,27 +24,39 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("cassettes", nargs=-1, metavar="CASSETTE...", type=CASSETTE)
 @click.option(
-    "-o", "--output", metavar="FILE", type=OUTPUT,
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=OUTPUT,
     help='File of the copy: .db or .jsonl, also with .zst. Any other name keeps the form of the cassette. Use "-" for'
     " stdout.",
-)  # fmt: skip
+)
 @click.option(
     "--check", is_flag=True, help="List the remaining secrets, and write nothing. Exit code 1 if a secret remains."
 )
 @click.option("--kinds", is_flag=True, help="List the kinds of secrets that are looked for, and the beginning of each.")
 @click.option(
-    "--redact", type=click.Choice(["content", "named"]), default="content", show_default=True,
+    "--redact",
+    type=click.Choice(["content", "named"]),
+    default="content",
+    show_default=True,
     help="Secrets to remove. named: the values of fields whose names suggest a secret. content: also other values that"
     " look like a secret.",
-)  # fmt: skip
+)
 @pattern_option("Also remove words that begin with PREFIX. Repeatable.")
 @of_recorder("pseudonym_key")
 @json_option
 @decoded_option
 def scrub(
-    cassettes: tuple[Path, ...], output: Path | None, check: bool, kinds: bool, redact: str,
-    redact_patterns: tuple[str, ...], pseudonym_key: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    cassettes: tuple[Path, ...],
+    output: Path | None,
+    check: bool,
+    kinds: bool,
+    redact: str,
+    redact_patterns: tuple[str, ...],
+    pseudonym_key: Path | None,
+    as_json: bool,
+) -> None:
     """Write a copy of a cassette without its secrets. The output counts the replaced secrets, and never shows them.
 
     With CASSETTE#SESSION, copy only that session and its sub-agents. With --check, list the remaining secrets of one or
@@ -88,11 +100,18 @@ def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool
     found = _scrubbed(cassette, None, redact, patterns)
     rows = (
         {
-            "cassette": by_name(str(cassette)), "recording": one.recording, "exchange": one.exchange,
-            "stream": one.stream, "seq": one.seq, "message": one.message, "place": one.place, "kind": one.kind,
+            "cassette": by_name(str(cassette)),
+            "recording": one.recording,
+            "exchange": one.exchange,
+            "stream": one.stream,
+            "seq": one.seq,
+            "message": one.message,
+            "place": one.place,
+            "kind": one.kind,
             "count": one.count,
-        } for one in found
-    )  # fmt: skip
+        }
+        for one in found
+    )
     print_found(as_json, rows, _place_lines(cassette, found, redact))
     return not found
 
@@ -103,9 +122,13 @@ def _scrubbed(
     from ..cassette.scrub import scrub
 
     return scrub(
-        cassette, output, redact=redact, redact_patterns=patterns, pseudonym_key=pseudonym_key,
+        cassette,
+        output,
+        redact=redact,
+        redact_patterns=patterns,
+        pseudonym_key=pseudonym_key,
         watch=lambda items: progress(items, "looking for secrets"),
-    )  # fmt: skip
+    )
 
 
 def _place_lines(cassette: Path, found: list[Leak], redact: str) -> Iterator[str]:

@@ -26,22 +26,36 @@ _HEAD = 58
 @cassette_argument
 @click.argument("query", nargs=-1, required=True)
 @click.option(
-    "--type", "type_glob", metavar="GLOB",
+    "--type",
+    "type_glob",
+    metavar="GLOB",
     help="Only events of these types, such as 'response.*', or parts of prompts, such as 'prompt.*'.",
-)  # fmt: skip
+)
 @click.option("--calls", is_flag=True, help="Only hits in model calls: prompts, and answers of the model.")
 @click.option("--session", metavar="ID", help="Only hits in this session and its model calls; the id may be shortened.")
 @moment_options("hits")
 @click.option(
-    "--limit", type=click.IntRange(1, sys.maxsize), default=20, show_default=True, metavar="N",
+    "--limit",
+    type=click.IntRange(1, sys.maxsize),
+    default=20,
+    show_default=True,
+    metavar="N",
     help="Highest number of hits to show.",
-)  # fmt: skip
+)
 @click.option("--absolute", is_flag=True, help="Print times from the start of the recording, not of the session.")
 @output_options
 def search(
-    cassette: Path, query: tuple[str, ...], type_glob: str | None, calls: bool, session: str | None, since: str | None,
-    until: str | None, limit: int, absolute: bool, as_json: bool,
-) -> None:  # fmt: skip
+    cassette: Path,
+    query: tuple[str, ...],
+    type_glob: str | None,
+    calls: bool,
+    session: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    absolute: bool,
+    as_json: bool,
+) -> None:
     """Search the text of events, tool calls, requests, prompts, and messages joined from their deltas.
 
     A hit contains all words of QUERY. QUERY may contain "a phrase", begin*, OR and NOT. Exit code 1 if the search finds
@@ -54,9 +68,17 @@ def search(
     from ..analysis.search import search as find
 
     found = find(
-        cassette, " ".join(query), type=type_glob, calls=calls, session=session, since=since, until=until, limit=limit,
-        width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress(steps, "indexing"),
-    )  # fmt: skip
+        cassette,
+        " ".join(query),
+        type=type_glob,
+        calls=calls,
+        session=session,
+        since=since,
+        until=until,
+        limit=limit,
+        width=max(40, terminal_width(_HEAD + 120) - _HEAD),
+        watch=lambda steps: progress(steps, "indexing"),
+    )
     print_found(as_json, map(_row, found.hits), _lines(found, " ".join(query), absolute=absolute))
     sys.exit(0 if found.total else 1)
 
@@ -75,16 +97,22 @@ def _call(link: Link, calls: int) -> dict[str, object]:
 
     call = link.call
     return {
-        "exchange": call.exchange, "hop": call.hop, "model": call.model, "attempt": max(call.attempt, link.attempt),
-        "ending": call.ending, "by": link.by, "certainty": link.certainty,
+        "exchange": call.exchange,
+        "hop": call.hop,
+        "model": call.model,
+        "attempt": max(call.attempt, link.attempt),
+        "ending": call.ending,
+        "by": link.by,
+        "certainty": link.certainty,
         "turns": [turn._asdict() for turn in turns_of(link)],
         "calls": calls,
-    }  # fmt: skip
+    }
 
 
 def _call_line(hit: Hit, link: Link) -> str:
     """The heading of the hits of a model call, with its turn."""
-    call, attempt = link.call, max(link.call.attempt, link.attempt)
+    call = link.call
+    attempt = max(link.call.attempt, link.attempt)
     named = f"model call in exchange {call.exchange} · {call.model or call.api}"
     if attempt > 1:
         named += f" · attempt {attempt}"
@@ -130,8 +158,11 @@ def _line(hit: Hit, zero_ns: int) -> str:
 
 def _snippet(hit: Hit) -> str:
     """The snippet: found words bold on a terminal, else in brackets; no control characters."""
-    text, bold = hit.snippet.text, is_terminal(sys.stdout)
-    room, out, at = max(40, terminal_width(_HEAD + 150) - _HEAD), "", 0
+    text = hit.snippet.text
+    bold = is_terminal(sys.stdout)
+    room = max(40, terminal_width(_HEAD + 150) - _HEAD)
+    out = ""
+    at = 0
     for begin, end in hit.snippet.spans:
         word = visible(text[begin:end])
         out += visible(text[at:begin]) + (click.style(word, bold=True) if bold else f"[{word}]")

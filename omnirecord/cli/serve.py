@@ -41,72 +41,110 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 @click.command()
 @cassette_argument
 @click.option(
-    "--listen", "listens", multiple=True, metavar="[NAME=]HOST:PORT",
+    "--listen",
+    "listens",
+    multiple=True,
+    metavar="[NAME=]HOST:PORT",
     help=f"Address for clients (default: {LISTEN}); port 0 selects a free port. Each further hop of the cassette has"
     " its own address, NAME=HOST:PORT (default: a free port of the same host). Repeatable.",
-)  # fmt: skip
+)
 @place_options
 @click.option(
-    "--timing", default="original", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
+    "--timing",
+    default="original",
+    show_default=True,
+    type=click.Choice(["original", "compressed", "instant"]),
     help="original: the recorded gaps between events. compressed: the same as --speed 10 --max-gap 5. instant: no gaps;"
     " the replay waits only for requests of the client.",
-)  # fmt: skip
+)
 @click.option("--speed", type=float, metavar="N", help="Divide the gaps between events by N.")
 @click.option(
-    "--max-gap", type=float, metavar="S",
+    "--max-gap",
+    type=float,
+    metavar="S",
     help="Longest gap between events, in seconds. The replay shortens longer gaps, and then applies --speed.",
-)  # fmt: skip
+)
 @click.option(
-    "--gate", "gates", multiple=True, metavar="'METHOD GLOB'",
+    "--gate",
+    "gates",
+    multiple=True,
+    metavar="'METHOD GLOB'",
     help="Requests to wait for. At such a request in the recording, the replay stops until your client sends the same"
     " request. Default: messages, interrupts, answers to approvals. Repeatable.",
-)  # fmt: skip
+)
 @click.option("--no-gate", is_flag=True, help="Do not wait for requests of the client.")
 @click.option(
-    "--skip-gates-after", type=float, metavar="S",
+    "--skip-gates-after",
+    type=float,
+    metavar="S",
     help="Seconds to wait for a request of the client. After this time, the replay continues without the request."
     " Default: no limit. In pytest, skip_gates_after does the same.",
-)  # fmt: skip
+)
 @click.option(
-    "--only", metavar="HOP",
+    "--only",
+    metavar="HOP",
     help="Name of the only hop to replay, such as model. A hop is one recorded connection, such as agent to model."
     " Default: all hops. See docs/model-replay.md.",
-)  # fmt: skip
+)
 @click.option(
-    "--match", multiple=True, metavar="RULE",
+    "--match",
+    multiple=True,
+    metavar="RULE",
     help="Rule for comparing a request with the recorded requests. 'path' ignores bodies; 'ignore query page' ignores"
     " the query parameter page. Repeatable. See docs/matching.md.",
-)  # fmt: skip
+)
 @click.option(
-    "--fault", "faults", multiple=True, metavar="SPEC",
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="SPEC",
     help=f"Fault to inject, such as 'cut before {RESPONSE_COMPLETED} by reset'. Repeatable. See docs/faults.md.",
-)  # fmt: skip
+)
 @click.option(
-    "--chunks", metavar="recorded|frame|byte|random:SEED",
+    "--chunks",
+    metavar="recorded|frame|byte|random:SEED",
     help="Size of each write: as recorded (default), a frame (one event), a byte, or a random number of bytes. SEED"
     " makes the random numbers repeatable.",
-)  # fmt: skip
+)
 @click.option(
-    "--resume", is_flag=True,
+    "--resume",
+    is_flag=True,
     help="Add an id to each event before the first event that has an id. A client that reconnects with a"
     " Last-Event-ID gets the events after this id. This option changes the bytes of the stream.",
-)  # fmt: skip
+)
 @click.option(
-    "--loop", is_flag=True,
+    "--loop",
+    is_flag=True,
     help="Start a session again for the next client, once all its streams were played to their end and closed.",
-)  # fmt: skip
+)
 @click.option(
-    "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
+    "--web-ui",
+    default="auto",
+    show_default=True,
+    metavar="auto|off|FOLDER",
     help="Web UI to send to browsers, if the cassette has no recorded web UI. auto: the web UI of an installed"
     " omnigent. FOLDER: the web UI in this folder. off: none. See docs/web-ui.md.",
-)  # fmt: skip
+)
 @output_options
 def serve(
-    cassette: Path, listens: tuple[str, ...], timing: str, speed: float | None, max_gap: float | None,
-    gates: tuple[str, ...], no_gate: bool, skip_gates_after: float | None,
-    only: str | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
-    resume: bool, loop: bool, web_ui: str, as_json: bool, **listening: Any,
-) -> None:  # fmt: skip
+    cassette: Path,
+    listens: tuple[str, ...],
+    timing: str,
+    speed: float | None,
+    max_gap: float | None,
+    gates: tuple[str, ...],
+    no_gate: bool,
+    skip_gates_after: float | None,
+    only: str | None,
+    match: tuple[str, ...],
+    faults: tuple[str, ...],
+    chunks: str | None,
+    resume: bool,
+    loop: bool,
+    web_ui: str,
+    as_json: bool,
+    **listening: Any,
+) -> None:
     """Replay a cassette as a server, which sends the recorded answers.
 
     The replay keeps the recorded gaps between events. Where the recorded client sent a message, the replay waits
@@ -135,10 +173,25 @@ def serve(
     listen, listens_of = values_by_name("--listen", listens)
     host, port = parse_listen(listen or LISTEN, allow_remote=listening["allow_remote"])
     server = Replay(
-        cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume, loop=loop,
-        only=only, host=host, port=port, listens=listens_of, web_ui=None if web_ui == "off" else web_ui, **listening,
-    )  # fmt: skip
+        cassette,
+        timing=timing,
+        speed=speed,
+        max_gap=max_gap,
+        gates=gates,
+        no_gate=no_gate,
+        skip_gates_after=skip_gates_after,
+        match=match,
+        faults=faults,
+        chunks=chunks,
+        resume=resume,
+        loop=loop,
+        only=only,
+        host=host,
+        port=port,
+        listens=listens_of,
+        web_ui=None if web_ui == "off" else web_ui,
+        **listening,
+    )
     server.used_by = "serve"
     asyncio.run(_run_replay(server, as_json))
 
@@ -161,12 +214,14 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
             print_ready(as_json, sentence, row, server.made_token)
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
-                    say(f"a browser sees {server.page}") if server.page else None
+                    if server.page:
+                        say(f"a browser sees {server.page}")
                     say(_KEYS)
                 await stop.wait()
             keys.close()
         served = [server, *server.further.values()]
-        requests, unmatched = sum(len(one.requests) for one in served), sum(len(one.unmatched) for one in served)
+        requests = sum(len(one.requests) for one in served)
+        unmatched = sum(len(one.unmatched) for one in served)
         print_parting(f"{counted(requests, 'request')}, {unmatched} unmatched")
 
 
@@ -174,7 +229,9 @@ class Keys:
     """What each key does to the replays of one cassette; a step is for the first. `say` prints the result."""
 
     def __init__(self, controls: Sequence[PlayheadControl], say: Callable[[str], None]) -> None:
-        self._control, self._controls, self._say = controls[0], controls, say
+        self._control = controls[0]
+        self._controls = controls
+        self._say = say
         self._stepping: Task[None] | None = None
 
     def press(self, key: str) -> None:
@@ -231,7 +288,8 @@ def listening(press: Callable[[str], None]) -> Iterator[bool]:
     if settings is None:
         yield False
         return
-    loop, descriptor = asyncio.get_running_loop(), sys.stdin.fileno()
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
 
     def take() -> None:
         """Read single keys, if the process is in the foreground. Called again after each continue."""

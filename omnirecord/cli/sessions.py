@@ -29,8 +29,16 @@ if TYPE_CHECKING:
     from ..analysis.listing import Summary
 
 _COLUMNS = (
-    "session", "began (UTC)", "asked first", "model", "turns", "took", "parts", "how it ended", "worst finding",
-)  # fmt: skip
+    "session",
+    "began (UTC)",
+    "asked first",
+    "model",
+    "turns",
+    "took",
+    "parts",
+    "how it ended",
+    "worst finding",
+)
 _LEAST = {"asked first": 11, "model": 8, "how it ended": 29, "worst finding": 13}
 """Columns that a narrow terminal cuts, and their least width in characters."""
 _LEAST_WITH_PARTS = {**_LEAST, "how it ended": 22}
@@ -63,7 +71,8 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
     """
     from ..analysis.listing import cassettes_in
 
-    after, named = time_of(since), list(cassettes_in(cassettes))
+    after = time_of(since)
+    named = list(cassettes_in(cassettes))
     paths = [path for path, _ in named]
     listed = _watched(((path, list(_chosen(path, session, failed, after))) for path, session in named), paths)
     rows = (one.row(by_name(str(path))) for path, found in listed for one in found)
@@ -131,10 +140,20 @@ def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
 def _line(one: Summary) -> Line:
     worst = one.findings[0] if one.findings else None
     return Line(
-        one.session_id, one.stream, one.started_at, one.conclusion.asked, one.parent_session_id,
-        one.model, one.turns, one.conclusion.duration_s, one.conclusion.code, one.conclusion.outcome,
-        one.conclusion.verdict, worst.code if worst else None, worst.severity if worst else None,
-    )  # fmt: skip
+        one.session_id,
+        one.stream,
+        one.started_at,
+        one.conclusion.asked,
+        one.parent_session_id,
+        one.model,
+        one.turns,
+        one.conclusion.duration_s,
+        one.conclusion.code,
+        one.conclusion.outcome,
+        one.conclusion.verdict,
+        worst.code if worst else None,
+        worst.severity if worst else None,
+    )
 
 
 class Line(NamedTuple):
@@ -182,12 +201,16 @@ def _row(one: Line) -> dict[str, str]:
     name = short_id(one.session_id) if one.session_id is not None else f"stream {one.stream}"
     asked = one_line(one.asked or ("(not recorded)" if one.turns else "(nothing asked)"))
     cells = (
-        name, "-" if one.started_at is None else one.started_at[5:16].replace("T", " "),
-        clip(f"{'' if one.parent_session_id is None else '> '}{asked}", _ASKED), one_line(one.model or "-"),
+        name,
+        "-" if one.started_at is None else one.started_at[5:16].replace("T", " "),
+        clip(f"{'' if one.parent_session_id is None else '> '}{asked}", _ASKED),
+        one_line(one.model or "-"),
         str(one.turns or 0),
-        "-" if one.duration_s is None else seconds(round(one.duration_s * 1e9)), str(len(one.recordings)),
-        clip(_ended(one), _ENDED), one.finding_code or "-",
-    )  # fmt: skip
+        "-" if one.duration_s is None else seconds(round(one.duration_s * 1e9)),
+        str(len(one.recordings)),
+        clip(_ended(one), _ENDED),
+        one.finding_code or "-",
+    )
     return dict(zip(_COLUMNS, cells, strict=True))
 
 

@@ -32,20 +32,29 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=CASSETTE)
 @click.option("--lake", "url", required=True, metavar="URL", help="Lake to ship to: a folder, s3://, gs:// or az://.")
 @click.option(
-    "--watch", is_flag=True,
+    "--watch",
+    is_flag=True,
     help="Continue until Ctrl-C, and ship each cassette after its recorder closes it.",
-)  # fmt: skip
+)
 @click.option(
-    "--label", "labels", multiple=True, metavar="KEY=VALUE",
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Label of the recordings in the lake. It overrides a recorded label with the same KEY. Repeatable.",
-)  # fmt: skip
+)
 @click.option("--redact", type=click.Choice(["content"]), help="In the copy, mask values that look like a secret.")
 @of_recorder("pseudonym_key")
 @output_options
 def ship(
-    paths: tuple[Path, ...], url: str, watch: bool, labels: tuple[str, ...], redact: str | None,
-    pseudonym_key: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    paths: tuple[Path, ...],
+    url: str,
+    watch: bool,
+    labels: tuple[str, ...],
+    redact: str | None,
+    pseudonym_key: Path | None,
+    as_json: bool,
+) -> None:
     """Copy the recordings of closed cassettes to a lake. The cassettes do not change.
 
     A lake is a folder or a bucket with the recordings of many recorders. A cassette is closed when no recorder writes
@@ -63,7 +72,8 @@ def ship(
     from ..lake.location import Lake
     from ..lake.ship import Shipper
 
-    given, lake = labels_of(labels, {}), Lake(url)
+    given = labels_of(labels, {})
+    lake = Lake(url)
 
     def make() -> Shipper:
         return Shipper(lake, labels=given, redact=redact is not None, pseudonym_key=pseudonym_key)
@@ -90,7 +100,8 @@ class Results:
     """Prints the result of each recording, and the sums."""
 
     def __init__(self, lake: Lake, as_json: bool) -> None:
-        self._lake, self._as_json = lake, as_json
+        self._lake = lake
+        self._as_json = as_json
         self._count: Counter[str] = Counter()
         self._said: set[str] = set()
         self.events = self._bytes = 0

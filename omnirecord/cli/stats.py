@@ -116,7 +116,7 @@ def _medians(found: Sequence[SessionStats]) -> str:
         ("first token after {} s", _seconds, [turn.first_token_s for turn in turns]),
         ("{} tokens/s", _number, [turn.output_tokens_per_s for turn in turns]),
         ("{} s a turn", _seconds, [turn.duration_s for turn in turns]),
-    )  # fmt: skip
+    )
     known = [(form, show, [one for one in values if one is not None]) for form, show, values in named]
     told = [form.format(show(median(values))) for form, show, values in known if values]
     count = counted(len(turns), "turn")
@@ -226,8 +226,12 @@ def _model(calls: ModelStats) -> Iterator[str]:
     yield f"{counted(calls.calls, 'call')}{f' ({told})' if told else ''}{took}"
     if calls.first_token_s is not None:
         yield f"first token of a call  {_spread(calls.first_token_s, 's')}"
-    counts = [(calls.input_tokens, "in"), (calls.output_tokens, "out"), (calls.cached_tokens, "of them cached"),
-              (calls.reasoning_tokens, "reasoning")]  # fmt: skip
+    counts = [
+        (calls.input_tokens, "in"),
+        (calls.output_tokens, "out"),
+        (calls.cached_tokens, "of them cached"),
+        (calls.reasoning_tokens, "reasoning"),
+    ]
     known = ", ".join(f"{number:,} {what}" for number, what in counts if number is not None)
     if known:
         yield f"tokens by the provider's count: {known}"
@@ -251,53 +255,89 @@ def _fast(one: SessionStats) -> Iterator[str]:
 def _turns(one: SessionStats) -> Iterator[str]:
     rows = [
         {
-            "turn": str(t.turn), "ended": t.ended, "took s": _seconds(t.duration_s),
-            "1st event s": _seconds(t.first_event_s), "1st token s": _seconds(t.first_token_s),
-            "tokens/s": _number(t.output_tokens_per_s, 1), "out": _number(t.output_tokens),
-            "deltas": f"{t.deltas:,}", "events": f"{t.events:,}",
-            "tools s": _seconds(t.tool_s), "asked s": _seconds(t.approval_s),
+            "turn": str(t.turn),
+            "ended": t.ended,
+            "took s": _seconds(t.duration_s),
+            "1st event s": _seconds(t.first_event_s),
+            "1st token s": _seconds(t.first_token_s),
+            "tokens/s": _number(t.output_tokens_per_s, 1),
+            "out": _number(t.output_tokens),
+            "deltas": f"{t.deltas:,}",
+            "events": f"{t.events:,}",
+            "tools s": _seconds(t.tool_s),
+            "asked s": _seconds(t.approval_s),
             "silence s": _seconds(t.longest_silence_s),
-        } for t in one.turns
-    ]  # fmt: skip
+        }
+        for t in one.turns
+    ]
     return table(rows)
 
 
 def _tools(one: SessionStats) -> Iterator[str]:
-    return table([
-        {"tool": t.name or "-", "calls": str(t.calls), "answered": str(t.answered), "total s": _seconds(t.total_s),
-         "longest s": _seconds(t.longest_s)} for t in one.tools
-    ])  # fmt: skip
+    return table(
+        [
+            {
+                "tool": t.name or "-",
+                "calls": str(t.calls),
+                "answered": str(t.answered),
+                "total s": _seconds(t.total_s),
+                "longest s": _seconds(t.longest_s),
+            }
+            for t in one.tools
+        ]
+    )
 
 
 def _approvals(one: SessionStats) -> Iterator[str]:
-    return table([
-        {"waited for": a.answered_by or "(no answer recorded)", "count": str(a.count), "total s": _seconds(a.total_s),
-         "longest s": _seconds(a.longest_s)} for a in one.approvals
-    ])  # fmt: skip
+    return table(
+        [
+            {
+                "waited for": a.answered_by or "(no answer recorded)",
+                "count": str(a.count),
+                "total s": _seconds(a.total_s),
+                "longest s": _seconds(a.longest_s),
+            }
+            for a in one.approvals
+        ]
+    )
 
 
 def _usage(one: SessionStats) -> Iterator[str]:
     counted_by = (("these turns", one.usage), ("the server", one.reported_usage))
-    return table([
-        {
-            "model": usage.model or "-", "counted by": by, "turns": _number(usage.turns),
-            "in": _number(usage.input_tokens), "out": _number(usage.output_tokens),
-            "reasoning": _number(usage.reasoning_tokens), "total": _number(usage.total_tokens),
-            "cost $": _number(usage.cost_usd, 4),
-        } for by, usages in counted_by for usage in usages
-    ])  # fmt: skip
+    return table(
+        [
+            {
+                "model": usage.model or "-",
+                "counted by": by,
+                "turns": _number(usage.turns),
+                "in": _number(usage.input_tokens),
+                "out": _number(usage.output_tokens),
+                "reasoning": _number(usage.reasoning_tokens),
+                "total": _number(usage.total_tokens),
+                "cost $": _number(usage.cost_usd, 4),
+            }
+            for by, usages in counted_by
+            for usage in usages
+        ]
+    )
 
 
 def _gaps(one: SessionStats) -> Iterator[str]:
     named = (("all events", one.gaps), ("without heartbeats", one.gaps_without_heartbeats))
-    yield from table([
-        {
-            "between": name, "p50 s": _seconds(gaps.p50_s), "p99 s": _seconds(gaps.p99_s),
-            "longest s": _seconds(gaps.longest_s),
-            "where (stream:seq)": f"{gaps.longest_from} {gaps.longest_from_type} ->"
-            f" {gaps.longest_to} {gaps.longest_to_type}",
-        } for name, gaps in named if gaps is not None
-    ])  # fmt: skip
+    yield from table(
+        [
+            {
+                "between": name,
+                "p50 s": _seconds(gaps.p50_s),
+                "p99 s": _seconds(gaps.p99_s),
+                "longest s": _seconds(gaps.longest_s),
+                "where (stream:seq)": f"{gaps.longest_from} {gaps.longest_from_type} ->"
+                f" {gaps.longest_to} {gaps.longest_to_type}",
+            }
+            for name, gaps in named
+            if gaps is not None
+        ]
+    )
     if one.silent_at_end_s is not None:
         yield f"after the last event, a client listened for {_seconds(one.silent_at_end_s)} s (heartbeats ignored)"
 
@@ -310,13 +350,23 @@ def _events_title(one: SessionStats) -> str:
 
 
 def _streams(one: SessionStats) -> Iterator[str]:
-    return table([
-        {"stream": str(s.stream), "party": s.party, "ending": s.ending, "took s": _seconds(s.duration_s),
-         "1st event s": _seconds(s.first_event_s), "events": f"{s.events:,}", "content": _size(s.content_bytes),
-         "on the wire": _size(s.wire_bytes),
-         "delay p99 ms": _number(None if s.proxy_delay_ms is None else s.proxy_delay_ms.p99, 3),
-         "never sent": _number(s.never_sent)} for s in one.streams
-    ])  # fmt: skip
+    return table(
+        [
+            {
+                "stream": str(s.stream),
+                "party": s.party,
+                "ending": s.ending,
+                "took s": _seconds(s.duration_s),
+                "1st event s": _seconds(s.first_event_s),
+                "events": f"{s.events:,}",
+                "content": _size(s.content_bytes),
+                "on the wire": _size(s.wire_bytes),
+                "delay p99 ms": _number(None if s.proxy_delay_ms is None else s.proxy_delay_ms.p99, 3),
+                "never sent": _number(s.never_sent),
+            }
+            for s in one.streams
+        ]
+    )
 
 
 def _delay(one: SessionStats) -> Iterator[str]:

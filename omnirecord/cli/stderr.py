@@ -44,12 +44,15 @@ class _Alike:
     """The rate limit of one line of code, which a client may trigger very often."""
 
     def __init__(self) -> None:
-        self.since, self.lines, self.left_out = -math.inf, 0, 0
+        self.since = -math.inf
+        self.lines = 0
+        self.left_out = 0
 
     def admits(self, now: float) -> bool:
         """Whether another line may be written now. A new minute starts with `left_out` of the previous one."""
         if now - self.since >= _MINUTE:
-            self.since, self.lines = now, 0
+            self.since = now
+            self.lines = 0
         self.lines += 1
         self.left_out += self.lines > _MOST_ALIKE
         return self.lines <= _MOST_ALIKE
@@ -73,7 +76,8 @@ class Stderr(logging.Handler):
         alike = self._alike[record.pathname, record.lineno]
         if not alike.admits(self._clock()):
             return
-        left_out, alike.left_out = alike.left_out, 0
+        left_out = alike.left_out
+        alike.left_out = 0
         before = f"omnirecord: {left_out} lines like the next one were left out\n" if left_out else ""
         try:
             self._lines.put_nowait(before + self.format(record))
@@ -85,7 +89,8 @@ class Stderr(logging.Handler):
     def _write(self) -> None:
         while True:
             line = self._lines.get()
-            lost, self._lost = self._lost, 0
+            lost = self._lost
+            self._lost = 0
             if lost:
                 line = f"omnirecord: {lost} lines more could not be written here in time\n{line}"
             try:
@@ -173,7 +178,9 @@ class Bar:
     """Progress on a terminal. `rate`: the rate as text, if it is not that of the count."""
 
     def __init__(self, label: str, total: int | None, rate: Callable[[], str] | None = None) -> None:
-        self._label, self._total, self._rate = label, total, rate
+        self._label = label
+        self._total = total
+        self._rate = rate
         self._begun = self._looked = monotonic()
         self._drawn: Progress | None = None
 

@@ -24,23 +24,40 @@ LAST, LAST_FOLDED = 10, 100
 @verdict_option
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
 @click.option(
-    "-n", "--last", type=click.IntRange(0, sys.maxsize), metavar="N",
+    "-n",
+    "--last",
+    type=click.IntRange(0, sys.maxsize),
+    metavar="N",
     help="Number of earlier events to show (default: 100, or 10 if each event has a line).",
-)  # fmt: skip
+)
 @click.option(
-    "--token", envvar="OMNIRECORD_TOKEN", show_envvar=True, metavar="TOKEN",
+    "--token",
+    envvar="OMNIRECORD_TOKEN",
+    show_envvar=True,
+    metavar="TOKEN",
     help="Token of a proxy that is reachable beyond loopback. The proxy prints the token at its start.",
-)  # fmt: skip
+)
 @click.option(
-    "--ca", type=click.Path(readable=False, path_type=Path), metavar="FILE",
+    "--ca",
+    type=click.Path(readable=False, path_type=Path),
+    metavar="FILE",
     help="CA bundle that verifies the certificate of an https proxy (PEM).",
-)  # fmt: skip
+)
 @click.option("--retry", is_flag=True, help="Wait for a missing file or session, and for the next recording.")
 @output_options
 def tail(
-    source: str, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, verbose: bool,
-    last: int | None, token: str | None, ca: Path | None, retry: bool, as_json: bool,
-) -> None:  # fmt: skip
+    source: str,
+    session: str | None,
+    stream: int | None,
+    type_glob: str | None,
+    verdict: str | None,
+    verbose: bool,
+    last: int | None,
+    token: str | None,
+    ca: Path | None,
+    retry: bool,
+    as_json: bool,
+) -> None:
     """Print the last events of a recording, then new events as they arrive, until the recording ends or Ctrl-C.
 
     The source is a cassette, or the URL of a proxy with --control. Consecutive deltas (pieces of text) are one line.
@@ -64,12 +81,19 @@ def tail(
     from ..analysis.live import LiveView
     from .live import Screen
 
-    screen, view = Screen(), LiveView(every=every)
+    screen = Screen()
+    view = LiveView(every=every)
     with suppress(KeyboardInterrupt):
         rows = follow(
-            source, wanted, last=last, retry=retry, token=token, ca=ca,
-            say=lambda said: screen.say(f"-- {shown(said)}"), rest=lambda: screen.draw(view.growing(), now=True),
-        )  # fmt: skip
+            source,
+            wanted,
+            last=last,
+            retry=retry,
+            token=token,
+            ca=ca,
+            say=lambda said: screen.say(f"-- {shown(said)}"),
+            rest=lambda: screen.draw(view.growing(), now=True),
+        )
         for row in rows:
             screen.print(view.lines_of(row))
             screen.draw(view.growing())

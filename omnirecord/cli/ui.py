@@ -28,9 +28,12 @@ _MARKER = "omnirecord.json"
 @click.argument("cassette", type=NAMED)
 @click.argument("other", type=NAMED, required=False)
 @click.option(
-    "--listen", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT",
+    "--listen",
+    default="127.0.0.1:0",
+    show_default=True,
+    metavar="HOST:PORT",
     help="Address of the page; port 0 selects a free port.",
-)  # fmt: skip
+)
 @place_options
 @click.option("--no-browser", is_flag=True, help="Print the address of the page, and open no browser.")
 @reading_contract_option
@@ -64,14 +67,16 @@ def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json:
         from ..lake.page import LakeViewer
 
         viewer = LakeViewer(cassette, host=host, port=port, **listening)
-        name, row = visible(viewer.lake.url), {"lake": viewer.lake.url}
+        name = visible(viewer.lake.url)
+        row = {"lake": viewer.lake.url}
         label = f"opening {name}"
     else:
         from ..ui.viewer import Viewer
 
         viewer = Viewer(cassette, other, host=host, port=port, **listening)
         names = [by_name(one) for one in (cassette, other) if one is not None]
-        name, row = " beside ".join(names), dict(zip(("cassette", "other"), names, strict=False))
+        name = " beside ".join(names)
+        row = dict(zip(("cassette", "other"), names, strict=False))
         label = f"reading {Path(names[0]).name}"
     asyncio.run(_run(viewer, label, name, row, no_browser, as_json))
 

@@ -22,9 +22,12 @@ _ERRORS = {
 @click.command()
 @cassette_argument
 @click.option(
-    "--timing", default="compressed", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
+    "--timing",
+    default="compressed",
+    show_default=True,
+    type=click.Choice(["original", "compressed", "instant"]),
     help="Same as --timing of serve.",
-)  # fmt: skip
+)
 @click.option("--speed", type=float, metavar="N", help="Same as --speed of serve.")
 @click.option("--max-gap", type=float, metavar="S", help="Same as --max-gap of serve.")
 @output_options
