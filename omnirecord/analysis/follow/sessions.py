@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from ...cassette.held import Held
@@ -24,7 +25,7 @@ from ..model_calls import evidence_of, linked, order
 from ..model_calls.pairing import LONGEST_WAIT
 from ..model_calls.places import START, Asked, Clocks, History, keys_and_history, named
 from ..model_calls.values import Link, ModelCalls, requests_of, turns_of
-from ..turns import LiveMerge, SessionBuilder
+from ..turns import LiveMerge, MergedFrame, SessionBuilder
 from ..turns.draft import LONG_SILENCE, Draft
 from ..turns.requests import Act
 from ..turns.values import Session, Turn
@@ -60,6 +61,7 @@ class GrowingSession:
         if x.stream is not None and x.exchange not in self._streams:
             self._streams.add(x.exchange)
             self._listening[x.exchange] = 0
+            self._merge.open(x.stream, x.request.at_ns)
         acts = acts_in(store, [x])
         for act in acts:
             self.builder.turns.act(x.exchange, act)
@@ -73,6 +75,7 @@ class GrowingSession:
     def hear(self, store: Store, open_: set[int], tail: Tail) -> None:
         """Add the new frames. `open_`: the exchanges that go on. `tail` has their streams, apart from those that a
         contract file judges."""
+        news: list[MergedFrame] = []
         for exchange, after in list(self._listening.items()):
             x = self.exchanges[exchange]
             stream, is_over = x.stream or 0, exchange not in open_
@@ -85,14 +88,16 @@ class GrowingSession:
             frames = list(Held().of(behind))
             if is_over:
                 tail.forget(exchange)
-            self.builder.add_all(self._merge.add(stream, frames))
+            news += self._merge.add(stream, frames)
             if is_over:
                 del self._listening[exchange]
-                self.builder.add_all(self._merge.end(stream))
+                self._merge.end(stream)
             elif frames:
                 self._listening[exchange] = frames[-1].seq
             if is_over or frames:
                 self._so_far = None
+        self._merge.settle()
+        self.builder.add_all(sorted(news, key=attrgetter("at_ns")))
 
     @property
     def has_news(self) -> bool:

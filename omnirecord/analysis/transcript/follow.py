@@ -21,7 +21,7 @@ from ..turns.builder import LAST, TurnBuilder
 from ..turns.conclusion import concluded
 from ..turns.draft import LONG_SILENCE, Block, Draft
 from ..turns.requests import Act, FailedRequest
-from ..turns.values import Session
+from ..turns.values import Ended, Session
 from . import failures, row_without_turn, sentences, told_failures, total, turn_row, verdict, why
 from .other_apis import AstrayCalls, LiveOthers, call_name, call_pieces, spent
 from .sentences import COLUMN, Line, Page, Piece
@@ -37,7 +37,9 @@ class UnfoldingTurn:
 
     def __init__(self, draft: Draft, number: int) -> None:
         self.draft, self.number = draft, number
-        self._has_begun = self._end_seen = self.is_told = False
+        self._has_begun = self._end_seen = False
+        self.told_end: Ended | None = None
+        """The end that has a line. A later event may tell another one."""
         self._at: dict[str, int] = {}
         self._tools: dict[str, None] = {}
         self._asking: dict[str, None] = {}
@@ -48,7 +50,7 @@ class UnfoldingTurn:
     def goes_on(self) -> bool:
         """Whether more lines may come, even after its end."""
         at_work = any(self._said(key) is None for key in self._children)
-        return not self.is_told or bool(self._tools or self._asking) or at_work
+        return self.told_end is None or bool(self._tools or self._asking) or at_work
 
     def news(
         self, page: Page, builder: TurnBuilder, *, last: bool = False, calls: Iterable[Link] = (),
@@ -66,8 +68,8 @@ class UnfoldingTurn:
         pieces = [*self._pieces(page, builder, over=over, settled=settled), *called]
         for piece in sorted(pieces, key=lambda one: one[:2]):
             yield from self._line(page, piece)
-        if settled and not self.is_told:
-            self.is_told = True
+        if settled and self.told_end != draft.ended:
+            self.told_end = draft.ended
             yield from sentences.end_lines(page, draft.freeze(1, None, self.number), spent())
         self._end_seen = over
 
@@ -114,7 +116,7 @@ class UnfoldingTurn:
             one = block.passage()
             if one.text:
                 yield Piece(one.first_ns, one.place, sentences.said(page, one), "said")
-        yield from self._tool_pieces(page, settled=settled and not self.is_told)
+        yield from self._tool_pieces(page, settled=settled and self.told_end is None)
         yield from self._approvals(page, builder, over=over)
         yield from self._child_pieces(page)
         news = (self._new(name, getattr(draft, name)) for name in ("troubles", "notes", "silences"))
@@ -319,10 +321,10 @@ class Following:
             self._wholes()
         for session in self._sessions:
             for turn in session.turns:
-                was_told = turn.is_told
+                before = turn.told_end
                 for _ in turn.news(self._page_of(session), session.builder.turns, last=last):
                     pass
-                if turn.is_told and not was_told:
+                if turn.told_end != before:
                     yield turn_row(session.turn(turn.draft, turn.number), self._growing.calls)
         for link in self._growing.calls.astray if last and self._is_whole else ():
             yield row_without_turn(link)

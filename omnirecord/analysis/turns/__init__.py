@@ -21,8 +21,7 @@ One sequence of frames:
 3. Text in flight, which a server sends again to a client that connects in the middle of a turn, is part of the
    snapshot.
 
-`merged` does this for complete streams, `LiveMerge` during the recording: it follows the oldest open stream, and when
-that ends, the next one. Both are linear in the number of frames.
+`merged` does this for complete streams, `LiveMerge` during the recording. Both are linear in the number of frames.
 """
 
 from __future__ import annotations
@@ -54,6 +53,10 @@ _STREAM = attrgetter("stream")
 _AT_NS = attrgetter("frame.offset_ns")  # without the call of `at_ns`
 SUBSCRIBING = 50_000_000
 """Time between a subscription and the first frame of its stream, at most, in ns."""
+COPIES_WITHIN = 60_000_000_000
+"""Time between copies of an event on two open streams, at most, in ns: older events are forgotten."""
+_RECENT = 20 * SUBSCRIBING
+"""The same while one stream is open: another one may begin."""
 _ID_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))id:[^\r\n]*(?:\r\n?|\n)")
 
 
@@ -273,48 +276,69 @@ def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
 
 
 class LiveMerge:
-    """The same during the recording: `add` takes the new frames of a stream, `end` its end."""
+    """The same during the recording: `open` announces a stream, `add` takes its new frames, `end` its end. An event
+    counts when the first stream brings it. `settle` ends a batch: the caller has added what each stream has by now."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, deque[MergedFrame]] = {}  # by stream, in the order of their beginnings
+        self._begins: dict[int, int] = {}
+        """The open streams, and the times of their requests in ns."""
         self._snapshots: dict[int, ConnectSnapshot] = {}
-        self._told: deque[MergedFrame] = deque()  # the events shortly before `_told_ns`
+        self._told: deque[tuple[int, bytes]] = deque()
+        """The recent events: time and bytes."""
+        self._counts: Counter[bytes] = Counter()
+        """How often `_told` has an event."""
+        self._brought: dict[int, Counter[bytes]] = {}
+        """How many of these each stream has brought, or cannot bring."""
         self._told_ns = -1
-        self._seam_ns = -1
-        """The time of the last event of the stream before."""
-        self._copies: Counter[bytes | None] = Counter()
-        """The events just before that time: the next stream may bring them again."""
 
-    def add(self, stream: int, frames: Iterable[TimedFrame]) -> Iterator[MergedFrame]:
-        """Return the frames of a stream that are new events."""
+    def open(self, stream: int, at_ns: int) -> None:
+        """Announce a stream that was requested at that time."""
+        self._begins[stream] = at_ns
+
+    def add(self, stream: int, frames: Sequence[TimedFrame]) -> Iterator[MergedFrame]:
+        """Yield the frames of a stream that are new events."""
+        if not frames:
+            return
+        begin, others = frames[0].offset_ns, [at for other, at in self._begins.items() if other != stream]
+        is_second = self._told_ns >= begin or any(at < self._begins.get(stream, begin) for at in others)
         snapshot = self._snapshots.setdefault(stream, ConnectSnapshot())
-        heard = (MergedFrame(frame, snapshot.takes(frame)) for frame in frames)
-        waiting = self._waiting.setdefault(stream, deque())
-        if stream == next(iter(self._waiting)):
-            yield from self._tell(heard)
-        else:
-            waiting.extend(one for one in heard if not one.in_snapshot)
+        if stream not in self._brought:
+            self._brought[stream] = Counter(raw for at_ns, raw in self._told if at_ns < begin - SUBSCRIBING)
+        brought, counts, told = self._brought[stream], self._counts, self._told
+        first_ns = min(others, default=0) - SUBSCRIBING  # another stream may bring the events since then
+        for frame in frames:
+            heard, at_ns = MergedFrame(frame, snapshot.takes(frame)), frame.offset_ns
+            raw = _copied(heard)
+            if raw is None:
+                if not (heard.in_snapshot and is_second):
+                    yield heard
+                continue
+            if brought.get(raw, 0) < counts.get(raw, 0):
+                brought[raw] += 1
+                continue
+            if at_ns >= first_ns:
+                told.append((at_ns, raw))
+                counts[raw] += 1
+                brought[raw] += 1
+                if not others:
+                    self._forget(at_ns - _RECENT)
+            self._told_ns = max(self._told_ns, at_ns)
+            yield heard
 
-    def end(self, stream: int) -> Iterator[MergedFrame]:
-        """Return the new events of the stream that is followed next; nothing follows on this one."""
-        was_first = stream in self._waiting and stream == next(iter(self._waiting))
-        self._waiting.pop(stream, None)
+    def end(self, stream: int) -> None:
+        """Note that nothing follows on a stream."""
+        self._begins.pop(stream, None)
         self._snapshots.pop(stream, None)
-        if was_first:
-            self._seam_ns, self._copies = self._told_ns, Counter(heard.frame.raw for heard in self._told)
-            following = next(iter(self._waiting.values()), deque())
-            yield from self._tell(list(following))
-            following.clear()
 
-    def _tell(self, heard: Iterable[MergedFrame]) -> Iterator[MergedFrame]:
-        for one in heard:
-            if one.at_ns < self._seam_ns - SUBSCRIBING:
-                continue
-            if one.at_ns <= self._seam_ns + SUBSCRIBING and self._copies[one.frame.raw] > 0:
-                self._copies[one.frame.raw] -= 1
-                continue
-            self._told_ns = max(self._told_ns, one.at_ns)
-            self._told.append(one)
-            while self._told[0].at_ns < self._told_ns - 2 * SUBSCRIBING:
-                self._told.popleft()
-            yield one
+    def settle(self) -> None:
+        """Forget the events that no stream can bring again."""
+        self._forget(self._told_ns - (COPIES_WITHIN if len(self._begins) > 1 else _RECENT))
+        self._brought = {stream: brought for stream, brought in self._brought.items() if stream in self._begins}
+
+    def _forget(self, before_ns: int) -> None:
+        while self._told and self._told[0][0] < before_ns:
+            raw = self._told.popleft()[1]
+            for counts in (self._counts, *self._brought.values()):
+                counts[raw] -= 1
+                if counts[raw] <= 0:
+                    del counts[raw]

@@ -16,7 +16,7 @@ from omnirecord.analysis.transcript.sentences import Page
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Recording
-from tests.support.cassettes import Made, child, completed, created, delta, event, heartbeat, status
+from tests.support.cassettes import Made, child, completed, created, delta, event, heartbeat, lines, status
 from tests.support.examples import a_third, each
 from tests.support.live_rows import live_rows
 
@@ -191,3 +191,22 @@ def test_many_sessions_that_are_there_already_are_not_quadratic() -> None:
 
     took(10)
     assert took(400) < 8 * took(100)  # four times as much; it was sixteen
+
+
+def test_an_end_that_a_later_event_changes_is_told_again(tmp_path: Path) -> None:
+    made = Made()
+    failed = event("turn.failed", session_id="s", error={"code": "e", "message": "m"})
+    reads = ((0.0, heartbeat()), (1.0, created()), (1.1, delta("a")), (2.0, completed()), (9.0, failed))
+    made.stream("s", 0.0, *reads, end=10.0)
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f"{line}\n" for line in lines(made.store())))
+    found = []
+    with closing(Writer(tmp_path / "a.db")) as writer:
+        following = Following(store := Store.open(tmp_path / "a.db"), None)
+        for row in live_rows(path):
+            writer.write([row])
+            for _ in range(2):
+                following.look()
+                found += [(one["turn"], one["ended"]) for one in following.rows()]
+        store.close()
+    assert found == [(1, "completed"), (1, "failed")]
