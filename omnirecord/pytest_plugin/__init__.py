@@ -17,7 +17,6 @@ import pytest
 
 from .. import replay
 from ..errors import OmnirecordError, UsageError
-from ..recorder.options import OPTIONS, said
 
 if TYPE_CHECKING:
     from ..replayer.control import Server
@@ -31,8 +30,8 @@ _NOT_IN_TESTS = (
 """Parameters of `omnirecord.replay` that a test cannot choose."""
 OF_REPLAY = tuple(name for name in signature(replay).parameters if name not in _NOT_IN_TESTS)
 """Keywords of the marker that go to `omnirecord.replay`."""
-OF_RECORDING = tuple(name for name, option in OPTIONS.items() if said(option).in_tests)
-"""Keywords of the marker that go to `omnirecord.record`."""
+OF_RECORDING = ("contract", "contracts", "labels", "redact", "redact_patterns")
+"""Keywords of the marker that go to `omnirecord.record`: names of `recorder.options`."""
 KEYS = ("cassette", "record", *OF_REPLAY, "gate_timeout", *OF_RECORDING)
 """All keywords of the marker."""
 _MARKER = f"omnirecord(cassette, *, {', '.join(KEYS[1:])}): the cassette that omnirecord_server replays, and how"

@@ -4,8 +4,8 @@ The fields of `RecordOptions` are the options of `omnirecord proxy` (`cli.record
 `omnirecord.record` (`recorder.record`), and some keywords of the pytest marker. `RecordOptions.of` takes them from a
 mapping, such as a table in a configuration file.
 
-To add an option, add a field here, and use it in `recorder.proxy.server`. `--help` and every run of pytest load this
-module, so it imports nothing heavy.
+To add an option, add a field here, and use it in `recorder.proxy.server`. `--help` loads this module, so it imports
+nothing heavy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ class Said:
     `flag`: None if the command line has none, or if the flag of another field sets this one. `metavar`: what its value
     is. `named`: the help in Python and in files, if the value has another form there. `choices`: all its values.
     `is_repeatable`: the flag may be given several times. `if_bare`: the value of a flag that is given without one.
-    `in_tests`: it is a keyword of the pytest marker.
     """
 
     help: str
@@ -44,7 +43,6 @@ class Said:
     choices: tuple[str, ...] = ()
     is_repeatable: bool = False
     if_bare: str | None = None
-    in_tests: bool = False
 
 
 def _option(default: Any, help: str, flag: str | None = None, metavar: str | None = None, **more: Any) -> Any:
@@ -114,16 +112,13 @@ class RecordOptions:
         named="`omnigent`, `documented`, `auto`, `none`, the name of a model API (`docs/model-apis.md`), or the path of"
         " an openapi.json. By default `auto`: the path of a request decides.",
         is_repeatable=True,
-        in_tests=True,
     )
     upstreams: Names | None = _option(
         None,
         "URLs of further servers by name, such as `{'model': 'https://api.openai.com'}`. Clients connect to"
         " `.urls[name]`. Each has a recording of its own in the cassette.",
     )
-    contracts: Names | None = _option(
-        None, "Contracts of further upstreams, by name; by default `auto`.", in_tests=True
-    )
+    contracts: Names | None = _option(None, "Contracts of further upstreams, by name; by default `auto`.")
     read_ahead: int = _option(
         8 * 1024 * 1024,
         "Bytes of each stream to read ahead if the client is slow; 0 turns reading ahead off.",
@@ -169,7 +164,6 @@ class RecordOptions:
         "KEY=VALUE",
         named="Labels of the recording, such as `{'branch': 'main'}`, beside those of `OMNIRECORD_LABELS`.",
         is_repeatable=True,
-        in_tests=True,
     )
     control: bool = _option(
         False,
@@ -191,7 +185,6 @@ class RecordOptions:
         "Also mask secrets in the content of events. The recorder always replaces credentials.",
         "--redact",
         choices=("content",),
-        in_tests=True,
     )
     redact_patterns: Texts = _option(
         (),
@@ -200,7 +193,6 @@ class RecordOptions:
         "PREFIX",
         named="Prefixes of further words to mask in content.",
         is_repeatable=True,
-        in_tests=True,
     )
     pseudonym_key: File | None = _option(
         None,
