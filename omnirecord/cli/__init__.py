@@ -19,6 +19,7 @@ from .group import Group
 
 SECTIONS = {
     "Record and replay": {
+        "run": "Run a command, and record or replay its model calls.",
         "proxy": "Record the traffic between clients and a server.",
         "serve": "Replay a cassette as a server.",
         "verify": "Compare a replay of a cassette with the recording.",

@@ -48,13 +48,13 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
       omnirecord doctor session.db
     """
     from ..analysis.doctor.doctor import examine
-    from ..analysis.gather import conclusions
+    from ..analysis.gather import conclusions, count_calls
 
     with opened(cassette) as store:
         with busy(f"examining {shown(cassette)}"):
             found = examine(store, session)
             concluded = [] if as_json else conclusions(store, session)
-        is_empty = not found and not store.streaming()
+        is_empty = not found and not store.streaming() and not count_calls(store)
     if as_json:
         print_rows(finding.row() for finding in found)
     else:

@@ -43,6 +43,8 @@ class NothingFound(Failure):
 
 
 _AS_JSON = "omnirecord.json"
+_RUNNING = ("run",)
+"""The commands whose further arguments are another command."""
 _OF_THE_LAKE = ("deltalake", "duckdb", "obstore", "pyarrow")
 """The packages of the extra `omnirecord[lake]`."""
 
@@ -74,7 +76,7 @@ class Group(click.Group):
     ) -> click.Context:
         if parent is not None:  # a group in a group
             return super().make_context(info_name, args, parent, **extra)
-        as_json = "--json" in args
+        as_json = "--json" in args and args[0] not in _RUNNING
         with _as_json_if(as_json), _in_sentences():  # --help prints in make_context
             context = super().make_context(info_name, args, parent, **extra)
         context.meta[_AS_JSON] = as_json

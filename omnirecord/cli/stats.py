@@ -84,6 +84,21 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
             _print(cassette, found, astray)
 
 
+def print_brief(cassette: Path) -> None:
+    """Print the table of the sessions, and the figures of the model calls."""
+    from ..analysis.gather import model_calls
+    from ..analysis.stats import astray_rows, measured
+
+    with opened(cassette) as store:
+        found = list(measured(store))
+        astray = list(astray_rows(model_calls(store)))
+    if found:
+        print_lines(table(_rows(found)))
+    for recording, calls in astray:
+        click.echo(f"Model calls{' without a turn' if found else ''}, recording {recording}")
+        print_lines(fitted(_INDENT + line) for line in _model(calls))
+
+
 def _print(cassette: Path, found: Sequence[SessionStats], astray: Sequence[tuple[int, ModelStats]]) -> None:
     if found:
         _print_sessions(found)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import signal
+import sys
 import tomllib
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +22,25 @@ import omnirecord
 from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
 from omnirecord.lake.location import Lake
+from omnirecord.server.listener import Background
 from tests.support import forked
 from tests.support.examples import each
 from tests.support.lakes import shipped, split
+from tests.support.providers import ModelApis
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOLDERS = ("cassettes", "examples/chat-client")
 EXAMPLE = re.compile(r"^\$ (omnirecord .+)$", re.MULTILINE)
 SERVERS = ("proxy", "serve", "ui")
+AGENT = """
+import json, os, urllib.request
+body = json.dumps({"model": "m", "input": "Hello"}).encode()
+url = os.environ["OPENAI_BASE_URL"] + "/responses"
+urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"}))
+print("Done.")
+"""
+"""The program of a reader who records it."""
 
 
 def examples() -> list[tuple[str, str]]:
@@ -65,18 +78,37 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shipped(str(folder / "lake"), *sorted((folder / "recordings").iterdir()))
     (folder / "cassettes" / "test_answers").mkdir()
     shutil.copy(folder / "session.jsonl", folder / "cassettes" / "test_answers" / "test_an_answer_comes_whole.jsonl")
+    (folder / "agent.py").write_text(AGENT)
+    assert run("omnirecord run -o weather.db -- python agent.py", folder).code == 0
     return folder
 
 
 def run(line: str, folder: Path) -> forked.Done:
     """Run an example as it stands; a server until it is ready, on a free port, then stopped with Ctrl-C."""
     words = shlex.split(line.partition("  # ")[0])[1:]
+    if words[0] == "run":
+        return run_a_program(words, folder)
     if words[0] not in SERVERS:
         with chdir(folder):
             done = CliRunner().invoke(main, words, catch_exceptions=False)
         return forked.Done(done.exit_code, done.stdout_bytes, done.stderr_bytes)
     words += [] if "--listen" in words else ["--listen", "127.0.0.1:0"]
     return forked.run(words, folder, stopped_by=signal.SIGINT)
+
+
+def run_a_program(words: list[str], folder: Path) -> forked.Done:
+    """Run a program with a scripted provider as the server that it would use."""
+    provider = ModelApis({})
+    serving = Background(provider)
+    serving.start()
+    try:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        around = {**os.environ, "PATH": path, "OPENAI_BASE_URL": provider.url}
+        done = forked.run(words, folder, environment=around)
+    finally:
+        serving.stop()
+    said = b"replayed weather.db: 1 request expected, 1 made" if "--replay" in words else b"look at it with"
+    return replace(done, errors=b"") if said in done.errors else done
 
 
 @each(("line", "page"), {line: page for page, line in [*examples(), *help_examples()]}.items())

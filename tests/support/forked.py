@@ -181,7 +181,10 @@ def _omnirecord(
 ) -> None:  # fmt: skip
     """Runs in the forked process."""
     if stdin is not None:
-        sys.stdin = Path(stdin).open()  # noqa: SIM115
+        opened = os.open(stdin, os.O_RDONLY)
+        os.dup2(opened, 0)
+        os.close(opened)
+        sys.stdin = os.fdopen(0, closefd=False)
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None  # TMPDIR decides again

@@ -1,0 +1,96 @@
+"""Runs a command as a child process, with our stdin, stdout, stderr and process group.
+
+Signals are blocked in our process and read one by one, so that each reaches the command once. A terminal sends Ctrl-C
+to the whole process group, so the command has it already. A signal from another process is passed on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .group import Failure
+
+_PASSED_ON = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
+)  # fmt: skip
+_OF_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+Mask = set[signal.Signals]
+"""Signals that a thread blocks."""
+_WAITED_FOR = {*_PASSED_ON, signal.SIGCHLD}
+
+
+class NotFound(Failure):
+    """There is no such command. The exit code is that of a shell."""
+
+    exit_code = 127
+
+
+class NotExecutable(Failure):
+    """The command cannot be executed. The exit code is that of a shell."""
+
+    exit_code = 126
+
+
+def check(command: Sequence[str]) -> None:
+    """Raise `NotFound` or `NotExecutable` if there is no such command."""
+    name = command[0]
+    if shutil.which(name) is not None:
+        return
+    path = Path(name)
+    if path.is_dir():
+        raise NotExecutable(f"{name} is a folder: name a command behind --")
+    if path.is_file() and (os.sep in name or path.suffix == ".py"):
+        how = f": write python {name}" if path.suffix == ".py" else ": name the program that runs it, as in sh FILE"
+        raise NotExecutable(f"{name} is no program that can be executed{how}")
+    where = "it does not exist" if os.sep in name else "it is not on the PATH"
+    raise NotFound(f"the command {name} was not found: {where}")
+
+
+@contextmanager
+def signals_held() -> Iterator[Mask]:
+    """Block the signals that `run` reads, in this thread and in those that it starts. Yields the mask before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
+    try:
+        yield {one for one in before if isinstance(one, signal.Signals)}
+    finally:
+        while signal.sigpending() & _WAITED_FOR:  # those for the command that has ended
+            signal.sigwait(_WAITED_FOR)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def run(command: Sequence[str], environment: Mapping[str, str], mask: Mask) -> int:
+    """Run a command to its end, within `signals_held`, which yields `mask`. Return its exit code; 128 + N if the signal
+    N ended it. Raises `NotFound` or `NotExecutable`."""
+    defaults = [
+        getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)
+    ]  # Python ignores them
+    try:
+        child = os.posix_spawnp(command[0], [*command], environment, setsigmask=mask, setsigdef=defaults)
+    except OSError as error:
+        kind = NotFound if error.errno == errno.ENOENT else NotExecutable
+        raise kind(f"cannot run {command[0]}: {error.strerror or error}") from error
+    while True:
+        number, is_of_terminal = _next_signal()
+        if number == signal.SIGCHLD:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended == child:
+                code = os.waitstatus_to_exitcode(status)
+                return code if code >= 0 else 128 - code
+        elif not is_of_terminal:
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
+
+
+def _next_signal() -> tuple[int, bool]:
+    """Wait for a signal. Return it, and whether the terminal sent it to the whole process group."""
+    if hasattr(signal, "sigwaitinfo"):
+        told = signal.sigwaitinfo(_WAITED_FOR)
+        return told.si_signo, told.si_code > 0 and told.si_signo != signal.SIGCHLD  # the kernel sent it
+    number = signal.sigwait(_WAITED_FOR)
+    return number, number in _OF_TERMINAL and os.isatty(0)
