@@ -61,13 +61,15 @@ class Linked:
     def linked(self, store: Store, stamp: tuple[int, list[int] | None]) -> Hops:
         """Return the calls of a cassette. `stamp`: of the file, from before it was opened."""
         if not store.is_being_recorded:
-            self._growing, kept = None, self._kept
+            self._growing = None
+            kept = self._kept
             if kept is None or kept[0] != stamp or stamp[1] is None:
                 kept = self._kept = stamp, Hops.of(store)
             return kept[1]
         with self._lock:
             if self._growing is None or self._growing[0] != stamp[0]:
-                self._growing, self._rows = (stamp[0], GrowingSessions(GrowingSession, reads_open=True)), {}
+                self._growing = (stamp[0], GrowingSessions(GrowingSession, reads_open=True))
+                self._rows = {}
             growing = self._growing[1]
             for _ in growing.look(store, lambda x: is_unknown(store, x)):
                 pass  # the page lists other requests elsewhere
@@ -78,7 +80,8 @@ class Hops:
     """The model calls of a cassette, with its sessions. `rows`: keeps the rows of calls."""
 
     def __init__(self, sessions: list[Session], calls: ModelCalls, rows: Rows | None = None) -> None:
-        self.sessions, self.calls = sessions, calls
+        self.sessions = sessions
+        self.calls = calls
         self.rows: Rows = {} if rows is None else rows
         self.by_exchange = {link.call.exchange: link for link in calls.links}
         self.by_stream = {link.call.stream: link for link in calls.links if link.call.stream is not None}
@@ -102,9 +105,10 @@ class Hops:
         while len(found) > size:
             size = len(found)
             found |= {
-                (one.recording, one.session_id) for one in self.sessions
+                (one.recording, one.session_id)
+                for one in self.sessions
                 if one.parent_id is not None and (one.recording, one.parent_id) in found
-            }  # fmt: skip
+            }
         return found
 
     def row(self, link: Link) -> Row:
@@ -164,23 +168,28 @@ def calls(hops: Hops, key: Key | None = None) -> Row:
     `more`: the number of calls that are left out. `spent`: where the time of each turn of the session went."""
     family = None if key is None else hops.family(key)
     found = [
-        link for link in hops.calls.links
+        link
+        for link in hops.calls.links
         if family is None or any((one.recording, one.session_id) in family for one in turns_of(link))
-    ]  # fmt: skip
+    ]
     found.sort(key=lambda link: (link.started_ns, link.call.exchange))
     rows = [hops.row(link) for link in found[:MOST]]
     told = [one for one in hops.sessions if family is not None and (one.recording, one.session_id) in family]
     sentences = []
     for session in told:
         for turn in session.turns:
-            links, maybe = hops.calls.of(turn), hops.calls.maybe(turn)
+            links = hops.calls.of(turn)
+            maybe = hops.calls.maybe(turn)
             if links or maybe:
                 sentence = spent(time_spent(turn, links, len(maybe)))
                 sentences.append({"key": str(key_of_session(session)), "turn": turn.turn, "sentence": sentence})
     return {
-        "calls": rows, "more": max(0, len(found) - MOST), "is_recorded": hops.calls.is_recorded,
-        "spent": sentences, "offsets": [asdict(one) for one in hops.calls.offsets],
-    }  # fmt: skip
+        "calls": rows,
+        "more": max(0, len(found) - MOST),
+        "is_recorded": hops.calls.is_recorded,
+        "spent": sentences,
+        "offsets": [asdict(one) for one in hops.calls.offsets],
+    }
 
 
 def call_line(hops: Hops, link: Link) -> Row:
@@ -213,11 +222,12 @@ def call(hops: Hops, number: int, until: int | None = None, shown: int = SHOWN) 
     link = _link(hops, number)
     conversation = link.call.conversation
     answer = {
-        "texts": [_shown(text, shown) for text in link.call.texts], "reasoning": _shown(link.call.reasoning, shown),
+        "texts": [_shown(text, shown) for text in link.call.texts],
+        "reasoning": _shown(link.call.reasoning, shown),
         "tools": [
             {"call_id": one.call_id, "name": one.name, **_shown(one.arguments, shown)} for one in link.call.tool_calls
         ],
-    }  # fmt: skip
+    }
     asked = None if conversation is None else _asked(conversation, until, shown)
     return {**call_line(hops, link), "request_body": asked, "answer": answer}
 
@@ -234,21 +244,29 @@ def _asked(conversation: Conversation, until: int | None, shown: int) -> Row:
     end = len(items) if until is None else min(until, len(items))
     begin = max(0, end - ITEMS)
     return {
-        "model": conversation.model, "is_streamed": conversation.is_streamed,
+        "model": conversation.model,
+        "is_streamed": conversation.is_streamed,
         "instructions": _shown(conversation.instructions, shown),
         "tools": [
             {"name": one.name, "description": _shown(one.description, shown), "schema": _shown(_schema(one), shown)}
             for one in conversation.tools[:ITEMS]
         ],
         "more_tools": max(0, len(conversation.tools) - ITEMS),
-        "settings": [list(one) for one in conversation.settings], "previous_id": conversation.previous_id,
-        "begin": begin, "count": len(items),
+        "settings": [list(one) for one in conversation.settings],
+        "previous_id": conversation.previous_id,
+        "begin": begin,
+        "count": len(items),
         "items": [
-            {"kind": one.kind, "label": one.label, "name": one.name, "call_id": one.call_id,
-             **_shown(text_of_item(one), shown)}
+            {
+                "kind": one.kind,
+                "label": one.label,
+                "name": one.name,
+                "call_id": one.call_id,
+                **_shown(text_of_item(one), shown),
+            }
             for one in items[begin:end]
         ],
-    }  # fmt: skip
+    }
 
 
 def _schema(tool: Tool) -> str:
@@ -270,16 +288,20 @@ def part(hops: Hops, number: int, name: str) -> Row:
     kind, _, index = name.partition(".")
     if index and not (index.isascii() and index.isdecimal() and len(index) < 10):
         raise UsageError(f"part={name!r} names no part of a call")
-    made, conversation, at = link.call, link.call.conversation, int(index or 0)
+    made = link.call
+    conversation = link.call.conversation
+    at = int(index or 0)
     one = slice(at, at + 1)
     arguments = [tool.arguments for tool in made.tool_calls[one]]
     found = {"reasoning": [made.reasoning], "text": [*made.texts[one]], "argument": arguments}
     if conversation is not None:
         tools = conversation.tools[one]
         found |= {
-            "instructions": [conversation.instructions], "item": [*map(text_of_item, conversation.items[one])],
-            "description": [tool.description for tool in tools], "schema": [*map(_schema, tools)],
-        }  # fmt: skip
+            "instructions": [conversation.instructions],
+            "item": [*map(text_of_item, conversation.items[one])],
+            "description": [tool.description for tool in tools],
+            "schema": [*map(_schema, tools)],
+        }
     if not found.get(kind):
         raise UsageError(f"part={name!r} names no part of exchange {number}")
     return _shown(found[kind][0], WHOLE)
@@ -301,7 +323,8 @@ def _move(hops: Hops, turn: TurnKey, found: Move) -> Row:
 def _turn_at(store: Store, hops: Hops, stream: int, seq: int) -> TurnKey | None:
     """Return the turn of an event."""
     for x in store.exchanges(stream=stream):
-        frame, session = store.frame(x, seq), hops.session(TurnKey(x.recording, x.session_id, 1))
+        frame = store.frame(x, seq)
+        session = hops.session(TurnKey(x.recording, x.session_id, 1))
         if frame is not None and session is not None:
             at = sum(one.begin_ns <= frame.offset_ns for one in session.turns)
             return TurnKey(x.recording, x.session_id, at) if at else None
@@ -329,9 +352,12 @@ def call_in_file(link: Link) -> Row:
     turn = link.turn
     key = None if turn is None or turn.session_id is None else str(Key(turn.recording, turn.session_id))
     return {
-        "exchange": link.call.exchange, "model": link.call.model, "key": key, "turn": turn.turn if turn else None,
+        "exchange": link.call.exchange,
+        "model": link.call.model,
+        "key": key,
+        "turn": turn.turn if turn else None,
         "began_ns": link.call.started_ns,
-    }  # fmt: skip
+    }
 
 
 def all_moves(store: Store, hops: Hops, sessions: set[str]) -> dict[str, Row]:

@@ -36,8 +36,10 @@ _MOST = 64
 _HEARTBEAT = 15.0
 """Seconds of silence after which a comment is sent."""
 _HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Omnirecord": "events",
-}  # fmt: skip
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Omnirecord": "events",
+}
 _TAKES = ("session", "stream", "type", "verdict", "last", "requests")
 
 
@@ -49,10 +51,16 @@ class Control:
     """
 
     def __init__(
-        self, db: Callable[[], Path], state: Callable[[], dict[str, Any]], page: PageHandler | None = None,
+        self,
+        db: Callable[[], Path],
+        state: Callable[[], dict[str, Any]],
+        page: PageHandler | None = None,
         goes_on: Callable[[], bool] = lambda: True,
-    ) -> None:  # fmt: skip
-        self._db, self._state, self._page, self._goes_on = db, state, page, goes_on
+    ) -> None:
+        self._db = db
+        self._state = state
+        self._page = page
+        self._goes_on = goes_on
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="omnirecord-control")
         self._following: set[asyncio.Task[object]] = set()
         self._news = asyncio.Event()
@@ -143,7 +151,8 @@ class Control:
     async def _follow(self, response: web.StreamResponse, follower: Follower) -> None:
         cassette = ""
         while True:
-            news, was_over = self._news, self._is_over or not self._goes_on()
+            news = self._news
+            was_over = self._is_over or not self._goes_on()
             data, has_more, cassette = await self._loop.run_in_executor(self._threads, _read, follower, cassette)
             if data:
                 await response.write(data)  # waits for a slow client

@@ -105,11 +105,12 @@ def matching(store: Store, streams: list[int], words: str) -> dict[str, list[int
     wanted = words.lower()
     return {
         str(stream): [
-            frame.seq for frame in _frames(store, stream, 0)
+            frame.seq
+            for frame in _frames(store, stream, 0)
             if wanted in (frame.raw or b"").decode("utf-8", "replace").lower()
         ]
         for stream in streams
-    }  # fmt: skip
+    }
 
 
 def _frames(store: Store, stream: int, after: int) -> Iterator[TimedFrame]:
@@ -134,12 +135,22 @@ def exchange(store: Store, number: int) -> Row:
 def exchange_row(x: Exchange) -> Row:
     """An exchange without header fields and bodies."""
     return {
-        "exchange": x.exchange, "kind": x.kind, "stream": x.stream, "session_id": x.session_id, "party": x.party,
+        "exchange": x.exchange,
+        "kind": x.kind,
+        "stream": x.stream,
+        "session_id": x.session_id,
+        "party": x.party,
         "party_name": party_name(x),
-        "method": x.request.method, "target": x.request.target, "status": x.response.status if x.response else None,
-        "at_ns": x.request.at_ns, "answered_ns": x.response.at_ns if x.response else None, "end_ns": x.end_ns,
-        "ending": x.ending, "request_bytes": x.request_bytes, "response_bytes": x.response_bytes,
-    }  # fmt: skip
+        "method": x.request.method,
+        "target": x.request.target,
+        "status": x.response.status if x.response else None,
+        "at_ns": x.request.at_ns,
+        "answered_ns": x.response.at_ns if x.response else None,
+        "end_ns": x.end_ns,
+        "ending": x.ending,
+        "request_bytes": x.request_bytes,
+        "response_bytes": x.response_bytes,
+    }
 
 
 def exchange_of(store: Store, x: Exchange) -> Row:
@@ -149,17 +160,25 @@ def exchange_of(store: Store, x: Exchange) -> Row:
         "exchange": x.exchange,
         "request": {"headers": x.request.headers, "body": _shown_body(sent)},
         "curl": None if x.kind == "websocket" or len(sent) > LONGEST_BODY else _curl(store, x),
-        "response": None if x.response is None else {
-            "reason": x.response.reason, "headers": x.response.headers,
+        "response": None
+        if x.response is None
+        else {
+            "reason": x.response.reason,
+            "headers": x.response.headers,
             "body": None if x.kind == "sse" else _shown_body(store.decoded_body(x, "response")),
         },
         "messages": [
-            {"at_ns": one.at_ns, "dir": one.dir, "opcode": one.opcode, "size": len(one.data),
-             "data": beginning(one.data, LONGEST_BODY)}
+            {
+                "at_ns": one.at_ns,
+                "dir": one.dir,
+                "opcode": one.opcode,
+                "size": len(one.data),
+                "data": beginning(one.data, LONGEST_BODY),
+            }
             for one in messages[:MESSAGES]
         ],
         "more_messages": len(messages) > MESSAGES,
-    }  # fmt: skip
+    }
 
 
 def _curl(store: Store, x: Exchange) -> str:
@@ -171,7 +190,8 @@ def _curl(store: Store, x: Exchange) -> str:
 
 def exchanges_with(store: Store, numbers: list[int], words: str) -> list[int]:
     """The exchanges that contain a text in the shown part of a body or message. Case does not matter."""
-    wanted, found = words.lower(), list[int]()
+    wanted = words.lower()
+    found = list[int]()
     for x in store.numbered(numbers):
         row = exchange_of(store, x)
         texts = [((row[side] or {}).get("body") or {}).get("text") for side in ("request", "response")]
@@ -184,10 +204,16 @@ def exchanges_with(store: Store, numbers: list[int], words: str) -> list[int]:
 def message_rows(store: Store, x: Exchange) -> list[Row]:
     """A row for each of the first `MESSAGES` messages of a WebSocket. `says`: its start."""
     return [
-        {"exchange": x.exchange, "place": place, "at_ns": one.at_ns, "dir": one.dir, "size": len(one.data),
-         "says": beginning(one.data, SAYS)}
+        {
+            "exchange": x.exchange,
+            "place": place,
+            "at_ns": one.at_ns,
+            "dir": one.dir,
+            "size": len(one.data),
+            "says": beginning(one.data, SAYS),
+        }
         for place, one in enumerate(islice(store.messages(x.exchange), MESSAGES))
-    ]  # fmt: skip
+    ]
 
 
 def _shown_body(data: bytes) -> Row:

@@ -38,7 +38,7 @@ _BASE64_OF = 3 * 64 * 1024
 
 def sealed_page(
     cassette: Path, *, redact: str | None = "content", redact_patterns: Iterable[str] = (), session: str | None = None
-) -> Iterator[bytes]:  # fmt: skip
+) -> Iterator[bytes]:
     """The file, in parts. `redact`: `content`, `named`, or None for no scrubbing. `session`: only this session and its
     sub-agents; its id may be shortened. Raises `UsageError` or `CassetteError`."""
     with _to_be_shown(cassette, redact, redact_patterns) as (store, shared):
@@ -51,9 +51,10 @@ def sealed_data(store: Store, name: str, shared: Row, session: str | None = None
     whole = overview(store, name)
     wanted = None if session is None else the_session(store, session)
     sessions = {
-        row["key"]: session_data(store, read_key(row["key"])) for row in whole["sessions"]
+        row["key"]: session_data(store, read_key(row["key"]))
+        for row in whole["sessions"]
         if wanted in (None, row["session_id"])
-    }  # fmt: skip
+    }
     shown = {one["key"] for data in sessions.values() for one in data["family"]}
     for key in shown - sessions.keys():
         sessions[key] = session_data(store, read_key(key))
@@ -68,7 +69,8 @@ def sealed_data(store: Store, name: str, shared: Row, session: str | None = None
     others = whole["others"] if wanted is None else []
     numbers = {x["exchange"] for part in (others, *(one["exchanges"] for one in sessions.values())) for x in part}
     numbers |= numbered.keys()
-    exchanges, held = [x for x in store.exchanges() if x.exchange in numbers], Held()
+    exchanges = [x for x in store.exchanges() if x.exchange in numbers]
+    held = Held()
     compares = len(rows) <= MOST_COMPARED
     own = {"is_recorded": False, "sessions": rows, "others": others, "shared": shared, "compares": compares}
     return {

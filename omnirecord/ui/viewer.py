@@ -50,10 +50,14 @@ POLICY = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types"
 )
 _HEADERS = {
-    "Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store", "X-Omnirecord": "ui",
-}  # fmt: skip
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "X-Omnirecord": "ui",
+}
 TYPES = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
 """The files of the page, which hold no recorded data."""
 _THREADS = 2
@@ -160,10 +164,17 @@ class Viewer(PageServer):
     """
 
     def __init__(
-        self, cassette: str | Path, other: str | Path | None = None, *, host: str = "127.0.0.1", port: int = 0,
-        allow_remote: bool = False, token: str | None = None, tls_cert: File | None = None,
+        self,
+        cassette: str | Path,
+        other: str | Path | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        allow_remote: bool = False,
+        token: str | None = None,
+        tls_cert: File | None = None,
         tls_key: File | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._named = cassette, other
         self._shown: Shown | None = None
         super().__init__(Place(host, port, allow_remote, token, tls_cert, tls_key))
@@ -276,7 +287,9 @@ class PageHandler:
     def __init__(
         self, guard: Guard, answers: Answering, page: Callable[[], Bundle] = bundle, threads: int = _THREADS
     ) -> None:
-        self._guard, self._answers, self._page = guard, answers, page
+        self._guard = guard
+        self._answers = answers
+        self._page = page
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="omnirecord-ui")
 
     def close(self) -> None:
