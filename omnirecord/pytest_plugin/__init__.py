@@ -25,8 +25,16 @@ if TYPE_CHECKING:
     _Server = tuple[Server, Path, Limit | None]
 
 _NOT_IN_TESTS = (
-    "cassette", "host", "port", "listens", "allow_remote", "token", "tls_cert", "tls_key", "web_ui",
-)  # fmt: skip
+    "cassette",
+    "host",
+    "port",
+    "listens",
+    "allow_remote",
+    "token",
+    "tls_cert",
+    "tls_key",
+    "web_ui",
+)
 """Parameters of `omnirecord.replay` that a test cannot choose."""
 OF_REPLAY = tuple(name for name in signature(replay).parameters if name not in _NOT_IN_TESTS)
 """Keywords of the marker that go to `omnirecord.replay`."""
@@ -124,7 +132,8 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
     from ..server.timers import without_gc
     from .settings import cassette_path, cassettes_folder, checked, settings_of
 
-    item, config = request.node, request.config
+    item = request.node
+    config = request.config
     try:
         of_config = [layer for _, layer in _layers(config)]
         settings = settings_of(*of_config, _of_markers(item), checked(omnirecord_config, "omnirecord_config"))

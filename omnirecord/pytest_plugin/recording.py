@@ -40,7 +40,8 @@ class Recording(WithBlock):
 
     async def __aenter__(self) -> Recording:
         await self._proxy.__aenter__()
-        self.url, self.urls = self._proxy.url, self._proxy.urls
+        self.url = self._proxy.url
+        self.urls = self._proxy.urls
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -43,7 +43,8 @@ def section(server: Server, cassette: Path, *, stopped: bool = False, told: str 
     failure `told` already."""
     try:
         if server.is_recording:
-            kept, name = visible(str(failed_path(cassette))), visible(str(cassette))
+            kept = visible(str(failed_path(cassette)))
+            name = visible(str(cassette))
             as_it_was = "is unchanged" if cassette.exists() else "is written when the test passes"
             return f"recorded, and kept since the test failed: {kept}\nits cassette {as_it_was}: {name}"
         where = f"{visible(str(cassette))}, replayed at {server.url}"
@@ -121,7 +122,9 @@ class Limit:
     """Watches the replay of `cassette` from `start` to `stop`. `seconds`: the limit."""
 
     def __init__(self, server: Server, cassette: Path, seconds: float) -> None:
-        self._server, self._cassette, self._seconds = server, cassette, seconds
+        self._server = server
+        self._cassette = cassette
+        self._seconds = seconds
         self._over = threading.Event()
         self.is_called = self.is_suspended = False
         """Whether the test's code has begun, so that a client that does not connect counts; whether it is debugged."""
@@ -137,7 +140,8 @@ class Limit:
         """Start watching. A test in the main thread can be interrupted."""
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and _SIGNAL is not None and signal.getsignal(_SIGNAL) is signal.SIG_DFL:
-            self._before, self._interrupts = signal.signal(_SIGNAL, self._interrupt), True
+            self._before = signal.signal(_SIGNAL, self._interrupt)
+            self._interrupts = True
         self._thread.start()
 
     def stop(self) -> None:
@@ -149,14 +153,18 @@ class Limit:
             signal.signal(_SIGNAL, self._before)
 
     def _watch(self) -> None:
-        waited, looked, opened = 0.0, monotonic(), 0
+        waited = 0.0
+        looked = monotonic()
+        opened = 0
         try:
             while not self._over.wait(self._seconds / _LOOKS):
                 wait_state = self._server.wait_state()
-                before, looked = looked, monotonic()
+                before = looked
+                looked = monotonic()
                 is_counted = wait_state.awaits and (wait_state.serves or self.is_called)
                 if wait_state.opened != opened:
-                    waited, opened = 0.0, wait_state.opened
+                    waited = 0.0
+                    opened = wait_state.opened
                 elif is_counted and not self.is_suspended:
                     waited += looked - before
                 if waited >= self._seconds and wait_state.awaits:

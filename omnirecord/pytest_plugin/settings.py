@@ -53,7 +53,8 @@ def settings_of(*layers: Mapping[str, Any]) -> Settings:
         )
     replay.setdefault("timing", "instant")
     recording = {key: _all_of(key, merged[key]) for key in OF_RECORDING if key in merged}
-    cassette, record = merged.get("cassette"), merged.get("record")
+    cassette = merged.get("cassette")
+    record = merged.get("record")
     only_replays = record == "none" or bool(replay.get("faults"))
     by_default = 0.0 if "skip_gates_after" in merged else GATE_TIMEOUT  # no limit if gates are skipped
     limit = float(merged.get("gate_timeout", by_default)) or None
