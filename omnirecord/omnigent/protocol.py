@@ -62,9 +62,11 @@ HEARTBEATS = frozenset({SESSION_HEARTBEAT, RESPONSE_HEARTBEAT})
 RESPONSE_BEGINS = frozenset({RESPONSE_CREATED, RESPONSE_QUEUED, RESPONSE_IN_PROGRESS})
 End = Literal["completed", "failed", "incomplete", "cancelled"]
 RESPONSE_ENDS: Mapping[str, End] = {
-    RESPONSE_COMPLETED: "completed", RESPONSE_FAILED: "failed", RESPONSE_INCOMPLETE: "incomplete",
+    RESPONSE_COMPLETED: "completed",
+    RESPONSE_FAILED: "failed",
+    RESPONSE_INCOMPLETE: "incomplete",
     RESPONSE_CANCELLED: "cancelled",
-}  # fmt: skip
+}
 TURN_ENDS: Mapping[str, End] = {TURN_COMPLETED: "completed", TURN_FAILED: "failed", TURN_CANCELLED: "cancelled"}
 ENDS: Mapping[str, End] = {**RESPONSE_ENDS, **TURN_ENDS}
 """The events that end a turn, with how it ended. A server sends the one kind or the other."""
@@ -90,10 +92,13 @@ STREAM_EPOCH = "x-omnigent-stream-epoch"
 """Response header: another value after a restart of the server."""
 SNAPSHOT_TYPES = frozenset(
     {
-        SESSION_HEARTBEAT, "session.resource.created", SESSION_CHILD_SESSION_UPDATED,
-        "session.changed_files.invalidated", SESSION_PRESENCE,
+        SESSION_HEARTBEAT,
+        "session.resource.created",
+        SESSION_CHILD_SESSION_UPDATED,
+        "session.changed_files.invalidated",
+        SESSION_PRESENCE,
     }
-)  # fmt: skip
+)
 """Text in flight comes among these without a sequence number: `response.created`, and a delta of all text so far."""
 SNAPSHOT_LASTS = 1_000_000_000
 """Duration of a connect snapshot at most, in ns. The longest that was seen took 0.1 s."""

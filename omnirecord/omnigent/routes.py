@@ -254,8 +254,10 @@ def _client(user_agent: str) -> str:
 
 
 _VERSION_KEYS = {
-    "/v1/info": "server_version", "/api/version": "version", "/.well-known/omnigent.json": "server_version",
-}  # fmt: skip
+    "/v1/info": "server_version",
+    "/api/version": "version",
+    "/.well-known/omnigent.json": "server_version",
+}
 _BEGINS = "session_init"
 """The key of a request in a tunnel that begins a session."""
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")

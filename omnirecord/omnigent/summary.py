@@ -111,7 +111,8 @@ def _tokens(usage: Any) -> str:
 
 
 def _session_usage(data: Data) -> str:
-    used, window = data.get("context_tokens"), data.get("context_window")
+    used = data.get("context_tokens")
+    window = data.get("context_window")
     context = f"context {used} of {window}" if used is not None else ""
     models = [f"{name} {_tokens(one)}" for name, one in as_dict(data.get("usage_by_model")).items()]
     return joined([context, *models], " · ")
@@ -201,10 +202,17 @@ _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "browser.action_request": _field("action"),
     "turn.failed": lambda data: _error(data.get("error")),
     **dict.fromkeys(
-        ("response.reasoning.started", "session.model_options", "session.skills", "turn.started", "turn.completed",
-         "turn.cancelled"), _field(),
+        (
+            "response.reasoning.started",
+            "session.model_options",
+            "session.skills",
+            "turn.started",
+            "turn.completed",
+            "turn.cancelled",
+        ),
+        _field(),
     ),
-}  # fmt: skip
+}
 
 
 def _first(data: Data, *names: str) -> str:
