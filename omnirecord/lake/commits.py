@@ -63,7 +63,8 @@ class Commits:
     """
 
     def __init__(self, lake: Lake, clock: Callable[[], float] = time.time) -> None:
-        self._lake, self._clock = lake, clock
+        self._lake = lake
+        self._clock = clock
         self._tables: dict[str, DeltaTable] = {}
         self._looked = -math.inf
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="omnirecord-lake")
@@ -150,7 +151,8 @@ class Commits:
 
     def _put(self, name: str, one: Extract) -> _Stored:
         """Store the object of a recording, or find it: the same rows, stored not long ago."""
-        data, at = one.files[name], self._clock()
+        data = one.files[name]
+        at = self._clock()
         path, within = path_of(name, one.day, one.recording_id)
         try:
             self._lake.objects.put(path, data, mode="create", use_multipart=False)
@@ -168,7 +170,8 @@ class Commits:
         rows or none."""
         with suppress(NotFoundError, FileNotFoundError):  # removed since
             there = self._lake.objects.get(path)
-            at, stored = there.meta["last_modified"].timestamp(), bytes(there.bytes())
+            at = there.meta["last_modified"].timestamp()
+            stored = bytes(there.bytes())
             # Two shippers differ in the rows of `recordings`.
             is_same = stored == data or (name == RECORDINGS and same_rows(stored, data, ("shipped_at", "shipped_by")))
             if is_same and self._is_fresh(at):

@@ -52,9 +52,13 @@ class Extract:
 
 
 def extracted(
-    store: Store, recording: Recording, labels: Mapping[str, str] | None = None, *, shipper: str = "",
+    store: Store,
+    recording: Recording,
+    labels: Mapping[str, str] | None = None,
+    *,
+    shipper: str = "",
     redact: str | None = None,
-) -> Extract:  # fmt: skip
+) -> Extract:
     """Return a recording in a closed cassette, encoded. Raises `CassetteError`.
 
     `labels` are added to its own. `redact`: what was masked on the way. It takes the memory of the files and of one
@@ -68,7 +72,8 @@ class _Content:
 
     def __init__(self, store: Store, recording: Recording) -> None:
         started = start_of(recording.started_at)
-        self._store, self._recording = store, recording
+        self._store = store
+        self._recording = recording
         self._made = Extract(recording.recording_id, started.date().isoformat())
         self._day = started.date()
         self._started_us = (started - EPOCH) // _US
@@ -103,14 +108,25 @@ class _Content:
         exchanges = self._store.exchanges(recording=one.recording)
         now_us = (datetime.now(UTC) - EPOCH) // _US
         row = {
-            "recording": one.recording, "run_id": one.run_id, "started_at": self._started_us,
-            "started_at_text": one.started_at, "version": one.version, "contract": one.contract,
-            "upstream": one.upstream, "server_version": one.server_version,
-            "labels": sorted(labels.items()), "exchanges": len(exchanges),
-            "streams": sum(x.stream is not None for x in exchanges), "events": self._encoders["events"].rows,
-            "sessions": len({x.session_id for x in exchanges} - {None}), "redact": redact, "shipped_at": now_us,
-            "shipped_by": shipper, "hop": one.hop, "contract_given": one.contract_given,
-        }  # fmt: skip
+            "recording": one.recording,
+            "run_id": one.run_id,
+            "started_at": self._started_us,
+            "started_at_text": one.started_at,
+            "version": one.version,
+            "contract": one.contract,
+            "upstream": one.upstream,
+            "server_version": one.server_version,
+            "labels": sorted(labels.items()),
+            "exchanges": len(exchanges),
+            "streams": sum(x.stream is not None for x in exchanges),
+            "events": self._encoders["events"].rows,
+            "sessions": len({x.session_id for x in exchanges} - {None}),
+            "redact": redact,
+            "shipped_at": now_us,
+            "shipped_by": shipper,
+            "hop": one.hop,
+            "contract_given": one.contract_given,
+        }
         self._add("recordings", {name: [value] for name, value in row.items()})
 
     def _us(self, at_ns: int) -> int:
@@ -122,17 +138,36 @@ class _Content:
             for one in self._store.messages(x.exchange):
                 at = self._us(one.at_ns), one.at_ns, one.sent_ns
                 self._row("messages", x.session_id, x.exchange, one.message, *at, one.dir, one.opcode, one.data)
-        request, response = x.request, x.response
+        request = x.request
+        response = x.response
         body, stopped_at = self._response_body(x)
         self._row(
-            "exchanges", x.session_id, x.exchange, x.stream, x.kind, x.party, self._us(request.at_ns), request.at_ns,
-            request.method, request.target, headers_text(request.headers),
+            "exchanges",
+            x.session_id,
+            x.exchange,
+            x.stream,
+            x.kind,
+            x.party,
+            self._us(request.at_ns),
+            request.at_ns,
+            request.method,
+            request.target,
+            headers_text(request.headers),
             self._store.body(x.exchange, "request"),
-            *((None,) * 4 if response is None else
-              (response.at_ns, response.status, response.reason, headers_text(response.headers))),
-            body, x.end_ns, x.ending, x.request_bytes, x.response_bytes, stopped_at, derives_reads,
+            *(
+                (None,) * 4
+                if response is None
+                else (response.at_ns, response.status, response.reason, headers_text(response.headers))
+            ),
+            body,
+            x.end_ns,
+            x.ending,
+            x.request_bytes,
+            x.response_bytes,
+            stopped_at,
+            derives_reads,
             x.request_is_cut,
-        )  # fmt: skip
+        )
         self._flush(_MANY)
 
     def _response_body(self, x: Exchange) -> tuple[bytes | None, int | None]:

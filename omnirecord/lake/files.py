@@ -26,9 +26,17 @@ from .location import Lake
 from .tables import MEASURED, PARTITION, SCHEMAS
 
 _COLUMNS = (
-    "path", f"partition.{PARTITION}", "size_bytes", "num_records", "min.recording_id", "max.recording_id",
-    "min.session_id", "max.session_id", "max.started_at", "null_count.started_at",
-)  # fmt: skip
+    "path",
+    f"partition.{PARTITION}",
+    "size_bytes",
+    "num_records",
+    "min.recording_id",
+    "max.recording_id",
+    "min.session_id",
+    "max.session_id",
+    "max.started_at",
+    "null_count.started_at",
+)
 _MS = 1000
 """Microseconds in a millisecond."""
 
@@ -94,16 +102,30 @@ def _values(found: pa.Table, name: str) -> list[Any]:
 
 
 def _file(
-    path: str, day: str, size: int, rows: int | None, least: str | None, most: str | None, first: str | None,
-    last: str | None, newest: int | None, without: int | None,
-) -> File:  # fmt: skip
+    path: str,
+    day: str,
+    size: int,
+    rows: int | None,
+    least: str | None,
+    most: str | None,
+    first: str | None,
+    last: str | None,
+    newest: int | None,
+    without: int | None,
+) -> File:
     name = path.rpartition("/")[2].removesuffix(".parquet")
     is_single = least is not None and least == most and (name == least or name.startswith(f"{least}-"))
     return File(
-        path, day, size, rows, least if is_single else None, least or "", most or "\U0010ffff",
+        path,
+        day,
+        size,
+        rows,
+        least if is_single else None,
+        least or "",
+        most or "\U0010ffff",
         None if first is None or last is None else (first, last),
         None if newest is None or without != 0 else newest // _MS * _MS + _MS - 1,  # a log has milliseconds
-    )  # fmt: skip
+    )
 
 
 LEVEL = 6
@@ -203,16 +225,21 @@ def options(table: str, schema: pa.Schema, rows: int) -> dict[str, Any]:
     """Return the options of pyarrow for the columns of a table. `rows`: the number of rows in the first batch."""
     numbers = [name for name in schema.names if name in _NUMBERS]
     others = [
-        name for name in schema.names
+        name
+        for name in schema.names
         if name not in numbers and (table, name) not in _UNIQUE and not pa.types.is_nested(schema.field(name).type)
-    ]  # fmt: skip
+    ]
     is_small = rows <= _SMALL
     return {
-        "compression": "ZSTD", "compression_level": LEVEL, "use_dictionary": others if rows > _FEW else False,
-        "column_encoding": dict.fromkeys(numbers, "DELTA_BINARY_PACKED"), "store_schema": False,
+        "compression": "ZSTD",
+        "compression_level": LEVEL,
+        "use_dictionary": others if rows > _FEW else False,
+        "column_encoding": dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+        "store_schema": False,
         "write_statistics": not is_small and [name for name in schema.names if name in _SKIPPING],
-        "data_page_size": _PAGE, "data_page_version": "2.0" if is_small else "1.0",
-    }  # fmt: skip
+        "data_page_size": _PAGE,
+        "data_page_version": "2.0" if is_small else "1.0",
+    }
 
 
 def same_rows(one: bytes, other: bytes, but: Sequence[str]) -> bool:

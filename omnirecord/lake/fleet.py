@@ -102,7 +102,8 @@ def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None, shard: S
         if is_late and (shard is None or shard.has(recording_id)):
             chosen.setdefault(recording_id, set()).add(None)
     for one in rows:
-        session_id, recording_id = one["session_id"], one["recording_id"]
+        session_id = one["session_id"]
+        recording_id = one["recording_id"]
         if session_id is None or recording_id not in recordings:
             continue
         began = one["started_at"]
@@ -229,7 +230,9 @@ class _Worker:
         self.at: tuple[str, list[str]] | None = None
 
     def give(self, number: int, batch: Batch) -> None:
-        self.number, self.batch, self.at = number, batch, None
+        self.number = number
+        self.batch = batch
+        self.at = None
         with suppress(OSError):  # it died: `receive` finds out
             self.connection.send(batch)
 
@@ -245,9 +248,12 @@ class _Worker:
 
 class _Pool:
     def __init__(self, url: str, job: Job, jobs: int, tell: Callable[[str], None], batches: Sequence[Batch]) -> None:
-        self._url, self._job, self._tell = url, job, tell
+        self._url = url
+        self._job = job
+        self._tell = tell
         self._workers = [_Worker(url, job) for _ in range(jobs)]
-        self._again, self._waiting = deque[tuple[int, Batch]](), deque(enumerate(batches))
+        self._again = deque[tuple[int, Batch]]()
+        self._waiting = deque(enumerate(batches))
         self._left = [{one.recording_id for one in batch.wanted} for batch in batches]
         self._found: dict[int, list[Outcome]] = {number: [] for number in range(len(batches))}
 
@@ -287,7 +293,9 @@ class _Pool:
     def _replace(self, worker: _Worker) -> None:
         """Start another worker, and give the rest of the batch to others, recording by recording."""
         worker.process.join()
-        number, batch, code = worker.number, worker.batch, worker.process.exitcode or 0
+        number = worker.number
+        batch = worker.batch
+        code = worker.process.exitcode or 0
         assert batch is not None
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         left = [one for one in batch.wanted if one.recording_id in self._left[number]]

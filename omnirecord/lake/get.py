@@ -71,9 +71,11 @@ class Fetch:
             raise _not_one("recording", name, ids, iter([get_close_matches(name, known, _LISTED), known]))
         self._recordings = self._rows_of(ids)
         found = self._query.scan(
-            "exchanges", ("stream", "session_id", "exchange"), recordings=ids,
+            "exchanges",
+            ("stream", "session_id", "exchange"),
+            recordings=ids,
             where=lambda rows: pc.is_valid(rows["stream"]),
-        )  # fmt: skip
+        )
         sessions: dict[int, str | None] = dict(tuples(found.sort_by("stream"), "stream", "session_id"))
         if stream not in sessions:
             there = f"there are {first_of([*sessions], _LISTED)}" if sessions else "it has none"
@@ -84,11 +86,12 @@ class Fetch:
 
     def _find_session(self, name: str) -> None:
         rows = self._query.scan(  # one look at all files
-            "sessions", ("day", "session_id", _PARENT),
+            "sessions",
+            ("day", "session_id", _PARENT),
             where=lambda rows: pc.or_(
                 pc.fill_null(pc.starts_with(rows["session_id"], name), False), pc.is_valid(rows[_PARENT])
             ),
-        )  # fmt: skip
+        )
         self.session_id, days = the_session(self._query, name, rows)
         self.sessions, days = _tree(self._query, self.session_id, days, rows)
         with self._query.narrowed(days=days) as near:
@@ -113,7 +116,9 @@ class Fetch:
     def values(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of the text form as values. Numbers are those of the cassettes, where they are free."""
         parts = [Part(self._query, row, self._exchanges[row[0]]) for row in self._recordings]
-        last, heads, groups = Numbers(0, 0, 0), [], joined(parts)
+        last = Numbers(0, 0, 0)
+        heads = []
+        groups = joined(parts)
         for some in groups:
             last = numbered(some, last)
             heads.append(head_of(some))
@@ -145,10 +150,15 @@ def the_session(query: LakeQuery, name: str, rows: pa.Table) -> tuple[str, Days]
         known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
         alike = "jaro_winkler_similarity(session_id[:length($name)], $name)"
         near = f"FROM ({known}) SELECT session_id WHERE {alike} >= {_NEAR} ORDER BY {alike} DESC, 1 LIMIT {_LISTED}"
-        raise _not_one("session", name, found, (
-            [one for (one,) in query.rows(sql, given).rows]
-            for sql, given in ((near, {"name": name}), (f"{known} ORDER BY 1 LIMIT {_LISTED + 1}", None))
-        ))  # fmt: skip
+        raise _not_one(
+            "session",
+            name,
+            found,
+            (
+                [one for (one,) in query.rows(sql, given).rows]
+                for sql, given in ((near, {"name": name}), (f"{known} ORDER BY 1 LIMIT {_LISTED + 1}", None))
+            ),
+        )
     return found[0], days[found[0]]
 
 

@@ -76,12 +76,14 @@ class Lake:
         self.is_local = "://" not in self.url
         with self.failures():
             self.objects: store.ObjectStore = (
-                self._folder() if self.is_local
+                self._folder()
+                if self.is_local
                 else store.from_url(
-                    self.url, client_options={"timeout": _TIMEOUT, "allow_http": _allows_http()},
+                    self.url,
+                    client_options={"timeout": _TIMEOUT, "allow_http": _allows_http()},
                     retry_config={"retry_timeout": _PATIENCE},
                 )
-            )  # fmt: skip
+            )
 
     def _folder(self) -> store.ObjectStore:
         """Return the store of a local lake; without a folder, one in which nothing of the lake is found."""
@@ -200,10 +202,14 @@ class Lake:
             with self.failures():
                 self._refuse_special_log(name)
                 table = DeltaTable.create(
-                    self.table_url(name), wanted, mode="ignore", partition_by=[PARTITION], name=name,
+                    self.table_url(name),
+                    wanted,
+                    mode="ignore",
+                    partition_by=[PARTITION],
+                    name=name,
                     configuration={_MEASURED: ",".join(one for one in MEASURED if one in schema.names)},
                     storage_options=self.storage_options,
-                )  # fmt: skip
+                )
                 there = {field.name for field in table.schema().fields}
                 if missing := [field for field in wanted.fields if field.name not in there]:
                     table.alter.add_columns(missing)
@@ -311,12 +317,16 @@ def _state(lake: Lake, name: str) -> TableState:
     rows = files["num_records"] if "num_records" in files.column_names else pa.nulls(files.num_rows)
     sizes = files["size_bytes"]
     return TableState(
-        table=name, version=table.version(), rows=None if rows.null_count else pc.sum(rows).as_py() or 0,
-        files=files.num_rows, bytes=pc.sum(sizes).as_py() or 0,
-        small_files=pc.sum(pc.less(sizes, _SMALL)).as_py() or 0, orphans=len(unnamed.difference(gone)),
+        table=name,
+        version=table.version(),
+        rows=None if rows.null_count else pc.sum(rows).as_py() or 0,
+        files=files.num_rows,
+        bytes=pc.sum(sizes).as_py() or 0,
+        small_files=pc.sum(pc.less(sizes, _SMALL)).as_py() or 0,
+        orphans=len(unnamed.difference(gone)),
         missing_columns=tuple(column for column in SCHEMAS[name].names if column not in known),
         missing_files=tuple(path for path in sorted(named - objects) if not _is_there(lake, f"{name}/{path}")),
-    )  # fmt: skip
+    )
 
 
 def _is_there(lake: Lake, path: str) -> bool:

@@ -47,7 +47,9 @@ class Fetched(Answers):
     """
 
     def __init__(self, lake: Lake, sessions: tuple[str, ...], data: LakeAnswers) -> None:
-        self._lake, self._sessions, self._data = lake, sessions, data
+        self._lake = lake
+        self._sessions = sessions
+        self._data = data
         self._of: dict[int, str] = {}
         self._fetching = Lock()
         self._folder: TemporaryFolder | None = None
@@ -89,8 +91,11 @@ class Fetched(Answers):
                 files = {number: names[place] for number, place in brought_together(paths, cassette).items()}
             opens = self._place(cassette, files)
             failed.pop_all()
-        old, self._folder = self._folder, folder
-        self._cassette, self._version, self._opens = cassette, version, opens
+        old = self._folder
+        self._folder = folder
+        self._cassette = cassette
+        self._version = version
+        self._opens = opens
         self._of.clear()
         self._of.update(files)
         if old is not None:
@@ -123,9 +128,16 @@ class LakeViewer(PageServer):
     """
 
     def __init__(
-        self, url: str, *, host: str = "127.0.0.1", port: int = 0, allow_remote: bool = False,
-        token: str | None = None, tls_cert: File | None = None, tls_key: File | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        url: str,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        allow_remote: bool = False,
+        token: str | None = None,
+        tls_cert: File | None = None,
+        tls_key: File | None = None,
+    ) -> None:
         self.lake = Lake(url)
         self._data = LakeAnswers(self.lake)
         self._opened: dict[tuple[str, ...], PageHandler] = {}

@@ -65,10 +65,28 @@ _ORDERS = {
     "finding": f"coalesce({_WORST}, 0) DESC, errors DESC, warnings DESC, started_at DESC NULLS LAST, whole",
 }
 _SHOWN = (
-    "whole", "session_id", "stream", "parent_session_id", "started_at", "duration_s", "asked", "model", "turns",
-    "outcome", "verdict", "finding_code", "finding_severity", "finding_message", "errors", "warnings", "notes",
-    "first_token_s", "server_version", "labels", "recordings",
-)  # fmt: skip
+    "whole",
+    "session_id",
+    "stream",
+    "parent_session_id",
+    "started_at",
+    "duration_s",
+    "asked",
+    "model",
+    "turns",
+    "outcome",
+    "verdict",
+    "finding_code",
+    "finding_severity",
+    "finding_message",
+    "errors",
+    "warnings",
+    "notes",
+    "first_token_s",
+    "server_version",
+    "labels",
+    "recordings",
+)
 """The keys of a row of the list."""
 
 
@@ -91,7 +109,8 @@ class LakeAnswers:
     """Answers the page's requests, in several threads. `clock` is monotonic, in seconds."""
 
     def __init__(self, lake: Lake, clock: Callable[[], float] = monotonic) -> None:
-        self._lake, self._clock = lake, clock
+        self._lake = lake
+        self._clock = clock
         self._renewing = Lock()
         self._copy: _Copy | None = None
         self._trouble: str | None = None
@@ -138,7 +157,8 @@ class LakeAnswers:
 
     def _renew(self, *, is_wanted: bool) -> None:
         """Copy the newest state of the lake. If that fails, keep the copies there are, unless the page asked for it."""
-        old, now = self._copy, self._clock()
+        old = self._copy
+        now = self._clock()
         if old is not None and not is_wanted and now - old.looked < RENEW_AFTER:
             return  # another request has just done it
         try:
@@ -198,7 +218,8 @@ def _condition(name: str, value: str) -> tuple[str, Row]:
             is_day = len(value) == len("2026-11-27")
             return "started_at < $until", {"until": _moment(name, value) + timedelta(days=is_day)}
         case "label":  # `KEY=VALUE`, one in a line
-            parts, given = [], dict[str, Any]()
+            parts = []
+            given = dict[str, Any]()
             for number, line in enumerate(value.split("\n")):
                 key, equal, text = line.partition("=")
                 if not equal:
@@ -227,7 +248,8 @@ def _moment(name: str, value: str) -> datetime:
 
 def sessions(query: LakeQuery, asked: Options) -> Row:
     """One page of the list, the number of sessions, and the number for each value of each filter."""
-    wanted, order = Filter(query, asked), asked.get("sort") or "time"
+    wanted = Filter(query, asked)
+    order = asked.get("sort") or "time"
     if order not in _ORDERS:
         raise UsageError(f"sort={order!r} is unknown: use {' or '.join(_ORDERS)}")
     total = wanted.count("SELECT count(*) AS many FROM listed WHERE {where}")
@@ -237,26 +259,27 @@ def sessions(query: LakeQuery, asked: Options) -> Row:
         f" LIMIT {ON_A_PAGE} OFFSET {(page - 1) * ON_A_PAGE}"
     )
     return {
-        "sessions": found, "total": total, "in_all": wanted.count(), "page": page, "on_a_page": ON_A_PAGE,
+        "sessions": found,
+        "total": total,
+        "in_all": wanted.count(),
+        "page": page,
+        "on_a_page": ON_A_PAGE,
         "counts": wanted.counts(),
-    }  # fmt: skip
+    }
 
 
 _COUNTS = {
-    "finding":
-        "SELECT code AS value, ['note', 'warning', 'error'][max(severe)] AS severity, count(*) AS many FROM found"
-        " WHERE whole IN (SELECT whole FROM listed WHERE {where}) GROUP BY code"
-        f" UNION ALL SELECT '{NONE}', NULL, count(*) FROM listed WHERE {{where}}"
-        " AND whole NOT IN (SELECT whole FROM found) ORDER BY many DESC, value",
-    "status":
-        "SELECT outcome AS value, count(*) AS many FROM listed WHERE {where} GROUP BY ALL ORDER BY many DESC, value",
-    "model":
-        f"SELECT coalesce(model, '{NONE}') AS value, count(*) AS many FROM listed WHERE {{where}} GROUP BY ALL"
-        " ORDER BY many DESC, value",
-    "label":
-        "SELECT e.key || '=' || e.value AS value, count(*) AS many FROM (SELECT unnest(map_entries(labels)) AS e"
-        f" FROM listed WHERE {{where}}) GROUP BY ALL ORDER BY many DESC, value LIMIT {MOST_LABELS}",
-}  # fmt: skip
+    "finding": "SELECT code AS value, ['note', 'warning', 'error'][max(severe)] AS severity, count(*) AS many"
+    " FROM found WHERE whole IN (SELECT whole FROM listed WHERE {where}) GROUP BY code"
+    f" UNION ALL SELECT '{NONE}', NULL, count(*) FROM listed WHERE {{where}}"
+    " AND whole NOT IN (SELECT whole FROM found) ORDER BY many DESC, value",
+    "status": "SELECT outcome AS value, count(*) AS many FROM listed WHERE {where} GROUP BY ALL"
+    " ORDER BY many DESC, value",
+    "model": f"SELECT coalesce(model, '{NONE}') AS value, count(*) AS many FROM listed WHERE {{where}} GROUP BY ALL"
+    " ORDER BY many DESC, value",
+    "label": "SELECT e.key || '=' || e.value AS value, count(*) AS many FROM (SELECT unnest(map_entries(labels)) AS e"
+    f" FROM listed WHERE {{where}}) GROUP BY ALL ORDER BY many DESC, value LIMIT {MOST_LABELS}",
+}
 
 
 def trends(query: LakeQuery, asked: Options) -> Row:
@@ -273,8 +296,10 @@ def trends(query: LakeQuery, asked: Options) -> Row:
     began = "WHERE {where} AND started_at IS NOT NULL"
     begun = rows(f"SELECT started_at::DATE, outcome, count(*) FROM listed {began}")
     found = rows(f"SELECT started_at::DATE, code, count(*) FROM found JOIN listed USING (whole) {began}")
-    heard = rows("SELECT on_day, quantile_cont(first_token_s, 0.5), quantile_cont(first_token_s, 0.95), count(*)"
-                 " FROM heard WHERE whole IN (SELECT whole FROM listed WHERE {where})")  # fmt: skip
+    heard = rows(
+        "SELECT on_day, quantile_cont(first_token_s, 0.5), quantile_cont(first_token_s, 0.95), count(*)"
+        " FROM heard WHERE whole IN (SELECT whole FROM listed WHERE {where})"
+    )
     without = wanted.others("label", "from", "to")
     drift = rows("SELECT started_at::DATE, version, sum(many)::BIGINT FROM drift WHERE {where}", *without)
     days = _days({row[0] for some in (begun, found, heard, drift) for row in some})
@@ -286,8 +311,10 @@ def trends(query: LakeQuery, asked: Options) -> Row:
         "findings": _series(found, days),
         "first_token": {"p50": p50, "p95": p95, "turns": turns},
         "problems": _series(drift, days),
-        "not_applied": without, "counts": wanted.counts(), "in_all": wanted.count(),
-    }  # fmt: skip
+        "not_applied": without,
+        "counts": wanted.counts(),
+        "in_all": wanted.count(),
+    }
 
 
 def _days(found: set[str]) -> list[str]:

@@ -22,9 +22,19 @@ from .scan import tuples
 from .tables import EPOCH, Times, derived_reads, start_of
 
 COLUMNS = (
-    "recording_id", "recording", "started_at_text", "version", "contract", "upstream", "run_id", "labels",
-    "server_version", "hop", "exchanges", "contract_given",
-)  # fmt: skip
+    "recording_id",
+    "recording",
+    "started_at_text",
+    "version",
+    "contract",
+    "upstream",
+    "run_id",
+    "labels",
+    "server_version",
+    "hop",
+    "exchanges",
+    "contract_given",
+)
 """The columns of `recordings` that a part needs."""
 
 
@@ -36,15 +46,22 @@ def head_of(parts: Sequence[Part]) -> dict[str, Any]:
     labels = set.intersection(*(set(part.row[7] or ()) for part in parts))
     is_part = len(parts) > 1 or len(first.numbers) < exchanges
     known = {
-        "run_id": run_id, "labels": dict(sorted(labels)) or None, "server_version": server_version, "hop": hop,
+        "run_id": run_id,
+        "labels": dict(sorted(labels)) or None,
+        "server_version": server_version,
+        "hop": hop,
         "part": is_part or None,
-    }  # fmt: skip
+    }
     return {
-        "recording": first.recording, "started_at": started_at, "version": version, "contract": contract,
-        "upstream": upstream, "recording_id": recording_id,
+        "recording": first.recording,
+        "started_at": started_at,
+        "version": version,
+        "contract": contract,
+        "upstream": upstream,
+        "recording_id": recording_id,
         **{name: value for name, value in known.items() if value is not None},
         **({} if given is None else {"contract_given": given}),
-    }  # fmt: skip
+    }
 
 
 def joined(parts: Sequence[Part]) -> list[list[Part]]:
@@ -69,8 +86,10 @@ def numbered(parts: Sequence[Part], last: Numbers) -> Numbers:
         return parts[0].number(last)
     zero = parts[0].began_ns
     for part in parts:
-        part.zero, part.recording = part.began_ns - zero, last.recording + 1
-    exchange, stream = last.exchange, last.stream
+        part.zero = part.began_ns - zero
+        part.recording = last.recording + 1
+    exchange = last.exchange
+    stream = last.stream
     for part, row in merge(*(zip(repeat(part), part.rows) for part in parts), key=lambda one: one[1][5] + one[0].zero):
         part.numbers[row[0]] = exchange = exchange + 1
         if row[2] is not None:
@@ -88,10 +107,27 @@ class Numbers:
 
 
 _EXCHANGES = (
-    "exchange", "kind", "stream", "session_id", "party", "request_at_ns", "method", "target", "request_headers",
-    "request_body", "response_at_ns", "status", "reason", "response_headers", "response_body", "end_ns", "ending",
-    "max_decoded", "derives_reads", "request_cut",
-)  # fmt: skip
+    "exchange",
+    "kind",
+    "stream",
+    "session_id",
+    "party",
+    "request_at_ns",
+    "method",
+    "target",
+    "request_headers",
+    "request_body",
+    "response_at_ns",
+    "status",
+    "reason",
+    "response_headers",
+    "response_body",
+    "end_ns",
+    "ending",
+    "max_decoded",
+    "derives_reads",
+    "request_cut",
+)
 _EVENTS = ("seq", "raw", "raw_bytes", "length", "offset_ns", "sent_ns")
 _READS = ("n", "offset_ns", "sent_ns", "size", "is_lost")
 _MESSAGES = ("message", "at_ns", "sent_ns", "dir", "opcode", "data")
@@ -109,7 +145,9 @@ class Part:
     """
 
     def __init__(self, query: LakeQuery, row: Row, exchanges: Sequence[int]) -> None:
-        self._query, self.row, self._id = query, row, row[0]
+        self._query = query
+        self.row = row
+        self._id = row[0]
         found = query.scan("exchanges", _EXCHANGES, among={"exchange": exchanges}, recordings=[self._id])
         found = found.sort_by([("request_at_ns", "ascending"), ("exchange", "ascending")])
         self.rows = list(tuples(found, *_EXCHANGES))
@@ -134,15 +172,20 @@ class Part:
         streams = [one[2] for one in self.rows if one[2] is not None]
         is_free = self.row[1] > last.recording and min(exchanges, default=1) > last.exchange
         if is_free and min(streams, default=last.stream + 1) > last.stream:
-            self.recording, plus, plus_stream = self.row[1], 0, 0
+            self.recording = self.row[1]
+            plus = 0
+            plus_stream = 0
         else:
-            self.recording, plus, plus_stream = last.recording + 1, last.exchange, last.stream
+            self.recording = last.recording + 1
+            plus = last.exchange
+            plus_stream = last.stream
         self.numbers = {one: one + plus for one in exchanges}
         self.streams = {one: one + plus_stream for one in streams}
         return Numbers(
-            self.recording, max(exchanges, default=0) + plus,
+            self.recording,
+            max(exchanges, default=0) + plus,
             max(streams, default=0) + plus_stream if streams else last.stream,
-        )  # fmt: skip
+        )
 
     def incidents(self) -> Iterator[dict[str, Any]]:
         found = self._query.scan("incidents", ("message", "at_ns"), recordings=[self._id]).sort_by("at_ns")
@@ -152,7 +195,8 @@ class Part:
     def exchanges(self) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
         """Yield the time of each exchange and its lines, which are to be read before the next exchange."""
         streams = [one[0] for one in self.rows if one[2] is not None]
-        events, reads = self._of("events", _EVENTS, streams), self._of("reads", _READS, streams)
+        events = self._of("events", _EVENTS, streams)
+        reads = self._of("reads", _READS, streams)
         messages = self._of("messages", _MESSAGES, [one[0] for one in self.rows if one[1] == "websocket"])
         for row in self.rows:
             yield row[5] + self.zero, self._values(row, events, reads, messages)
@@ -163,23 +207,37 @@ class Part:
         number, kind, stream, session_id, party, at_ns, method, target, headers, body = row[:10]
         of_reads = list(reads(number)) if stream is not None else []
         yield {
-            "exchange": self.numbers[number], "recording": self.recording, "kind": kind,
-            "stream": None if stream is None else self.streams[stream], "session_id": session_id, "party": party,
+            "exchange": self.numbers[number],
+            "recording": self.recording,
+            "kind": kind,
+            "stream": None if stream is None else self.streams[stream],
+            "session_id": session_id,
+            "party": party,
             "request": {
-                "at_ns": at_ns + self.zero, "method": method, "target": target, "headers": json.loads(headers),
-                "body": text(body or b""), **({"cut": True} if row[19] else {}),
+                "at_ns": at_ns + self.zero,
+                "method": method,
+                "target": target,
+                "headers": json.loads(headers),
+                "body": text(body or b""),
+                **({"cut": True} if row[19] else {}),
             },
-            "response": self._response(row, [n for n, *_, is_lost in of_reads if is_lost]), "ending": row[16],
-        }  # fmt: skip
+            "response": self._response(row, [n for n, *_, is_lost in of_reads if is_lost]),
+            "ending": row[16],
+        }
         if stream is not None:
             stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}
             yield from self._stream_values(row, events(number), stored)
         if kind == "websocket":
             for message, at_ns, sent_ns, direction, opcode, data in messages(number):
                 yield {
-                    "exchange": self.numbers[number], "message": message, "at_ns": at_ns + self.zero,
-                    "sent_ns": self._later(sent_ns), "dir": direction, "opcode": opcode, "data": text(data or b""),
-                }  # fmt: skip
+                    "exchange": self.numbers[number],
+                    "message": message,
+                    "at_ns": at_ns + self.zero,
+                    "sent_ns": self._later(sent_ns),
+                    "dir": direction,
+                    "opcode": opcode,
+                    "data": text(data or b""),
+                }
 
     def _of(self, table: str, columns: Sequence[str], exchanges: Sequence[int]) -> OfExchange:
         if not exchanges:
@@ -198,7 +256,8 @@ class Part:
         return of
 
     def _stream_values(self, row: Row, events: Iterator[Row], stored: dict[int, Times]) -> Iterator[dict[str, Any]]:
-        stream, derives_reads = self.streams[row[2]], row[18]
+        stream = self.streams[row[2]]
+        derives_reads = row[18]
         times: list[Times] = []
         for seq, raw, raw_bytes, length, offset_ns, sent_ns in events:
             value = raw if raw is not None or raw_bytes is None else text(raw_bytes)
@@ -215,14 +274,19 @@ class Part:
     def _response(self, row: Row, lost: list[int]) -> dict[str, Any] | None:
         """Return the response as the text form has it: None for an open exchange without one."""
         at_ns, status, reason, headers, body, end_ns = row[10:16]
-        at_ns, end_ns, max_decoded = self._later(at_ns), self._later(end_ns), row[17]
+        at_ns = self._later(at_ns)
+        end_ns = self._later(end_ns)
+        max_decoded = row[17]
         if status is None:
             nothing: dict[str, Any] = {"at_ns": None, "end_ns": end_ns, "status": None, "reason": None, "headers": []}
             return None if end_ns is None else {**nothing, "body": None}
         return {
-            "at_ns": at_ns, "end_ns": end_ns, "status": status, "reason": reason,
+            "at_ns": at_ns,
+            "end_ns": end_ns,
+            "status": status,
+            "reason": reason,
             "headers": json.loads(headers or "[]"),
             "body": text(body or b"") if row[1] == "http" or body is not None else None,
             **({"lost": lost} if lost else {}),
             **({"max_decoded": max_decoded} if max_decoded else {}),
-        }  # fmt: skip
+        }

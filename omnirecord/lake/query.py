@@ -62,7 +62,8 @@ class LakeQuery:
     """
 
     def __init__(self, lake: Lake, spill: TemporaryFolder | None = None, memory: str | None = None) -> None:
-        self._lake, self._memory = lake, memory
+        self._lake = lake
+        self._memory = memory
         self._files: dict[str, Files] = {}
         self._days, self._only = (date.min, date.max), None  # type: tuple[date, date], frozenset[str] | None
         self._complete: dict[str, str] | None = None
@@ -71,7 +72,8 @@ class LakeQuery:
         self._defined: set[str] = set()
         self._held: set[str] = set()
         self._datasets: dict[str, Any] = {}
-        self._folder, self._is_folder_ours = spill or TemporaryFolder("lake"), spill is None
+        self._folder = spill or TemporaryFolder("lake")
+        self._is_folder_ours = spill is None
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
@@ -93,7 +95,9 @@ class LakeQuery:
         `days`: the first and the last UTC day on which they began. `recordings`: their ids.
         """
         made = LakeQuery(self._lake, self._folder)
-        made._files, made._days, made._complete = self._files, days or self._days, self._complete
+        made._files = self._files
+        made._days = days or self._days
+        made._complete = self._complete
         made._kept = self._kept
         made._only = self._only if recordings is None else frozenset(recordings)
         return made
@@ -150,10 +154,15 @@ class LakeQuery:
         return Result(columns, self._fetched(cursor, sql), reads)
 
     def scan(
-        self, name: str, columns: Sequence[str] | None = None, *, where: Where | None = None,
-        among: Mapping[str, Collection[Any]] | None = None, recordings: Collection[str] | None = None,
+        self,
+        name: str,
+        columns: Sequence[str] | None = None,
+        *,
+        where: Where | None = None,
+        among: Mapping[str, Collection[Any]] | None = None,
+        recordings: Collection[str] | None = None,
         files: Sequence[File] | None = None,
-    ) -> pa.Table:  # fmt: skip
+    ) -> pa.Table:
         """Return rows of a table without DuckDB, all columns by default. Raises `LakeError`.
 
         `where`: which rows. `among`: the values of columns whose rows are wanted. `recordings`: the ids of their
@@ -218,8 +227,9 @@ class LakeQuery:
         except duckdb.IOException as error:
             raise self._damaged(error) or self._of_the_store(error) from error
         except duckdb.OutOfMemoryException as error:
-            raise LakeError("the query needs more memory or temporary space than there is: ask for fewer days, or for"
-                            " fewer columns") from error  # fmt: skip
+            raise LakeError(
+                "the query needs more memory or temporary space than there is: ask for fewer days, or for fewer columns"
+            ) from error
         except duckdb.Error as error:
             if not self._is_mixed and "union_by_name" in str(error):
                 raise
@@ -251,7 +261,8 @@ class LakeQuery:
     def _define(self, names: Collection[str]) -> None:
         """Make the views that a query names. The logs of their tables are read at the same time."""
         wanted = reached(names, NEEDS) - self._defined - self._held
-        tables, views = [one for one in SCHEMAS if one in wanted], [one for one in SELECTS if one in wanted]
+        tables = [one for one in SCHEMAS if one in wanted]
+        views = [one for one in SELECTS if one in wanted]
         if tables:
             self.recordings()  # first: a recording that is committed later is not complete in this query
         self.open(*tables)
@@ -275,9 +286,8 @@ class LakeQuery:
         first, last = (one.isoformat() for one in self._days)
         known = self.recordings()
         found = [
-            one for one in files
-            if first <= one.day <= last and (one.recording_id is None or one.recording_id in known)
-        ]  # fmt: skip
+            one for one in files if first <= one.day <= last and (one.recording_id is None or one.recording_id in known)
+        ]
         if only is None:
             return found
         days = {known[one] for one in only if one in known}
@@ -331,7 +341,8 @@ class LakeQuery:
         sizes = {one.path: one.size for one in files}
         handler = DeltaStorageHandler(self._lake.table_url(name), self._lake.storage_options, sizes)
         scan = dataset.ParquetFragmentScanOptions(pre_buffer=True)
-        system, form = PyFileSystem(handler), dataset.ParquetFileFormat(default_fragment_scan_options=scan)
+        system = PyFileSystem(handler)
+        form = dataset.ParquetFileFormat(default_fragment_scan_options=scan)
         fragments = [
             form.make_fragment(one.path, system, dataset.field(PARTITION) == date.fromisoformat(one.day))
             for one in files

@@ -39,7 +39,8 @@ _KEPT = 64 << 20
 """Bytes of objects that a query keeps for its next look."""
 _SMALL = 64 << 10
 """Size in bytes up to which a file of a folder is read at once."""
-_RECORDING, _EXCHANGE = "recording_id", "exchange"
+_RECORDING = "recording_id"
+_EXCHANGE = "exchange"
 _AT_ONCE = 10_000
 """Rows that are values of Python at a time."""
 _TOGETHER = 16
@@ -49,9 +50,15 @@ Where = Callable[[pa.Table], pa.Array]
 
 
 def scanned(
-    lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, *, where: Where | None = None,
-    among: Mapping[str, Collection[Any]] | None = None, kept: Kept | None = None,
-) -> pa.Table:  # fmt: skip
+    lake: Lake,
+    name: str,
+    files: Sequence[File],
+    schema: pa.Schema,
+    *,
+    where: Where | None = None,
+    among: Mapping[str, Collection[Any]] | None = None,
+    kept: Kept | None = None,
+) -> pa.Table:
     """Return the columns of `schema` of the rows of these files. Raises `LakeError`.
 
     `where`: which rows. `among`: the values of columns whose rows are wanted, such as the ids of recordings. Row
@@ -62,10 +69,12 @@ def scanned(
     read_as = pa.schema([*schema, *more])
 
     def read(some: Sequence[File]) -> pa.Table:
-        rows = pa.concat_tables([
-            _rows(lake, name, list(alike), read_as, wanted, kept)
-            for _, alike in groupby(some, key=lambda one: one.recording_id is None)
-        ])  # fmt: skip
+        rows = pa.concat_tables(
+            [
+                _rows(lake, name, list(alike), read_as, wanted, kept)
+                for _, alike in groupby(some, key=lambda one: one.recording_id is None)
+            ]
+        )
         for one in wanted.values():
             rows = rows.filter(one.mask(rows))
         rows = rows if where is None else rows.filter(where(rows))
@@ -114,7 +123,8 @@ class _Among:
     """Values of a column whose rows are wanted."""
 
     def __init__(self, column: str, values: Collection[Any]) -> None:
-        self.column, self.values = column, sorted(values)
+        self.column = column
+        self.values = sorted(values)
         self._array = pa.array(self.values, pa.string() if column != _EXCHANGE else pa.int32())
 
     @cached_property
@@ -129,12 +139,13 @@ class _Among:
 
 def _rows(
     lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, among: Mapping[str, _Among], kept: Kept | None
-) -> pa.Table:  # fmt: skip
+) -> pa.Table:
     """Return the columns of a schema of files, each of one recording, or each of several.
 
     A small file gives all rows, since those of many files are filtered faster together.
     """
-    own, found = list[dict[str, Any]](), list[pa.Table]()
+    own = list[dict[str, Any]]()
+    found = list[pa.Table]()
     is_single = files[0].recording_id is not None
     known = {PARTITION, _RECORDING} if is_single else {PARTITION}
     stored = pa.schema([field for field in schema if field.name not in known] or [schema.field(_RECORDING)])
@@ -167,13 +178,15 @@ def _rows(
 
 def _groups(of: pq.FileMetaData, among: Sequence[_Among]) -> Iterator[list[int]]:
     """Yield the row groups that may have wanted rows, as many together as fit into memory."""
-    some, size = list[int](), 0
+    some = list[int]()
+    size = 0
     for number in range(of.num_row_groups):
         group = of.row_group(number)
         if all(may_have(group, one.values, one.column) for one in among):
             if some and size + group.total_byte_size > _IN_MEMORY:
                 yield some
-                some, size = [], 0
+                some = []
+                size = 0
             some.append(number)
             size += group.total_byte_size
     if some:
@@ -182,7 +195,8 @@ def _groups(of: pq.FileMetaData, among: Sequence[_Among]) -> Iterator[list[int]]
 
 def _with_own(own: Sequence[Mapping[str, Any]], found: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
     """Return the rows of files with all columns of a schema. `own`: the values of columns that the rows may lack."""
-    rows, columns = pa.concat_tables(found), []
+    rows = pa.concat_tables(found)
+    columns = []
     if not rows.num_rows:
         return schema.empty_table()
     own = [one for one, some in zip(own, found, strict=True) if some.num_rows]
@@ -229,7 +243,8 @@ def conformed(rows: pa.Table, schema: pa.Schema, count: int | None = None) -> pa
     tells it."""
     if rows.schema.equals(schema):
         return rows
-    there, made = set(rows.column_names), []
+    there = set(rows.column_names)
+    made = []
     for field in schema:
         if field.name in there:
             column = rows[field.name]
@@ -272,7 +287,10 @@ class Ranges(io.RawIOBase):
     """An object as a file. Each read is a request of its range."""
 
     def __init__(self, lake: Lake, path: str, size: int) -> None:
-        self._lake, self._path, self._size, self._at = lake, path, size, 0
+        self._lake = lake
+        self._path = path
+        self._size = size
+        self._at = 0
 
     def readable(self) -> bool:
         return True
@@ -297,9 +315,20 @@ class Ranges(io.RawIOBase):
 
 
 _SIGNS = (
-    "magic bytes", "too small to be", "TProtocolException", "thrift", "decompress", "corrupt", "string encoding found",
-    "Failed to read file", "page header", "invalid parquet", "parquet file size is", "out of buffer", "end of stream",
-)  # fmt: skip
+    "magic bytes",
+    "too small to be",
+    "TProtocolException",
+    "thrift",
+    "decompress",
+    "corrupt",
+    "string encoding found",
+    "Failed to read file",
+    "page header",
+    "invalid parquet",
+    "parquet file size is",
+    "out of buffer",
+    "end of stream",
+)
 _DAMAGE = re.compile("|".join(_SIGNS), re.IGNORECASE)
 _PATH = re.compile(r"""(?:'[^']*\.parquet'|"[^"]*\.parquet"):? ?""")
 _MOST_BYTES = 1 << 30

@@ -19,11 +19,33 @@ from .sql import plain
 from .tables import CHILDREN, SCHEMAS
 
 SHOWN = (
-    "session_id", "stream", "parent_session_id", "started_at", "until", "duration_s", "asked", "model",
-    "server_version", "turns", "outcome", "verdict", "conclusion_code", "finding_code", "finding_severity",
-    "finding_message", "errors", "warnings", "notes", "input_tokens", "output_tokens", "total_tokens", "cost_usd",
-    "first_token_s", "labels", "recordings",
-)  # fmt: skip
+    "session_id",
+    "stream",
+    "parent_session_id",
+    "started_at",
+    "until",
+    "duration_s",
+    "asked",
+    "model",
+    "server_version",
+    "turns",
+    "outcome",
+    "verdict",
+    "conclusion_code",
+    "finding_code",
+    "finding_severity",
+    "finding_message",
+    "errors",
+    "warnings",
+    "notes",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cost_usd",
+    "first_token_s",
+    "labels",
+    "recordings",
+)
 """The columns of a row, and the keys of `lake sessions --json`."""
 
 
@@ -66,7 +88,8 @@ def sessions(query: LakeQuery, wanted: Wanted, limit: int | None = None) -> Iter
     query.open("recordings", "sessions", *(["findings"] if wanted.findings else []))
     is_late = bool(wanted.statuses or wanted.models)  # whole sessions are needed to choose them
     enough = _ALL if limit is None else limit
-    rows, waiting = list[Row](), Parts()
+    rows = list[Row]()
+    waiting = Parts()
     for some in _chosen(query, wanted, limit if limit is None or not is_late else 4 * limit):
         waiting |= some
         if is_late or len(rows) + len(waiting) >= enough:
@@ -95,10 +118,13 @@ def _chosen(query: LakeQuery, wanted: Wanted, limit: int | None) -> Iterator[Par
     """
     columns = _CHOOSING if wanted.since is not None else _CHOOSING[:-1]
     left = sorted(query.files("sessions"), key=lambda one: (one.newest is None, one.newest or 0))
-    found, having, labelled = list[pa.Table](), set[str](), set[str]()
+    found = list[pa.Table]()
+    having = set[str]()
+    labelled = set[str]()
     after, many = _ALL, _ALL if limit is None else limit  # type: int | None, int
     while left:
-        before, files = after, _newest(left, many, 1 << len(found))
+        before = after
+        files = _newest(left, many, 1 << len(found))
         after = left[-1].newest if left else None
         recordings = None if limit is None else _held(query, files)
         if wanted.findings:
@@ -124,7 +150,8 @@ def _chosen(query: LakeQuery, wanted: Wanted, limit: int | None) -> Iterator[Par
 
 def _newest(left: list[File], many: int, times: int) -> list[File]:
     """Remove the newest files from the end of the list, and return them. They have `many` rows, or more."""
-    taken, rows = list[File](), 0
+    taken = list[File]()
+    rows = 0
     while left and (rows < many or max(len(taken) / _FILES, rows / _ROWS) < times or left[-1].newest is None):
         taken.append(left.pop())
         rows += taken[-1].rows or 0
@@ -155,13 +182,15 @@ def _begun_between(rows: pa.Table, after: int | None, before: int | None, many: 
     if after is not None:
         is_between = pc.and_(is_between, pc.greater(begun, after))
     places = pc.indices_nonzero(pc.fill_null(is_between, after is None))
-    newest, at = places.take(pc.array_sort_indices(begun.take(places), order="descending")), 0
+    newest = places.take(pc.array_sort_indices(begun.take(places), order="descending"))
+    at = 0
     while at < len(newest):
         end = min(at + many, len(newest))
         while end < len(newest) and begun[newest[end].as_py()] == begun[newest[end - 1].as_py()]:
             end += 1  # those that began at the same time stay together
         yield _parts(rows, newest[at:end])
-        many, at = min(2 * many, _ALL), end
+        many = min(2 * many, _ALL)
+        at = end
 
 
 def _until(rows: pa.Table) -> pa.ChunkedArray:
@@ -274,7 +303,8 @@ def _checked(query: LakeQuery, rows: Sequence[Row], *, is_all: bool = False) -> 
     begun = [datetime.fromisoformat(row["started_at"]).date() for row in without if row["started_at"] is not None]
     first, last = (f"{min(begun) - _DAY}", f"{max(begun) + _DAY}") if begun else ("~", "")
     own = {query.recordings()[id_] for row in rows for id_ in row["recordings"]}
-    near, far = list[File](), list[File]()
+    near = list[File]()
+    far = list[File]()
     for one in query.files("sessions"):
         if one.day in own or first <= one.day <= last:
             near.append(one)
@@ -282,7 +312,8 @@ def _checked(query: LakeQuery, rows: Sequence[Row], *, is_all: bool = False) -> 
             far.append(one)
     found = query.scan("sessions", ("session_id", "recording_id", CHILDREN), files=near)
     others = query.scan("sessions", ("session_id", "recording_id"), files=far, among={"session_id": ids})
-    parts, is_wanted = defaultdict[str, set[str]](set), pc.is_in(found["session_id"], pa.array(ids, pa.string()))
+    parts = defaultdict[str, set[str]](set)
+    is_wanted = pc.is_in(found["session_id"], pa.array(ids, pa.string()))
     for some in (found.filter(is_wanted), others):
         for session_id, recording_id in tuples(some, "session_id", "recording_id"):
             parts[session_id].add(recording_id)

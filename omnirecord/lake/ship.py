@@ -45,9 +45,13 @@ class Shipped:
     def row(self, path: str) -> dict[str, Any]:
         """Return the object of `ship --json`. Keys are fixed."""
         return {
-            "recording_id": self.recording_id, "path": path, "events": self.events, "bytes": self.bytes,
-            "status": self.status, "message": self.message,
-        }  # fmt: skip
+            "recording_id": self.recording_id,
+            "path": path,
+            "events": self.events,
+            "bytes": self.bytes,
+            "status": self.status,
+            "message": self.message,
+        }
 
 
 @dataclass(slots=True)
@@ -70,10 +74,16 @@ class Shipper:
     """
 
     def __init__(
-        self, lake: Lake, *, labels: Mapping[str, str] | None = None, redact: bool = False,
+        self,
+        lake: Lake,
+        *,
+        labels: Mapping[str, str] | None = None,
+        redact: bool = False,
         pseudonym_key: File | None = None,
-    ) -> None:  # fmt: skip
-        self._labels, self._redact, self._key = dict(labels or {}), redact, pseudonym_key
+    ) -> None:
+        self._labels = dict(labels or {})
+        self._redact = redact
+        self._key = pseudonym_key
         self._kept = _LABELS_KEPT if self._labels else None
         self._commits = Commits(lake)
         self._commits.complete()
@@ -100,7 +110,8 @@ class Shipper:
         if not self._batch:
             return
         self._commits.add([one for _, one in self._batch])
-        batch, self._batch = self._batch, []
+        batch = self._batch
+        self._batch = []
         for cassette, one in batch:
             cassette.left.discard(one.recording_id)
             if not cassette.left:
@@ -123,10 +134,12 @@ class Shipper:
             yield from (Shipped(one, path, "there already", message=self._kept) for one in ids if one in there)
             refused = parts - there
             yield from (Shipped(one, path, "failed", message=_PART.format(path, one)) for one in ids if one in refused)
-            cassette.left, cassette.is_whole = set(ids) - there - refused, not refused
+            cassette.left = set(ids) - there - refused
+            cassette.is_whole = not refused
             if not cassette.left:
                 self._mark_shipped(cassette)
-            known, is_complete = there | refused, not cassette.left
+            known = there | refused
+            is_complete = not cassette.left
             while not is_complete:
                 is_complete = self._read(cassette, known)
                 if self._is_full:

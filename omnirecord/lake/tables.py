@@ -54,43 +54,96 @@ def _computed(name: str) -> pa.Schema:
 
 SCHEMAS: dict[str, pa.Schema] = {
     "events": _table(
-        ("session_id", pa.string()), ("exchange", pa.int32()), ("stream", pa.int32()), ("seq", pa.int32()),
-        ("at", _AT), ("offset_ns", pa.int64()), ("sent_ns", pa.int64()), ("type", pa.string()),
-        ("verdict", pa.string()), ("length", pa.int32()), ("raw", pa.string()), ("raw_bytes", pa.binary()),
+        ("session_id", pa.string()),
+        ("exchange", pa.int32()),
+        ("stream", pa.int32()),
+        ("seq", pa.int32()),
+        ("at", _AT),
+        ("offset_ns", pa.int64()),
+        ("sent_ns", pa.int64()),
+        ("type", pa.string()),
+        ("verdict", pa.string()),
+        ("length", pa.int32()),
+        ("raw", pa.string()),
+        ("raw_bytes", pa.binary()),
         ("issues", _ISSUES),
     ),
     "reads": _table(
-        ("session_id", pa.string()), ("exchange", pa.int32()), ("n", pa.int32()), ("offset_ns", pa.int64()),
-        ("sent_ns", pa.int64()), ("size", pa.int32()), ("is_lost", pa.bool_()),
+        ("session_id", pa.string()),
+        ("exchange", pa.int32()),
+        ("n", pa.int32()),
+        ("offset_ns", pa.int64()),
+        ("sent_ns", pa.int64()),
+        ("size", pa.int32()),
+        ("is_lost", pa.bool_()),
     ),
     "exchanges": _table(
-        ("session_id", pa.string()), ("exchange", pa.int32()), ("stream", pa.int32()), ("kind", pa.string()),
-        ("party", pa.string()), ("at", _AT), ("request_at_ns", pa.int64()), ("method", pa.string()),
-        ("target", pa.string()), ("request_headers", pa.string()), ("request_body", pa.binary()),
-        ("response_at_ns", pa.int64()), ("status", pa.int32()), ("reason", pa.string()),
-        ("response_headers", pa.string()), ("response_body", pa.binary()), ("end_ns", pa.int64()),
-        ("ending", pa.string()), ("request_bytes", pa.int64()), ("response_bytes", pa.int64()),
-        ("max_decoded", pa.int64()), ("derives_reads", pa.bool_()), ("request_cut", pa.bool_()),
+        ("session_id", pa.string()),
+        ("exchange", pa.int32()),
+        ("stream", pa.int32()),
+        ("kind", pa.string()),
+        ("party", pa.string()),
+        ("at", _AT),
+        ("request_at_ns", pa.int64()),
+        ("method", pa.string()),
+        ("target", pa.string()),
+        ("request_headers", pa.string()),
+        ("request_body", pa.binary()),
+        ("response_at_ns", pa.int64()),
+        ("status", pa.int32()),
+        ("reason", pa.string()),
+        ("response_headers", pa.string()),
+        ("response_body", pa.binary()),
+        ("end_ns", pa.int64()),
+        ("ending", pa.string()),
+        ("request_bytes", pa.int64()),
+        ("response_bytes", pa.int64()),
+        ("max_decoded", pa.int64()),
+        ("derives_reads", pa.bool_()),
+        ("request_cut", pa.bool_()),
     ),
     "messages": _table(
-        ("session_id", pa.string()), ("exchange", pa.int32()), ("message", pa.int32()), ("at", _AT),
-        ("at_ns", pa.int64()), ("sent_ns", pa.int64()), ("dir", pa.string()), ("opcode", pa.int32()),
+        ("session_id", pa.string()),
+        ("exchange", pa.int32()),
+        ("message", pa.int32()),
+        ("at", _AT),
+        ("at_ns", pa.int64()),
+        ("sent_ns", pa.int64()),
+        ("dir", pa.string()),
+        ("opcode", pa.int32()),
         ("data", pa.binary()),
     ),
     "incidents": _table(("at", _AT), ("at_ns", pa.int64()), ("message", pa.string())),
     **{name: _computed(name) for name in ("sessions", "turns", "tools", "approvals", "findings")},
     "problems": _table(
-        ("type", pa.string()), ("path", pa.string()), ("problem", pa.string()), ("count", pa.int64()),
-        ("stream", pa.int32()), ("seq", pa.int32()),
+        ("type", pa.string()),
+        ("path", pa.string()),
+        ("problem", pa.string()),
+        ("count", pa.int64()),
+        ("stream", pa.int32()),
+        ("seq", pa.int32()),
     ),
     "recordings": _table(
-        ("recording", pa.int32()), ("run_id", pa.string()), ("started_at", _AT), ("started_at_text", pa.string()),
-        ("version", pa.string()), ("contract", pa.string()), ("upstream", pa.string()),
-        ("server_version", pa.string()), ("labels", _LABELS), ("exchanges", pa.int64()), ("streams", pa.int64()),
-        ("events", pa.int64()), ("sessions", pa.int64()), ("redact", pa.string()), ("shipped_at", _AT),
-        ("shipped_by", pa.string()), ("hop", pa.string()), ("contract_given", pa.bool_()),
+        ("recording", pa.int32()),
+        ("run_id", pa.string()),
+        ("started_at", _AT),
+        ("started_at_text", pa.string()),
+        ("version", pa.string()),
+        ("contract", pa.string()),
+        ("upstream", pa.string()),
+        ("server_version", pa.string()),
+        ("labels", _LABELS),
+        ("exchanges", pa.int64()),
+        ("streams", pa.int64()),
+        ("events", pa.int64()),
+        ("sessions", pa.int64()),
+        ("redact", pa.string()),
+        ("shipped_at", _AT),
+        ("shipped_by", pa.string()),
+        ("hop", pa.string()),
+        ("contract_given", pa.bool_()),
     ),
-}  # fmt: skip
+}
 """The columns of each table. `recordings` is last: its row says that the recording is complete.
 
 `events.raw` has the frame if it is UTF-8, else `raw_bytes`; both are null if its bytes were dropped. Of an exchange
@@ -132,7 +185,9 @@ class EventColumns:
 
     def _begin(self) -> None:
         self._streams: list[tuple[int, str | None, int, int | None]] = []  # up to which row: session, exchange, stream
-        self._seq, self._offset_ns, self._ends = array("i"), array("q"), array("i", [0])
+        self._seq = array("i")
+        self._offset_ns = array("q")
+        self._ends = array("i", [0])
         self._sent_ns: list[int | None] = []
         self._types: list[str | None] = []
         self._verdicts: list[str] = []
@@ -153,8 +208,10 @@ class EventColumns:
 
     def add_table(self, x: Exchange, table: FrameTable) -> None:
         """Add a whole stream whose body is text."""
-        begin, size = len(self), self._size
-        came, sent = table.came, table.sent
+        begin = len(self)
+        size = self._size
+        came = table.came
+        sent = table.sent
         self._seq.extend(range(1, len(table.ends) + 1))
         self._offset_ns.extend([came[read] for read in table.reads])
         self._sent_ns += [sent[read] for read in table.reads]
@@ -199,8 +256,10 @@ class EventColumns:
 
     def take(self) -> dict[str, pa.Array]:
         """Return the rows so far as columns, and begin again."""
-        count, offset_ns = len(self), integers(self._offset_ns, pa.int64())
-        schema, names = SCHEMAS["events"], ("session_id", "exchange", "stream")
+        count = len(self)
+        offset_ns = integers(self._offset_ns, pa.int64())
+        schema = SCHEMAS["events"]
+        names = ("session_id", "exchange", "stream")
         ends, *values = zip(*self._streams, strict=True)
         ends = pa.array(ends, pa.int32())
         of_streams = {
@@ -214,12 +273,15 @@ class EventColumns:
             **of_streams,
             "seq": integers(self._seq, pa.int32()),
             "at": pc.add(pc.divide(offset_ns, 1000), self._started_us).cast(_AT),
-            "offset_ns": offset_ns, "sent_ns": pa.array(self._sent_ns, pa.int64()),
-            "type": pa.array(self._types, pa.string()), "verdict": pa.array(self._verdicts, pa.string()),
-            "length": integers(self._lengths, pa.int64()).cast(pa.int32()), "raw": raw,
+            "offset_ns": offset_ns,
+            "sent_ns": pa.array(self._sent_ns, pa.int64()),
+            "type": pa.array(self._types, pa.string()),
+            "verdict": pa.array(self._verdicts, pa.string()),
+            "length": integers(self._lengths, pa.int64()).cast(pa.int32()),
+            "raw": raw,
             "raw_bytes": _sparse(self._binary, count, schema.field("raw_bytes").type),
             "issues": _sparse(self._issues, count, schema.field("issues").type),
-        }  # fmt: skip
+        }
         self._begin()
         return made
 
@@ -245,12 +307,16 @@ def is_text(table: FrameTable) -> bool:
 
 def underived(table: FrameTable) -> list[int]:
     """Return the numbers of the reads that `derived_reads` does not find without them."""
-    came, sent, ends = table.came, table.sent, table.ends
+    came = table.came
+    sent = table.sent
+    ends = table.ends
     last_ends = dict(zip(table.reads, ends, strict=True))  # of the frames that a read completed
     is_usual = all(table.sizes) and [*last_ends.values()] == [*accumulate(table.sizes)]
     if is_usual and all(map(lt, came, islice(came, 1, None))):
         return []
-    found, pos, at = [], 0, 0
+    found = []
+    pos = 0
+    at = 0
     for n, size in enumerate(table.sizes):
         until = at
         while until < len(ends) and (came[table.reads[until]], sent[table.reads[until]]) == (came[n], sent[n]):

@@ -256,7 +256,8 @@ def _parts(lake: Lake, path: str, schema: pa.Schema) -> Iterator[pa.Table]:
     data = lake.objects.get(path).bytes()
     with naming(lake, path):
         for batch in pq.ParquetFile(pa.BufferReader(pa.py_buffer(data))).iter_batches():
-            rows, at = conformed(pa.Table.from_batches([batch]), schema), 0
+            rows = conformed(pa.Table.from_batches([batch]), schema)
+            at = 0
             for _, end in runs(rows["recording_id"]):
                 yield rows.slice(at, end - at)
                 at = end
@@ -266,7 +267,11 @@ class _Output:
     """The merged objects of a day. Each is written to the store when it is complete."""
 
     def __init__(self, lake: Lake, wanted: Merge, schema: pa.Schema, target: int, made: list[AddAction]) -> None:
-        self._lake, self._wanted, self._schema, self._target, self._made = lake, wanted, schema, target, made
+        self._lake = lake
+        self._wanted = wanted
+        self._schema = schema
+        self._target = target
+        self._made = made
         self._waiting: list[pa.Table] = []
         self._count = self._bytes = 0
         self._sink: io.BytesIO | None = None
@@ -274,7 +279,8 @@ class _Output:
     def add(self, rows: pa.Table) -> None:
         while rows.num_rows:
             room = _GROUP_ROWS - self._count
-            part, rows = rows.slice(0, room), rows.slice(room)
+            part = rows.slice(0, room)
+            rows = rows.slice(room)
             self._waiting.append(part)
             self._count += part.num_rows
             self._bytes += part.nbytes
@@ -296,7 +302,9 @@ class _Output:
             given = options(self._wanted.table, self._schema, rows.num_rows if is_last else _MANY)
             self._writer = pq.ParquetWriter(self._sink, self._schema, **given)
         self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
-        self._waiting, self._count, self._bytes = [], 0, 0
+        self._waiting = []
+        self._count = 0
+        self._bytes = 0
         if self._sink.tell() >= self._target:
             self._end()
 

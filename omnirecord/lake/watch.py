@@ -47,10 +47,16 @@ class Watcher:
     """
 
     def __init__(
-        self, make: Callable[[], Shipper], find: Callable[[], list[Path]], tell: Callable[[Shipped], None],
+        self,
+        make: Callable[[], Shipper],
+        find: Callable[[], list[Path]],
+        tell: Callable[[Shipped], None],
         say: Callable[[str], None],
-    ) -> None:  # fmt: skip
-        self._make, self._find, self._tell, self._say = make, find, tell, say
+    ) -> None:
+        self._make = make
+        self._find = find
+        self._tell = tell
+        self._say = say
         self._shipper: Shipper | None = None
         self._done: dict[Path, Stamp] = {}
         self._pause = AGAIN_AFTER
@@ -89,7 +95,8 @@ class Watcher:
         self._done |= {path: stamp for path, stamp in settled.items() if path not in busy}
         if self.trouble is not None:
             self._say("the lake works again")
-        self.trouble, self._pause = None, AGAIN_AFTER
+        self.trouble = None
+        self._pause = AGAIN_AFTER
         return EVERY if len(settled) == len(closed) else SETTLES_IN
 
     def close(self) -> None:
@@ -101,9 +108,10 @@ class Watcher:
         """Return the cassettes that are not being recorded and have changed since they were shipped."""
         stamps = {path: stamp_of(path) for path in self._find()}
         return {
-            path: stamp for path, stamp in stamps.items()
+            path: stamp
+            for path, stamp in stamps.items()
             if self._done.get(path) != stamp and not recorder_is_alive(path)
-        }  # fmt: skip
+        }
 
 
 ALONE_AT_MOST = 600.0
@@ -124,7 +132,8 @@ def main() -> None:
     over = threading.Event()
     more: list[Path] = []
     threading.Thread(target=_listen, args=[more, over], daemon=True).start()
-    lake, files = Lake(url), Files(Path(db), rotates=kind == "rotates")
+    lake = Lake(url)
+    files = Files(Path(db), rotates=kind == "rotates")
     watcher = Watcher(lambda: Shipper(lake), lambda: [*files.all(), *more], _tell, _say)
     run(watcher, over)
     os._exit(0)  # no wait for a store that does not answer
@@ -166,7 +175,8 @@ class Files:
     """The cassettes of a recorder."""
 
     def __init__(self, db: Path, *, rotates: bool) -> None:
-        self._db, self._rotates = db, rotates
+        self._db = db
+        self._rotates = rotates
         self._rotated: RotatedCassettes | None = None
 
     def all(self) -> list[Path]:
