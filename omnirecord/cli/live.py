@@ -33,9 +33,17 @@ from .common import console
 from .stderr import write_all
 
 STYLES = {
-    "asked": "bold cyan", "said": "", "thought": "italic dim", "tool": "yellow", "approval": "magenta", "child": "blue",
-    "trouble": "bold red", "warning": "yellow", "note": "dim", "end": "green",
-}  # fmt: skip
+    "asked": "bold cyan",
+    "said": "",
+    "thought": "italic dim",
+    "tool": "yellow",
+    "approval": "magenta",
+    "child": "blue",
+    "trouble": "bold red",
+    "warning": "yellow",
+    "note": "dim",
+    "end": "green",
+}
 _WIDEST = 120
 """Columns that a line uses at most."""
 _DRAW_EVERY = 0.1
@@ -49,7 +57,8 @@ class _Unbuffered:
     encoding = "utf-8"
 
     def __init__(self, file: IO[str]) -> None:
-        self._fd, self._is_terminal = file.fileno(), file.isatty()
+        self._fd = file.fileno()
+        self._is_terminal = file.isatty()
         self._encoding = getattr(file, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
@@ -77,7 +86,8 @@ class Screen:
                 self._console.file = _Unbuffered(self._console.file)  # type: ignore[assignment]
         self._grows = self._console.is_terminal and not self._console.is_dumb_terminal
         self._lock = threading.RLock()
-        self._drawn_at, self._is_drawn = 0.0, False
+        self._drawn_at = 0.0
+        self._is_drawn = False
 
     @property
     def _width(self) -> int | None:
@@ -143,17 +153,25 @@ class Live:
     """
 
     def __init__(
-        self, screen: Screen, db: Callable[[], Path], dropped: Callable[[], int], *, type_glob: str | None = None,
+        self,
+        screen: Screen,
+        db: Callable[[], Path],
+        dropped: Callable[[], int],
+        *,
+        type_glob: str | None = None,
         every: bool = False,
-    ) -> None:  # fmt: skip
-        self._screen, self._db, self._count_dropped = screen, db, dropped
+    ) -> None:
+        self._screen = screen
+        self._db = db
+        self._count_dropped = dropped
         self._wanted = Wanted(type=type_glob, requests=True)
         self._view = LiveView(every=every or type_glob is not None)
         self._path = db()
         self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
         self._dropped = self._left_out = 0
         self._told_at = monotonic()
-        self._stop, self._news = threading.Event(), threading.Event()
+        self._stop = threading.Event()
+        self._news = threading.Event()
         self._is_told = False
         with suppress(OmnirecordError, OSError):
             self._read()  # skip earlier events

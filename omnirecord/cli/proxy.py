@@ -67,9 +67,11 @@ def proxy(quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **gi
     sys.setswitchinterval(_SHORT)
     server = Proxy(**arguments(given))
     shipping = None if given["ship"] is None else _shipping(server)
-    view = None if screen is None else partial(
-        Live, screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=verbose
-    )  # fmt: skip
+    view = (
+        None
+        if screen is None
+        else partial(Live, screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=verbose)
+    )
     is_stopped = threading.Event()
     asyncio.run(_run_proxy(server, view, as_json, is_stopped, shipping, verbose=verbose))
     if shipping is not None:
@@ -81,9 +83,14 @@ def proxy(quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **gi
 
 
 async def _run_proxy(
-    server: Proxy, view: Callable[[], Live] | None, as_json: bool, is_stopped: threading.Event,
-    shipping: Shipping | None, *, verbose: bool,
-) -> None:  # fmt: skip
+    server: Proxy,
+    view: Callable[[], Live] | None,
+    as_json: bool,
+    is_stopped: threading.Event,
+    shipping: Shipping | None,
+    *,
+    verbose: bool,
+) -> None:
     import asyncio
 
     from ..recorder.proxy.upstream import slower_because
@@ -135,7 +142,8 @@ def _places(server: Proxy) -> str:
 
 def _numbers(server: Proxy) -> str:
     """The numbers of the recordings in progress: one for each upstream."""
-    first, count = server.recording, len(server.upstreams) + (server.url not in server.urls.values())
+    first = server.recording
+    count = len(server.upstreams) + (server.url not in server.urls.values())
     return f"recording {first}" if count == 1 else f"recordings {first} to {first + count - 1}"
 
 
