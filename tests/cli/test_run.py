@@ -344,5 +344,6 @@ def test_a_replay_takes_the_paths_of_the_recording_and_makes_up_keys_of_what_was
         "CO_API_URL": "[openai]",
     }
     assert made({None: ["/responses"]})["OPENAI_BASE_URL"] == "[None]"
+    assert made({None: ["/v1/chat/completions"]})["OPENAI_BASE_URL"] == "[None]/v1"
     anthropic = made({None: ["/v1/messages"]}, ANTHROPIC_BASE_URL="https://a/v1/")
     assert anthropic["ANTHROPIC_BASE_URL"] == "[None]/v1"
