@@ -92,6 +92,17 @@ def two_clients() -> Made:
     return tape
 
 
+def cut_turn() -> Made:
+    """A turn without the begin of a response. The connection breaks, and a second stream carries more of its text."""
+    tape = Made()
+    tape.post("/v1/sessions", 0.0, until=0.1, status=201, answer={"id": "s"})
+    first = (1.1, ASKED), (1.2, status("running")), (1.3, delta("Hel"))
+    tape.stream("s", 1.0, (1.0, heartbeat()), *first, ending="upstream_lost", end=1.4)
+    tape.stream("s", 2.0, (2.0, heartbeat()), (2.5, delta("lo", 2)), end=2.6)
+    return tape
+
+
+MADE["a second stream carries the rest of a turn without a response"] = cut_turn()
 MADE["two clients get each event with ids of their own"] = two_clients()
 MADE["the session fails before a turn"].post("/v1/sessions", 0.0, until=0.1, status=201, answer={"id": "s"})
 MADE["the session fails before a turn"].stream(

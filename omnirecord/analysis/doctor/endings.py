@@ -18,10 +18,11 @@ from ...omnigent.routes import party_name, path_of
 from ...text import counted, joined
 from ..apis import error_text
 from ..turns.builder import ENDED_BY_SERVER
+from ..turns.patience import LATE, LONG, LONG_QUIET, PATIENCE, SECOND
 from ..turns.requests import Act, FailedRequest, group_key
-from .finding import SECOND, Severity, Sign, said, seconds, sign_at
+from .finding import Severity, Sign, said, seconds, sign_at
 from .items import Items, StoredState
-from .stream import LATE, LONG, QUIET, StreamChecks
+from .stream import StreamChecks
 from .tools import Approvals
 from .turns import Turn
 
@@ -36,9 +37,6 @@ _BROKEN = {
     "upstream_lost": "the connection to the server broke",
     "recorder_killed": "the recorder was killed while the stream was open,",
 }
-PATIENCE = 10 * SECOND
-"""Time in ns after which a turn that waits for an approval or a tool counts as silent. A client that leaves later is
-not the reason that it has no end."""
 
 
 class Upstream:
@@ -110,7 +108,7 @@ class Endings:
     def _in_turn(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """If the turn was silent already, a client that left later is not the reason."""
         has_no_end = self.has_no_end(one, turn)
-        is_silent = self._until(one, turn) - turn.last.at_ns > (PATIENCE if turn.waiting_for else QUIET)
+        is_silent = self._until(one, turn) - turn.last.at_ns > (PATIENCE if turn.waiting_for else LONG_QUIET)
         if has_no_end and (is_silent or self._offline(turn)):
             yield from self._silent(one, turn)
             if one.exchange.ending in ENDED_BY_SERVER and one.is_session:
@@ -121,10 +119,15 @@ class Endings:
             is_known = one.exchange.ending != "unknown"
             name = f"the response {said(turn.response_id)}" if turn.response_id else "the turn"
             where = "recording" if is_known else "file, which does not say how the stream ended"
+            whole = self._whole(one, turn)
             yield sign_at(
-                "turn-unfinished", f"{name} has no end in this {where}", [turn.first, turn.last],
-                until_ns=self._until(one, turn), about=self.id_of(one, turn), severity=None if is_known else "note",
-            )  # fmt: skip
+                "turn-unfinished",
+                f"{name} has no end in this {where}",
+                [turn.first, turn.last],
+                until_ns=self._until(one, turn),
+                about=whole.response_id or whole.first,
+                severity=None if is_known else "note",
+            )
 
     def _cut(self, one: StreamChecks, turn: Turn, *, has_no_end: bool) -> Iterator[Sign]:
         ending = one.exchange.ending
@@ -139,18 +142,18 @@ class Endings:
             if has_no_end or any(x.request.at_ns < left_ns < (x.end_ns or known_ns) for x in others):
                 yield self._client_left(one, turn, has_no_end=has_no_end)
 
-    def id_of(self, one: StreamChecks, turn: Turn) -> str | None:
-        """Return the id of the response of a turn. A stream that joined in the middle may lack it: then that of the
-        turn that was open on the streams before."""
+    def _whole(self, one: StreamChecks, turn: Turn) -> Turn:
+        """Return the turn of an earlier stream that this one continues. A stream that joined in the middle of a turn may
+        lack the id of its response."""
         if turn.response_id is not None or not one.joined or turn is not one.turns.drafts[0]:
-            return turn.response_id
+            return turn
         before = self._listenings[: self._listenings.index(one)]
-        open_ = [other.turns.unfinished for other in before]
-        return next((other.response_id for other in reversed(open_) if other is not None), None)
+        open_ = (other.turns.unfinished for other in reversed(before))
+        return next((other for other in open_ if other is not None), turn)
 
     def has_no_end(self, one: StreamChecks, turn: Turn) -> bool:
         """Whether no stream carried the end of the turn."""
-        id_ = self.id_of(one, turn)
+        id_ = self._whole(one, turn).response_id
         if id_ is not None:
             return id_ not in self._ended
         others = (other for other in self._listenings if other is not one)

@@ -22,10 +22,10 @@ from ...model import TimedFrame, Verdict
 from ...omnigent.protocol import connect_snapshot_length
 from ...text import clip, one_line
 from ...wire.strict_json import Payload, as_dict, as_text, payload
+from ..turns.patience import SECOND
 from .codes import CODES, EXPLAINS, RANK
 
 WORKING = frozenset({"running", "launching", "waiting"})
-SECOND = 1_000_000_000
 _LONGEST_SNAPSHOT = 300
 """Frames at the start of a stream among which the connect snapshot is."""
 Severity = Literal["note", "warning", "error"]

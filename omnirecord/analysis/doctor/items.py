@@ -22,8 +22,9 @@ from ...omnigent.routes import below_session, query_of
 from ...text import counted, same_start
 from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, written
 from ..turns.builder import snapshot_in
+from ..turns.patience import SECOND
 from ..turns.stored import fields_of
-from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, sign_at
+from .finding import Event, FrameRef, Handlers, Sign, said, sign_at
 
 _MOST = 20
 """Most differences that are reported for one stream, and most items of one sign."""

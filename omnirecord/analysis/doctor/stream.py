@@ -23,7 +23,8 @@ from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from ...wire.strict_json import Payload, payload
 from ..apis import FOREIGN, UNKNOWN
-from .finding import SECOND, Event, FrameRef, Group, Handlers, Sign, events, said, seconds, sign_at
+from ..turns.patience import LATE, LONG, SECOND, SILENT, STOPPED
+from .finding import Event, FrameRef, Group, Handlers, Sign, events, said, seconds, sign_at
 from .items import StreamedText
 from .turns import Statuses, Turn, Turns
 
@@ -169,16 +170,6 @@ class Order:
                 yield group.sign(code, f"{counted(group.count, 'event')} {message}")
 
 
-LATE = 22 * SECOND
-"""Silence in ns after which a heartbeat is late: one and a half intervals."""
-STOPPED = 44 * SECOND
-"""Silence in ns after which a stream is dead: the web UI reconnects after 45 s without a byte."""
-SILENT = 30 * SECOND
-"""Time in ns with nothing but heartbeats that is reported: two of them."""
-QUIET = 20 * SECOND
-"""The same at the end of a stream, where more events may have followed."""
-LONG = 60 * SECOND
-"""Time in ns that a model may think."""
 _MOST = 20
 
 

@@ -19,17 +19,14 @@ from typing import NamedTuple
 from ...model import by_key
 from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_text, text_of, written
+from ..turns.patience import PATIENCE, SECOND, TOGETHER
 from ..turns.requests import Act
 from ..turns.tool_output import failure_in
-from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, seconds, sign_at
+from .finding import Event, FrameRef, Handlers, Sign, said, seconds, sign_at
 from .turns import fault
 
 _MOST = 50
 _UNDER_WAY = frozenset({"launching", "queued", "in_progress", "running", "waiting", "pending"})
-_PATIENCE = 10 * SECOND
-"""Time in ns that a user may take to answer, a sub-agent to send an event, and the server to continue."""
-_TOGETHER = 1 * SECOND
-"""Longest time in ns between the end of a POST and the denial that it caused."""
 
 
 @dataclass(eq=False)
@@ -166,7 +163,7 @@ class Children:
                 quiet_ns = until_ns - child.last.at_ns
                 waited = "" if is_open else f", and no event about it came for {seconds(quiet_ns)}"
                 message = f"{name} is still {said(child.status or 'unknown')}{waited}"
-                severity = "note" if is_open or quiet_ns < _PATIENCE else None
+                severity = "note" if is_open or quiet_ns < PATIENCE else None
                 yield sign_at("child-unfinished", message, refs, until_ns=until_ns, about=id_, severity=severity)
 
 
@@ -290,7 +287,7 @@ class Approvals:
         """An answer to a restarted server, which accepts it without knowing the question."""
         worked = self._worked is not None and self._worked.at_ns > answer.at_ns
         waited = facts.until_ns - answer.at_ns
-        if worked or waited < _PATIENCE or not any(asked.at_ns <= cut < answer.at_ns for cut in facts.cuts):
+        if worked or waited < PATIENCE or not any(asked.at_ns <= cut < answer.at_ns for cut in facts.cuts):
             return None
         message = (
             f"{name} was asked before the server went away; the answer {said(answer.action)} (exchange"
@@ -312,7 +309,7 @@ def _unanswered(name: str, asked: FrameRef, denied: FrameRef | None, settled: li
         post = next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)
         closed = f"; the client closed its own POST (exchange {post.exchange}){_lasted(post)}" if post else ""
         what = f"was not answered in the {seconds(until_ns - asked.at_ns)} that were recorded{closed}"
-        severity = None if until_ns - asked.at_ns > _PATIENCE else "warning"
+        severity = None if until_ns - asked.at_ns > PATIENCE else "warning"
     return sign_at("approval-unanswered", f"{name} {what}", refs, until_ns=until_ns, severity=severity)
 
 
@@ -333,7 +330,7 @@ def _denied(asked: FrameRef, denied: FrameRef, posts: Iterable[Act]) -> str:
     """The reason of a denial, as far as the recording shows it."""
     after = denied.at_ns - asked.at_ns
     waited = (post for post in posts if post.end_ns is not None and post.at_ns <= asked.at_ns <= post.end_ns)
-    post = next((post for post in waited if abs((post.end_ns or 0) - denied.at_ns) < _TOGETHER), None)
+    post = next((post for post in waited if abs((post.end_ns or 0) - denied.at_ns) < TOGETHER), None)
     if post is not None and post.client_left:
         return f": the client closed its own POST (exchange {post.exchange}){_lasted(post)}, so the server denied it"
     return f"; the server denied it{_after(after)}{', its own time limit' if post is not None else ''}"

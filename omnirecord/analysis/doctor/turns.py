@@ -17,8 +17,9 @@ from ...omnigent import protocol
 from ...text import joined
 from ...wire.strict_json import as_dict, as_text
 from ..turns.begin_and_end import Course, Courses, Data
+from ..turns.patience import SECOND
 from ..turns.values import Fault
-from .finding import SECOND, WORKING, Event, FrameRef, Group, Handlers, Sign, said, seconds, sign_at
+from .finding import WORKING, Event, FrameRef, Group, Handlers, Sign, said, seconds, sign_at
 
 _START = FrameRef(0, 0, 0)
 

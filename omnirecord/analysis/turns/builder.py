@@ -26,13 +26,12 @@ from ...text import seconds
 from ...wire.strict_json import as_dict, as_int, as_list, as_number, as_text, loads, text_of
 from .begin_and_end import Asker, Courses, Data
 from .draft import Draft
+from .patience import TOGETHER
 from .requests import Act, Posts
 from .values import Approval, Asked, Fault, Listening, Note, ServerAfter, Silence, Snapshot, Turn, TurnUsage
 
 LAST = 1 << 60
 """The place of a note that comes after all else at its time."""
-TOGETHER = 1_000_000_000
-"""Streams that end within so many ns end for the same reason: a stopping server ends all its streams."""
 ENDED_BY_SERVER = ("eof", "upstream_lost")
 _request_at = attrgetter("request.at_ns")
 

@@ -15,14 +15,13 @@ from typing import Any, Literal, NamedTuple
 
 from ...model import Ending, wall_clock
 from ...text import clip, one_line
+from .patience import LONG_QUIET, PATIENCE
 from .values import Child, Listening, Session, Turn
-from .why_stopped import AT_WORK, LONG_QUIET, Code, because, last_stream, quiet_ns, stopped
+from .why_stopped import AT_WORK, Code, because, last_stream, quiet_ns, stopped
 
 Outcome = Literal["finished", "failed", "unfinished", "recording", "unknown"]
 """`finished`: nothing is left to do; `failed`: an error ended the session; `unfinished`: the last turn has no end;
 `recording`: a client still listens; `unknown`: the recording has no stream, or not its end."""
-PATIENCE = 10_000_000_000
-"""Time of waiting for a tool or a sub-agent, in ns, from which the verdict names that and not the end of the stream."""
 MOST_ASKED = 200
 """Length of `asked`, in characters."""
 _MOST_WHY = 80

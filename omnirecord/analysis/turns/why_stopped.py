@@ -14,6 +14,7 @@ from ...model import Ending
 from ...omnigent.protocol import RUNNER_DISCONNECTED
 from ...text import clip, one_line, seconds
 from .builder import absences_of
+from .patience import LONG_QUIET, TOGETHER
 from .values import SESSION_DELETED, Approval, Fault, Listening, Session, Turn
 
 Code = Literal[
@@ -27,10 +28,6 @@ AT_REST: frozenset[str] = frozenset({"finished", "denied", "interrupted", "incom
 """The codes after which nothing is left to do: the session can go on with the next message."""
 _INSTANT = 5_000_000
 """Duration that is named in a sentence, at least, in ns."""
-_TOGETHER = 1_000_000_000
-"""Time between a denial and the end of the POST that caused it, at most, in ns."""
-LONG_QUIET = 20_000_000_000
-"""Time without an event that is named, at least, in ns. Heartbeats come every 15 s."""
 _NOT_KNOWN = "How its stream ended is not known."
 _NOT_KNOWN_CUT = "The events end there; how the stream ended is not known."
 AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "waiting"})
@@ -146,7 +143,7 @@ def _ended(turn: Turn) -> _State:
             late = "" if unanswered.action is None else " An answer came too late and changed nothing."
             asked = f"No answer came when the agent asked for approval ({_quoted(unanswered.message)})"
             left_ns, ended_ns = unanswered.left_ns, turn.ended_ns
-            if left_ns is not None and ended_ns is not None and abs(left_ns - ended_ns) < _TOGETHER:
+            if left_ns is not None and ended_ns is not None and abs(left_ns - ended_ns) < TOGETHER:
                 how = f": the client closed the POST of its message{after}, so the server denied it."
             else:
                 how = f", so{after} the server denied it."

@@ -303,7 +303,7 @@ def _turn_begin(frames: list[TimedFrame]) -> int:
     for number in range(len(frames) - 1, -1, -1):
         frame = frames[number]
         is_status = frame.type == protocol.SESSION_STATUS
-        if frame.type in protocol.RESPONSE_ENDS or (is_status and payload(frame).get("status") in ("idle", "failed")):
+        if frame.type in protocol.ENDS or (is_status and payload(frame).get("status") in ("idle", "failed")):
             return number + 1
     return 0
 

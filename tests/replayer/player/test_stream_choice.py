@@ -70,6 +70,7 @@ def test_the_text_so_far_is_told_as_the_server_tells_it() -> None:
         status("failed"),
         event("response.failed"),
         event("response.cancelled", response=None),
+        event("turn.failed", session_id="s"),
     ],
 )
 def test_a_turn_that_is_over_leaves_no_text_in_flight(end: bytes) -> None:
