@@ -143,8 +143,8 @@ class Endings:
                 yield self._client_left(one, turn, has_no_end=has_no_end)
 
     def _whole(self, one: StreamChecks, turn: Turn) -> Turn:
-        """Return the turn of an earlier stream that this one continues. A stream that joined in the middle of a turn may
-        lack the id of its response."""
+        """Return the turn of an earlier stream that this one continues. A stream that joined in the middle of a turn
+        may lack the id of its response."""
         if turn.response_id is not None or not one.joined or turn is not one.turns.drafts[0]:
             return turn
         before = self._listenings[: self._listenings.index(one)]
