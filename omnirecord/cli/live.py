@@ -94,9 +94,10 @@ class Screen:
         return min(self._console.width - 1, _WIDEST) if self._console.is_terminal else None
 
     def print(self, lines: Iterable[Line]) -> None:
-        for told in lines:
-            for line in told.lines(self._width):
-                self._print(Text(line, style=STYLES[told.kind]))
+        width = self._width
+        made = [Text(line, style=STYLES[told.kind]) for told in lines for line in told.lines(width)]
+        if made:
+            self._print(Text("\n").join(made))
 
     def say(self, sentence: str) -> None:
         """A sentence about the view itself."""
@@ -215,8 +216,7 @@ class Live:
             if batch.left_out:
                 self._left_out += batch.left_out
                 self._view.lacks_some()
-            for row in batch.rows:
-                self._screen.print(self._view.lines_of(row))
+            self._screen.print([one for row in batch.rows for one in self._view.lines_of(row)])
             self._screen.draw(self._view.growing(), now=True)
             return batch.has_more
         except (OmnirecordError, OSError):  # the recorder says on stderr what is wrong with the file

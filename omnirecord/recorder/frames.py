@@ -141,10 +141,10 @@ class FrameMaker:
     def begin(
         self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, headers: Headers = ()
     ) -> None:
-        """Note that the response of a stream has begun. `target` and `headers`: of the request, as they are stored. The
-        contract of the hop judges its events."""
+        """Note that the response of a stream has begun, of which the file has no frames. `target` and `headers`: of the
+        request, as they are stored. The contract of the hop judges its events."""
         judge = self._judge(self._contracts[hop].of(target, headers))
-        self._begin(exchange, stream, coding, self._recording + hop, judge)
+        self._begin(exchange, stream, coding, self._recording + hop, judge, stored=(0, 0, 0))
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         """Note that its bytes are in the file, or will be with the next commit. Those behind `until` may still
@@ -354,9 +354,18 @@ class FrameMaker:
         while self.behind:
             list(self.make())
 
-    def _begin(self, exchange: int, stream: int, coding: str | None, recording: int, judge: _Careful) -> _Streaming:
-        """Begin after the last stored frame: of a new stream, after a failed step, or after a killed recorder."""
-        frames, length, read = self._writer.framed(stream)
+    def _begin(
+        self,
+        exchange: int,
+        stream: int,
+        coding: str | None,
+        recording: int,
+        judge: _Careful,
+        stored: tuple[int, int, int] | None = None,
+    ) -> _Streaming:
+        """Begin after the last stored frame: of a new stream, after a failed step, or after a killed recorder.
+        `stored`: what `Writer.framed` would return."""
+        frames, length, read = self._writer.framed(stream) if stored is None else stored
         framer = Framer(coding, judge, length)
         byte, skip = length, 0
         if framer.decodes:

@@ -140,12 +140,13 @@ class RowMaker:
         """Bytes of the rows in the journal."""
         return self._journaled
 
-    def settle(self, write: Callable[[list[Row]], object]) -> None:
-        """Write the rows of the streams that replace the journal. If `write` raises, the next call tries again."""
+    def settle(self, write: Callable[[list[Row]], bool | None]) -> None:
+        """Write the rows of the streams that replace the journal. If `write` raises, the next call tries again. It
+        returns False if some rows were refused."""
         if made := self._settling_rows():
-            write(made)
+            is_whole = write(made) is not False
             self._settling = []
-            for exchange, blocks in self._settled:
+            for exchange, blocks in self._settled if is_whole else ():
                 self.frames.settled(exchange, blocks)
             self._settled = []
 

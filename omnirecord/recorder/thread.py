@@ -300,11 +300,11 @@ class RecorderThread:
         is_much = self._queue.waiting > intervals.HURRY_AT
         return None if is_much else partial(self._stopping.wait, intervals.PAUSE)
 
-    def _write(self, file: RecordingFile, writer: Writer, made: list[Row]) -> None:
-        """Write all rows. Rows that can never be written are left out and reported."""
+    def _write(self, file: RecordingFile, writer: Writer, made: list[Row]) -> bool:
+        """Write all rows. Rows that can never be written are left out and reported. Return whether there were none."""
         if writer is not file.writer:
             self._say(f"{len(made)} rows were for the file that is no longer there, and could not be written")
-            return
+            return False
         try:
             writer.write(made, self._rest())
         except Exception as error:
@@ -312,6 +312,8 @@ class RecorderThread:
                 raise
             refused = writer.write_each(made)
             self._say(f"{len(refused)} rows could not be written: {error}")
+            return False
+        return True
 
     def _frame(self) -> None:
         """Settle the journal and make the frames that are due. A stopping recorder writes its bytes first."""
@@ -361,7 +363,7 @@ class RecorderThread:
     def _say(self, message: str) -> None:
         self._queue.say(message, self.file)
 
-    def _persist(self, work: Callable[[], None]) -> None:
+    def _persist(self, work: Callable[[], object]) -> None:
         """Call `work` until it succeeds: neither a disk nor another process ends a recording."""
         failed_at: float | None = None
         while True:

@@ -120,7 +120,7 @@ class Store(Tables):
         if self.is_judged_now:
             return None
         if x.exchange not in self._other_judges:
-            self._other_judges[x.exchange] = judge_again(self._recording_of(x.recording), x)
+            self._other_judges[x.exchange] = judge_again(self.recording(x.recording), x)
         return self._other_judges[x.exchange]
 
     def _judged_again(self, x: Exchange, judge: Contract) -> Verdicts:

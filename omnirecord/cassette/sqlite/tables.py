@@ -56,6 +56,7 @@ class Tables:
         self._follows = follows
         self._closed = False
         self._known_recordings: dict[int, Recording] = {}
+        self._all_recordings: list[Recording] | None = None
         self.is_being_recorded = path is not None and recorder_is_alive(path)
         self._begin()
 
@@ -68,6 +69,7 @@ class Tables:
     def refresh(self) -> None:
         """Begin a new transaction, which sees the rows that a recorder has written since. Raises `CassetteError`."""
         self._known_recordings.clear()
+        self._all_recordings = None
         if self._path is None:
             return
         self.is_being_recorded = recorder_is_alive(self._path)
@@ -134,15 +136,19 @@ class Tables:
         return next(self._rows(checked.blob_of, "SELECT value FROM meta WHERE key = ?", key), None)
 
     def recordings(self) -> list[Recording]:
-        """Return all recordings, by number."""
-        return list(self._rows(checked.recording_of, f"{_RECORDING} ORDER BY recording"))
+        """Return all recordings, by number, read once."""
+        if self._all_recordings is None:
+            self._all_recordings = list(self._rows(checked.recording_of, f"{_RECORDING} ORDER BY recording"))
+        return list(self._all_recordings)
 
     def recording(self, number: int) -> Recording:
-        """Return the recording with this number. Raises `BrokenCassette` if it is missing."""
-        found = list(self._rows(checked.recording_of, f"{_RECORDING} WHERE recording = ?", number))
-        if len(found) != 1:
-            raise self._damaged(f"recording {number} is missing")
-        return found[0]
+        """Return the recording with this number, read once. Raises `BrokenCassette` if it is missing."""
+        if number not in self._known_recordings:
+            found = list(self._rows(checked.recording_of, f"{_RECORDING} WHERE recording = ?", number))
+            if len(found) != 1:
+                raise self._damaged(f"recording {number} is missing")
+            self._known_recordings[number] = found[0]
+        return self._known_recordings[number]
 
     def derived_id(self, number: int) -> str:
         """Return the id of a recording that follows from its content. Raises `BrokenCassette` if it is missing."""
@@ -150,17 +156,11 @@ class Tables:
 
     def contract_of(self, recording: int) -> Contract:
         """Return the contract of a recording. `Contract.of` returns that of one exchange."""
-        return of_recording(self._recording_of(recording))
+        return of_recording(self.recording(recording))
 
     def judge_of(self, x: Exchange) -> Contract:
         """Return the contract that judges an exchange."""
-        return judge_of(self._recording_of(x.recording), x)
-
-    def _recording_of(self, number: int) -> Recording:
-        """Return `recording(number)`, read once: its contract does not change."""
-        if number not in self._known_recordings:
-            self._known_recordings[number] = self.recording(number)
-        return self._known_recordings[number]
+        return judge_of(self.recording(x.recording), x)
 
     def newer(self, exchange: int, known: Iterable[int] = ()) -> list[Exchange]:
         """Return the exchanges after number `exchange`, and the `known` ones, by number, in their current state. The

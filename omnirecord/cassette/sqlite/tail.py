@@ -36,6 +36,8 @@ _NEW_BLOCKS = """SELECT exchange, max(n + json_array_length(reads)), max(start +
 WHERE rowid > ? GROUP BY exchange"""
 _LAST_BLOCK = "SELECT coalesce(max(rowid), 0) FROM main.read_blocks"
 _STORED = "SELECT seq + frames - 1, start + length FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
+_RECEIVED = """SELECT n + json_array_length(reads), start + size FROM main.read_blocks WHERE exchange = ?
+ORDER BY n DESC LIMIT 1"""
 _AT_ONCE = 4 * 1024 * 1024
 """Bytes of a stream that a look takes at most, unless it may leave out frames. A stream with more is closed: its
 follower waits for stored frames."""
@@ -305,13 +307,15 @@ class Tail:
         for x in store.newer(sys.maxsize, exchanges):
             if x.stream is None or store.recording(x.recording).contract not in NAMES:
                 continue
-            stored, length = connection.execute(_STORED, (x.stream,)).fetchone() or (0, 0)
-            if _received(connection, x.exchange) - length > _AT_ONCE:
+            next_n, received = connection.execute(_RECEIVED, (x.exchange,)).fetchone() or (0, 0)
+            stored, length = (connection.execute(_STORED, (x.stream,)).fetchone() if next_n else None) or (0, 0)
+            if received - length > _AT_ONCE:
                 continue
             growing = _Growing(x.exchange, x.stream, content_encoding(x), store.judge_of(x), stored, length)
             opened[x.exchange] = growing
-            self._feed_blocks(growing, from_byte(connection, x.exchange, growing.byte))
-            growing.n = max(growing.n, _next_read(store, x.exchange))
+            if next_n:
+                self._feed_blocks(growing, from_byte(connection, x.exchange, growing.byte))
+                growing.n = max(growing.n, next_n)
         self._feed_journal(connection, 0, opened)
         self._growing |= opened
         self._streams |= {growing.stream for growing in opened.values()}
@@ -367,16 +371,3 @@ def _joined(segments: list[Segment]) -> ReadBlock:
     if segments[-1].start + len(segments[-1].data) != first.start + len(data):
         raise ValueError(f"exchange {first.exchange} lacks some of its reads")
     return ReadBlock(first.n, first.start, len(data), base, came, sent, sizes, data)
-
-
-def _received(connection: sqlite3.Connection, exchange: int) -> int:
-    """Return the number of bytes of a stream that the journal does not have any more."""
-    query = "SELECT start + size FROM main.read_blocks WHERE exchange = ? ORDER BY n DESC LIMIT 1"
-    found = connection.execute(query, (exchange,)).fetchone()
-    return 0 if found is None else int(found[0])
-
-
-def _next_read(store: Store, exchange: int) -> int:
-    query = "SELECT n + json_array_length(reads) FROM main.read_blocks WHERE exchange = ? ORDER BY n DESC LIMIT 1"
-    found = store._connection.execute(query, (exchange,)).fetchone()
-    return 0 if found is None else int(found[0])
