@@ -292,11 +292,11 @@ def test_a_session_that_two_proxies_recorded_is_whole_again(name: str, lake_url:
         assert of(of_parts, "SELECT len(recordings) FROM whole_sessions") == [(2,)]
 
 
-def test_a_message_without_an_answer_stays_a_turn(tmp_path: Path) -> None:
+def test_a_message_whose_answer_only_a_read_has_is_a_turn_without_times(tmp_path: Path) -> None:
     requests, _ = split(HEALTHY["turns"], tmp_path)
     lake = shipped(str(tmp_path / "lake"), requests)
     assert ask(lake, "SELECT turn, ended, first_token_s FROM whole_turns ORDER BY turn") == [
-        (n, "unfinished", None) for n in (1, 2, 3)
+        (n, "completed", None) for n in (1, 2, 3)
     ]
 
 
