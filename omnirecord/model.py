@@ -209,6 +209,8 @@ class Incident:
 
 UNWRITTEN = "the file cannot be written from here on"
 """Beginning of the incident that a recorder notes if the disk is full."""
+UNRECORDED = "passed unrecorded: "
+"""Beginning of the incident that counts the requests that the user does not record."""
 RECOVERED = "the file could not be written for"
 """Beginning of the incident that ends it: everything that waited is in the cassette."""
 _OF_ONE = re.compile("(exchange|stream) [0-9]+: ")

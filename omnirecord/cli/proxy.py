@@ -128,6 +128,8 @@ async def _run_proxy(
         recorded = counted(server.exchanges, "exchange")
         if shares := ", ".join(f"{count} of {name}" for name, count in server.exchanges_of.items()):
             recorded += f" ({shares})"
+        if server.unrecorded:
+            recorded += f", and {counted(server.unrecorded, 'request')} passed unrecorded"
         print_parting(f"recorded into {db}: {recorded}; read it with: omnirecord show {db}")
 
 

@@ -78,7 +78,18 @@ _LEAVES_IN = 1.0
     "--fault", "faults", multiple=True, metavar="SPEC",
     help="With --replay: fault to inject, in the first hop. Repeatable. See docs/faults.md.",
 )  # fmt: skip
-@of_recorder("contract", "ca", "insecure", "no_proxy", "labels", "redact", "redact_patterns", "pseudonym_key")
+@of_recorder(
+    "only_paths",
+    "except_paths",
+    "contract",
+    "ca",
+    "insecure",
+    "no_proxy",
+    "labels",
+    "redact",
+    "redact_patterns",
+    "pseudonym_key",
+)
 def run(
     command: tuple[str, ...], output: Path | None, cassette: Path | None, upstreams: tuple[str, ...],
     variables: tuple[str, ...], fail_on: str | None, ui: bool, timing: str, match: tuple[str, ...],
@@ -172,12 +183,15 @@ def _record(
         code = child.run(command, _environment(made), mask)
         _wait_for_clients(proxy)
     count = proxy.exchanges
+    passed = f"{counted(proxy.unrecorded, 'request')} passed unrecorded, as --only and --except say"
     if count:
+        if proxy.unrecorded:
+            say(passed)
         shares = ", ".join(f"{number} of {name}" for name, number in proxy.exchanges_of.items() if number)
         say(f"recorded {counted(count, 'exchange')}{f' ({shares})' if shares else ''} into {db}")
     else:
         db.unlink(missing_ok=True)
-        say(f"nothing was recorded: {_why_nothing(made)}")
+        say(f"nothing was recorded: {passed if proxy.unrecorded else _why_nothing(made)}")
     if proxy.is_incomplete:
         code = code or 1
     return code, count

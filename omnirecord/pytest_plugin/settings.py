@@ -26,7 +26,7 @@ GATE_TIMEOUT = 30.0
 """Default seconds that a replay waits for a request."""
 LONGEST = 1e6
 """Longest limit, in seconds."""
-_SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns")
+_SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns", "only_paths", "except_paths")
 
 
 @dataclass(frozen=True)

@@ -180,6 +180,23 @@ class RecordOptions:
         named="Serve the control paths and the page, at `.page`: True, or its own `HOST:PORT`.",
         if_bare="",
     )
+    only_paths: Texts = _option(
+        (),
+        "Record only requests whose path matches PATH, a glob such as '/v1/responses*'. The other requests pass"
+        " unrecorded, and are counted. Repeatable.",
+        "--only",
+        "PATH",
+        named="Globs of the paths to record. Requests with other paths pass unrecorded.",
+        is_repeatable=True,
+    )
+    except_paths: Texts = _option(
+        (),
+        "Do not record requests whose path matches PATH, a glob. They pass unrecorded, and are counted. Repeatable.",
+        "--except",
+        "PATH",
+        named="Globs of the paths that pass unrecorded.",
+        is_repeatable=True,
+    )
     redact: str | None = _option(
         None,
         "Also mask secrets in the content of events. The recorder always replaces credentials.",

@@ -329,3 +329,41 @@ class ExchangeRecorder:
             self._over = True
             self.put_missed()
             self._put(Ended(self.exchange, self._now(), ending, is_cut=is_cut))
+
+
+class Unrecorded(ExchangeRecorder):
+    """Records nothing: the exchange is not wanted in the cassette."""
+
+    __slots__ = ()
+
+    def __init__(self, queue: RecordQueue) -> None:
+        self._queue = queue
+        self.exchange = 0
+        self.party = "client"
+        self.session_id = None
+        self.stream = None
+
+    def respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
+        pass
+
+    def body(self, side: Side, data: bytes) -> None:
+        pass
+
+    def receive(self, data: bytes) -> Received:
+        return Received(0, 0, 0, len(data), None)
+
+    def passed(self, data: bytes, at_ns: int) -> None:
+        pass
+
+    def message(self, dir: Direction, opcode: int, data: bytes) -> Messaged:  # noqa: ARG002
+        return Messaged(0, 0, 0, dir, opcode, None)
+
+    @property
+    def is_behind(self) -> bool:
+        return False
+
+    def sent(self, what: Received | Messaged) -> None:
+        pass
+
+    def end(self, ending: Ending, *, is_cut: bool = False) -> None:
+        pass

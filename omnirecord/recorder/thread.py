@@ -31,7 +31,7 @@ from ..wire.limits import Retention, Rotation
 from . import intervals
 from .files import Hop, RecordingFile, RecordingFiles
 from .operations import HELD, Batch, Requested, drop_bytes, take_batches
-from .queue import ExchangeRecorder, RecordQueue, amount
+from .queue import ExchangeRecorder, RecordQueue, Unrecorded, amount
 
 log = logging.getLogger("omnirecord")
 
@@ -145,6 +145,10 @@ class RecorderThread:
         if is_named:
             return ExchangeRecorder(self._queue, self.files, request, file)
         return ExchangeRecorder(self._queue, self.files, request, file, session_of(target), self._parties.answered)
+
+    def pass_unrecorded(self) -> ExchangeRecorder:
+        """Return a recorder that records nothing."""
+        return Unrecorded(self._queue)
 
     def stop(self, within: float = intervals.STOP_WITHIN) -> None:
         """Write what is queued, make its frames and close the file, within about `within` seconds. Bytes come first.

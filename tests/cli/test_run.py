@@ -193,6 +193,13 @@ async def test_a_finding_fails_the_run_if_asked(tmp_path: Path) -> None:
             assert "model-failed" in done.errors.decode()
 
 
+async def test_only_the_wanted_requests_are_recorded(tmp_path: Path) -> None:
+    done = await recorded(tmp_path, "Hi", options=("--only", "/v1/messages"))
+    assert (done.code, done.out) == (0, b"Hello there.\n")
+    assert "nothing was recorded: 1 request passed unrecorded, as --only and --except say\n" in done.errors.decode()
+    assert not list(tmp_path.iterdir())
+
+
 async def test_secrets_are_masked_as_by_proxy(tmp_path: Path) -> None:
     await recorded(tmp_path, "My key", options=("--redact", "content"))
     assert b"SeventeenSecrets" not in b"".join(one.read_bytes() for one in tmp_path.iterdir())
@@ -200,8 +207,8 @@ async def test_secrets_are_masked_as_by_proxy(tmp_path: Path) -> None:
 
 def test_a_signal_reaches_the_command_once_and_its_death_is_an_exit_code(tmp_path: Path) -> None:
     program = (
-        "import signal, sys, time\n"
-        "def told(number, _): print(number, flush=True)\n"
+        "import os, signal, time\n"
+        "def told(number, _): os.write(1, b'%d\\n' % number)\n"
         "signal.signal(signal.SIGINT, told); signal.signal(signal.SIGHUP, told)\n"
         "print('ready', flush=True)\n"
         "while True: time.sleep(0.05)\n"

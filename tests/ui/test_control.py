@@ -136,7 +136,8 @@ async def test_how_the_recording_is_is_told(tmp_path: Path) -> None:
             while (told_state := await told(proxy.url, "/-/omnirecord/"))[1]["waiting_bytes"]:  # noqa: ASYNC110  # a thread of the recorder writes
                 await asyncio.sleep(0.01)
         assert told_state == (200, {
-            "db": str(proxy.db), "upstream": upstream.url, "recording": 1, "exchanges": 1, "open_exchanges": 1,
+            "db": str(proxy.db), "upstream": upstream.url, "recording": 1, "exchanges": 1, "unrecorded": 0,
+            "open_exchanges": 1,
             "degraded": None, "waiting_bytes": 0, "dropped_bytes": 0, "refused": 0,
             "streams": [{"stream": 1, "session_id": "s", "hop": None}], "listening": 0,
             "upstreams": [{"hop": None, "upstream": upstream.url, "url": proxy.url, "exchanges": 1}],

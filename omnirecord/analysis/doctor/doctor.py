@@ -10,7 +10,18 @@ from itertools import chain
 from ...cassette.contracts import load
 from ...cassette.select import Source, the_session
 from ...contract import Api
-from ...model import RECOVERED, UNWRITTEN, Exchange, Incident, TimedFrame, by_key, is_of_loss, losses, tells_of_body
+from ...model import (
+    RECOVERED,
+    UNRECORDED,
+    UNWRITTEN,
+    Exchange,
+    Incident,
+    TimedFrame,
+    by_key,
+    is_of_loss,
+    losses,
+    tells_of_body,
+)
 from ...omnigent.routes import path_of
 from ...providers.call import api_of
 from ...text import counted, one_line
@@ -145,8 +156,8 @@ def _of_recordings(
                     Sign("recording-degraded", what, incident.at_ns, incident.at_ns, severity="note"),
                 )
             continue
-        if tells_of_coding(incident.message):
-            continue  # the server's doing, not the recorder's
+        if tells_of_coding(incident.message) or incident.message.startswith(UNRECORDED):
+            continue  # the server's doing, or the user's choice
         message = f"the recorder could not write everything from here on: {one_line(incident.message)[:200]}"
         yield incident.recording, Sign("recording-degraded", message, incident.at_ns, _AFTERWARDS)
     for number, exchanges in recordings.items():

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from ...cassette.identity import labels_of
 from ...errors import UsageError
+from ...model import UNRECORDED
 from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
@@ -25,6 +26,7 @@ from ...server.access import Trust
 from ...server.http import bad_request, error_response, origin_form
 from ...server.listener import DRAIN_TIMEOUT, Blocking, Listener, Place, WithBlock, of_server, parse_listen
 from ...server.timers import monotonic
+from ...text import counted
 from ...ui.control import UI, Control, page_handler, page_listener
 from ...wire.headers import decoded
 from ...wire.limits import Retention, lake_url, retention, rotation, size_of
@@ -32,6 +34,7 @@ from ..intervals import STOP_WITHIN
 from ..options import RecordOptions
 from ..shipping import Shipping
 from ..thread import RecorderThread
+from ..wanted import Wanted
 from .forward import Answered, Forward, RequestHead
 from .upstream import Target, targets_of
 
@@ -49,7 +52,9 @@ class Recorder(Blocking):
     recording: int = of_server("recording")
     """The number of the recording in progress."""
     exchanges: int = of_server("exchanges")
-    """The number of requests so far."""
+    """The number of recorded requests so far."""
+    unrecorded: int = of_server("unrecorded")
+    """The number of requests that passed unrecorded, because their paths are not wanted."""
 
 
 class Proxy(WithBlock):
@@ -92,6 +97,9 @@ class Proxy(WithBlock):
         self._keep_unshipped = None if options.ship is None else (lake_url(options.ship), most)
         self._shipping = self.shipping if runs_shipping else None
         self._labels = labels_of(options.labels or ())
+        self._wanted = Wanted(options.only_paths, options.except_paths)
+        self.unrecorded = 0
+        """The number of requests that passed unrecorded, because their paths are not wanted."""
         self._read_ahead = options.read_ahead
         self._ui = options.ui
         self._is_controlled = options.control or bool(options.ui)
@@ -253,7 +261,8 @@ class Proxy(WithBlock):
         streams = [(one.recorder, one.target) for one in self._running if one.recorder.stream is not None]
         return {
             "db": str(self.db), "upstream": self.upstream, "recording": self.recording, "exchanges": self.exchanges,
-            "open_exchanges": self.open_exchanges, "degraded": self._recorder_thread.degraded,
+            "unrecorded": self.unrecorded, "open_exchanges": self.open_exchanges,
+            "degraded": self._recorder_thread.degraded,
             "waiting_bytes": self._recorder_thread.waiting_bytes, "dropped_bytes": self._recorder_thread.dropped_bytes,
             "refused": sum(target.listener.accepting.refused for target in self._targets),
             "streams": [
@@ -282,6 +291,9 @@ class Proxy(WithBlock):
         self._cut(streams_only=True)
         await self._wait_for_requests(timeout)
         self._cut(streams_only=False)
+        if self.unrecorded and self._entered is not None:
+            told = f"{UNRECORDED}{counted(self.unrecorded, 'request')} with paths that --only or --except leave out"
+            self._entered.note(told)
         if self._control is not None and self._entered is not None:
             await self._wait_for_requests(0.1)
             await asyncio.to_thread(self._entered.stop, until - monotonic())
@@ -315,8 +327,12 @@ class Proxy(WithBlock):
         if target is None or (self._control is not None and of.number == 0 and target.startswith(CONTROL)):
             return self._controlled(request, target)
         head = RequestHead(target, decoded(request.raw_headers))
-        of.exchanges += 1
-        recorder = self._recorder_thread.begin_exchange(request.method, target, head.headers, of.number)
+        if self._wanted.has(target):
+            of.exchanges += 1
+            recorder = self._recorder_thread.begin_exchange(request.method, target, head.headers, of.number)
+        else:
+            self.unrecorded += 1
+            recorder = self._recorder_thread.pass_unrecorded()
         return Forward(request, head, recorder, of, self._read_ahead, self._answered, self._running).run()
 
     async def _controlled(self, request: web.BaseRequest, target: str | None) -> web.StreamResponse:
