@@ -8,6 +8,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 _QUOTED = re.compile(r"(?::|(?<!\s))\s+(?:b|bytearray\(b)['\"]")
@@ -60,6 +61,8 @@ def cells(text: str) -> int:
 
 def fitting(text: str, room: int) -> str:
     """Return the beginning of a text that takes at most `room` columns."""
+    if text.isascii():
+        return text[: max(room, 0)]
     used = 0
     for number, c in enumerate(text):
         used += _cells_of(c)
@@ -68,6 +71,7 @@ def fitting(text: str, room: int) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)  # most characters of a text with one that is not ASCII are ASCII
 def _cells_of(c: str) -> int:
     if c.isascii() or c == "\ufe0f":  # the selector makes a narrow character before it an emoji, which is wide
         return 1

@@ -6,9 +6,9 @@ Also here: the requests of a cassette as rows.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
@@ -125,8 +125,9 @@ class Requests:
         unended = [x.exchange for x in store.exchanges(unended=True)] if store.is_being_recorded else []
         self._open = dict.fromkeys(chain(unended, *(store.open_at(*one) for one in since)), False)
 
-    def new(self, store: Store) -> Iterator[Row]:
-        """Return a row for each exchange that has begun or ended since the last call."""
+    def new(self, store: Store, done: Mapping[int, bool | None]) -> Iterator[Row]:
+        """Return a row for each exchange that has begun or ended since the last call. `done`: of the exchanges whose
+        frames were followed, whether one of them ended the stream; None if that is not known."""
         if not self._wanted.takes_requests:
             return
         if self._last is None:
@@ -136,7 +137,7 @@ class Requests:
             is_waited_for = x.ending == "done" and store.is_being_recorded  # for the end of its stream, after `[DONE]`
             is_over = x.end_ns is not None or not (x.ending == "open" or is_waited_for)
             if is_over and x.kind == "sse" and x.ending != "done":
-                x = next(iter(store.numbered([x.exchange])), x)  # [DONE] may be in bytes that have no frames yet
+                x = _settled(store, x, done.get(x.exchange))
             if self._wanted.takes_session(x.session_id):
                 yield from self._rows(store, x, is_over=is_over)
             if is_over:
@@ -161,6 +162,13 @@ class Requests:
             yield {**_row(store, x, act, is_over=False), "asked": _asked(store, x)}
         if is_over:
             yield {**_row(store, x, act, is_over=True), "asked": _asked(store, x) if is_first else None}
+
+
+def _settled(store: Store, x: Exchange, is_done: bool | None) -> Exchange:
+    """Return an exchange with its ending: [DONE] may be in bytes that have no frames yet."""
+    if is_done is None:
+        return next(iter(store.numbered([x.exchange])), x)
+    return replace(x, ending="done") if is_done else x
 
 
 def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool) -> Row:
@@ -263,6 +271,7 @@ class File:
         self._clocks: dict[int, int] = {}
         self._turn = 0
         self._tail = Tail()
+        self._done: dict[int, bool | None] = {}
         self._left: set[int] = set()
         """The streams of which the last read has left some events."""
         self._requests = Requests(wanted, from_start=cursor is not None and of is None)
@@ -332,7 +341,10 @@ class File:
         return clock, row["offset_ns"] if end_ns is None else end_ns, end_ns is not None
 
     def _part(self, store: Store, found: Iterable[tuple[Streaming, TimedFrame]], *, has_more: bool) -> Part:
-        requests = [] if has_more else list(self._requests.new(store))
+        requests: list[Row] = []
+        if not has_more:
+            requests = list(self._requests.new(store, self._done))
+            self._done = {}
         left_out, self._left_out = self._left_out, 0
         of = {recording.recording: recording for recording in self._recordings}
         rows = [event_row(x, frame, of[x.recording].started_at, of[x.recording].hop) for x, frame in found]
@@ -410,6 +422,8 @@ class File:
         for x in streams:
             if self._is_over(store, x):
                 del cursor.at[x.stream]
+                if self._tail.has(x.exchange):
+                    self._done[x.exchange] = self._tail.is_done(x.exchange)
                 self._tail.forget(x.exchange)
         self._left = set()
         return sorted(found, key=self._order), False

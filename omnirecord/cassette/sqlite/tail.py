@@ -81,6 +81,9 @@ class _Growing:
         self, exchange: int, stream: int, coding: str | None, contract: Contract, stored: int, length: int
     ) -> None:
         self.exchange, self.stream, self._framer = exchange, stream, Framer(coding, contract, length)
+        self._api = contract.api
+        self.is_done: bool | None = False
+        """Whether a frame ended the stream; None if it may be among those that were left out."""
         self.byte = length
         """Bytes on the wire that the parser has."""
         self._skip = 0
@@ -128,6 +131,7 @@ class _Growing:
             self._at += end - begin
             self.seq += count
             self.byte = end
+            self.is_done = self.is_done or None
             left_out += count
         if self.byte < block.end:
             self.feed(block.behind(self.byte))
@@ -149,9 +153,14 @@ class _Growing:
                 self.seq += len(one.lengths)
                 self._at += sum(one.lengths)
             elif type(one) is Framed:
+                self.is_done = self.is_done or self._is_end(one)
                 self._made.append(self._timed(one))
                 self.seq += 1
                 self._at += one.frame.length
+
+    def _is_end(self, one: Framed) -> bool | None:
+        """Return True for a frame that ends the stream, else whether one before did."""
+        return True if self._api.is_end(one.judgement.verdict, one.judgement.type) else self.is_done
 
     def _timed(self, framed: Framed) -> TimedFrame:
         frame, judgement, number = framed
@@ -350,6 +359,10 @@ class Tail:
     def end(self, exchange: int) -> None:
         """Note that no byte of an open stream follows: what is left of it is its last frame."""
         self._growing[exchange].close()
+
+    def is_done(self, exchange: int) -> bool | None:
+        """Return whether a frame has ended an open stream; None if it may be among those that were left out."""
+        return self._growing[exchange].is_done
 
     def forget(self, exchange: int) -> None:
         if (growing := self._growing.pop(exchange, None)) is not None:
