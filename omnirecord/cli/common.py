@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 T = TypeVar("T")
+_TOGETHER = 200
+"""Lines that are printed in one call, at most."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -109,8 +112,17 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        click.echo(line)
+    """Print lines on stdout, those of 0.1 s in one call: a call takes longer than most lines take to make."""
+    waiting, since = list[str](), time.monotonic()
+    try:
+        for line in lines:
+            waiting.append(line)
+            if len(waiting) >= _TOGETHER or time.monotonic() - since > 0.1:
+                click.echo("\n".join(waiting))
+                waiting, since = [], time.monotonic()
+    finally:  # what was made before an error is printed too
+        if waiting:
+            click.echo("\n".join(waiting))
 
 
 def print_found(as_json: bool, rows: Iterable[dict[str, Any]], lines: Iterable[str]) -> None:
@@ -182,11 +194,11 @@ def terminal_width(otherwise: int) -> int:
 
 def print_texts(screen: Console, lines: Iterable[Text]) -> None:
     """Print lines on stdout: in colour on a terminal, plain elsewhere."""
+    if not screen.is_terminal:
+        print_lines(line.plain for line in lines)
+        return
     for line in lines:
-        if screen.is_terminal:
-            screen.print(line, soft_wrap=True)
-        else:
-            click.echo(line.plain)
+        screen.print(line, soft_wrap=True)
 
 
 def fitted(line: str) -> str:

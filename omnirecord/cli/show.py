@@ -13,7 +13,15 @@ import click
 from ..errors import UsageError
 from ..text import visible
 from .arguments import cassette_argument, opened
-from .common import console, output_options, print_rows, print_texts, reading_contract_option, terminal_width
+from .common import (
+    console,
+    output_options,
+    print_lines,
+    print_rows,
+    print_texts,
+    reading_contract_option,
+    terminal_width,
+)
 from .stderr import busy
 
 if TYPE_CHECKING:
@@ -85,7 +93,7 @@ def show(
             print_rows(_prepared(rows_of(store, session, long_silence=long_silence), cassette))
         else:
             lines = lines_of(store, session, page, long_silence=long_silence)
-            print_texts(console(), map(_coloured, _prepared(lines, cassette)))
+            _print(console(), _prepared(lines, cassette))
 
 
 def _prepared(items: Iterable[T], cassette: Path) -> Iterator[T]:
@@ -95,6 +103,13 @@ def _prepared(items: Iterable[T], cassette: Path) -> Iterator[T]:
         first = [item for item in [next(iterator, None)] if item is not None]
     yield from first
     yield from iterator
+
+
+def _print(screen: Console, lines: Iterable[Line]) -> None:
+    if screen.is_terminal:
+        print_texts(screen, map(_coloured, lines))
+    else:
+        print_lines(lines)
 
 
 def _coloured(line: Line) -> Text:
@@ -116,12 +131,12 @@ def _follow(following: Following, *, as_json: bool) -> None:
         elif screen.is_terminal:
             _on_a_terminal(following, screen)
         else:
-            _until_the_end(following, lambda last: print_texts(screen, map(_coloured, following.news(last=last))))
+            _until_the_end(following, lambda last: _print(screen, following.news(last=last)))
     except KeyboardInterrupt:  # what has arrived is printed too
         if as_json:
             print_turns(last=True)
         else:
-            print_texts(screen, map(_coloured, following.growing()))
+            _print(screen, following.growing())
         click.echo(err=True)
 
 
@@ -147,7 +162,7 @@ def _on_a_terminal(following: Following, screen: Console) -> None:
         def tell(last: bool) -> None:
             if news := list(following.news(last=last)):
                 live.update(Group(), refresh=True)  # final lines replace the changing ones
-                print_texts(screen, map(_coloured, news))
+                _print(screen, news)
             lines = [] if last else list(following.growing())[-_HEIGHT:]
             live.update(Group(*map(_coloured, lines)), refresh=True)
 

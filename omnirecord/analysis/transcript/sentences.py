@@ -55,16 +55,19 @@ def wrap(text: str, width: int, first: str, rest: str) -> Iterator[str]:
 
 def _pieces(line: str, room: int) -> Iterator[str]:
     """Return a line in parts, cut between words, or in a word that is wider than `room`."""
-    begun, used = "", 0
+    if cells(line) <= room:
+        yield line
+        return
+    begun, used, width = "", 0, len if line.isascii() else cells
     for word in _WORD.findall(line):
-        if used and used + cells(word) > room:
+        if used and used + width(word) > room:
             yield begun
             begun, used, word = "", 0, word.lstrip(" ")
-        while cells(word) > room:
+        while width(word) > room:
             head = fitting(word, room) or word[:1]
             yield head
             word = word[len(head) :]
-        begun, used = begun + word, used + cells(word)
+        begun, used = begun + word, used + width(word)
     yield begun
 
 
