@@ -3,7 +3,8 @@
 `python -m benchmarks work` prints them, as the bounds that `tests/test_work.py` holds them to. All is driven through
 what is public, for 1,000 events in shapes that never change. What is counted: *calls* that code of omnirecord makes or
 takes, in all threads of the process; *statements* of SQL, with every repetition; *rows* of all tables of the closed
-file; *blocks* and *bytes* of memory that are held. Counted in a process of its own, since the hooks stay.
+file; *exchanges* that a reader makes of rows; *blocks* and *bytes* of memory that are held. Counted in a process of its
+own, since the hooks stay.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from omnirecord.analysis.follow import Follower, Wanted
 from omnirecord.analysis.query import Whole
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Writer
+from omnirecord.cassette.sqlite.checked import exchange_of
 from omnirecord.cassette.sqlite.rows import recording as one_recording
 from omnirecord.cli import main as command
 from omnirecord.model import Recording
@@ -56,7 +58,7 @@ class Counting:
     """While it lasts, calls are counted; with `all_threads` those of every thread that is begun meanwhile too."""
 
     def __init__(self, *, all_threads: bool = True) -> None:
-        self.calls = self.statements = 0
+        self.calls = self.statements = self.exchanges = 0
         self._all_threads = all_threads
 
     def __enter__(self) -> Counting:
@@ -74,6 +76,7 @@ class Counting:
     def _note(self, frame: FrameType, event: str, _: Any) -> None:
         if event in ("call", "c_call") and frame.f_code.co_filename.startswith(_FOLDER):
             self.calls += 1
+            self.exchanges += event == "call" and frame.f_code is exchange_of.__code__
 
 
 _hooked: list[Counting] = []
@@ -274,6 +277,11 @@ def reading(folder: Path) -> Iterator[tuple[str, int]]:
     yield "show: calls", counted(lambda: quietly("show", str(db)))
     yield "doctor: calls", counted(lambda: omnirecord.doctor(db))
     yield "stats: calls", counted(lambda: omnirecord.stats(db))
+    for name in ("ls", "show", "doctor", "stats", "sessions"):
+        with Counting() as counting:
+            quietly(name, str(db))
+        yield f"{name}, 171 exchanges: exchanges made", counting.exchanges
+        yield f"{name}, 171 exchanges: statements", counting.statements
     yield "validate: calls", counted(lambda: omnirecord.validate(db))
     yield "all facts of a lake: calls", counted(lambda: facts(db))
     yield "search, first: calls", counted(lambda: omnirecord.search(db, "tide"))

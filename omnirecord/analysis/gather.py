@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from itertools import pairwise
 from typing import NamedTuple
 
 from ..cassette.contracts import AUTO, judge_with, load
 from ..cassette.held import Held
 from ..cassette.select import Source, the_session, with_children
+from ..cassette.sqlite import Store
 from ..contract import OMNIGENT
 from ..model import Exchange, Incident, TimedFrame
-from ..omnigent.routes import is_session
 from ..providers.call import ModelCall, call_of
 from ..providers.register import REGISTER, Api, api_of, api_of_path
 from ..text import one_line
@@ -23,13 +23,16 @@ from ..wire.strict_json import payload
 from .apis import api_in, error_text, is_unknown, request_text
 from .model_calls import linked
 from .model_calls.values import ModelCalls
-from .turns import Around, session_of
+from .turns import Around, MergedFrame, SessionBuilder, session_of
 from .turns.builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
 from .turns.conclusion import Conclusion, children_of, concluded
 from .turns.draft import LONG_SILENCE, Draft
-from .turns.requests import Act, FailedRequest, act_of, failed_requests, may_act
+from .turns.requests import Act, FailedRequest, act_of, answer_tells, failed_requests, may_act
 from .turns.stored import Stored, reads_stored_state, stored_in
 from .turns.values import Session
+
+_MOST_CHILDREN = 64
+"""Sessions of sub-agents that are kept for their parents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,13 @@ class Gathered:
         return Held().of(frame for x in streams for frame in read(x))
 
     def told(
-        self, around: Around, frames: Iterable[TimedFrame] | None = None, long_silence: int = LONG_SILENCE
-    ) -> tuple[Session, list[Draft]]:
-        """Return the session, and the drafts of its turns. `frames`: by default all."""
+        self, around: Around, frames: Iterable[TimedFrame] | None = None, long_silence: int = LONG_SILENCE, *,
+        line: Sequence[MergedFrame] | None = None,
+    ) -> tuple[Session, list[Draft]]:  # fmt: skip
+        """Return the session, and the drafts of its turns. `frames`: by default all. `line`: the same, merged."""
         told, drafts = session_of(
             self.exchanges, self.frames() if frames is None else frames, self.acts, around, parent_id=self.parent_id,
-            long_silence=long_silence,
+            long_silence=long_silence, line=line,
         )  # fmt: skip
         return replace(told, failures=tuple(failures_in(self._store, self.exchanges, self.acts))), drafts
 
@@ -80,11 +84,22 @@ def gathered(
     Raises `UsageError` if no session, or more than one, has that id."""
     wanted = None if session is None else frozenset({the_session(store, session)})
     wanted = with_children(store, *wanted) if family and wanted is not None else wanted
-    parents = store.parents()
-    for exchanges in grouped(without_calls(store, store.exchanges(by_clients=True))):
-        if (wanted is None or exchanges[0].session_id in wanted) and takes(exchanges[0]):
-            parent_id = parents.get(exchanges[0].session_id or "")
-            yield Gathered(exchanges, acts_in(store, exchanges), parent_id, store)
+    return (one for one in Gathering(store).of(wanted) if takes(one.exchanges[0]))
+
+
+class Gathering:
+    """Gathers the sessions of a cassette one by one."""
+
+    def __init__(self, store: Source) -> None:
+        self._store, self._hops, self._parents = store, ModelHops(store), store.parents()
+
+    def of(self, sessions: Collection[str] | None = None, recording: int | None = None) -> Iterator[Gathered]:
+        """Return each session of each recording by its beginning. `sessions`, `recording`: only of these."""
+        for exchanges in self._store.groups(sessions=sessions, recording=recording):
+            first = exchanges[0]
+            if first.session_id is not None or not self._hops.has(first):
+                acts, parent_id = acts_in(self._store, exchanges), self._parents.get(first.session_id or "")
+                yield Gathered(exchanges, acts, parent_id, self._store)
 
 
 class ModelHops:
@@ -191,11 +206,40 @@ def sessions_with_drafts(
         yield one.told(context.of(one.exchanges), long_silence=long_silence)
 
 
+class SessionsById(Mapping[tuple[int, str | None], Session]):
+    """The sessions of a cassette by their recordings and ids, with all texts. Each is read when it is asked for; the
+    last ones are kept."""
+
+    def __init__(self, store: Store, long_silence: int = LONG_SILENCE) -> None:
+        self._keys = dict.fromkeys(store.session_keys())
+        self._gathering, self._context, self._long_silence = Gathering(store), Context(store), long_silence
+        self._read = lru_cache(maxsize=_MOST_CHILDREN)(self._session)
+
+    def __iter__(self) -> Iterator[tuple[int, str | None]]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def __getitem__(self, key: tuple[int, str | None]) -> Session:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._read(*key)
+
+    def _session(self, recording: int, session_id: str | None) -> Session:
+        ((one),) = self._gathering.of({session_id or ""}, recording)
+        return one.told(self._context.of(one.exchanges), long_silence=self._long_silence)[0]
+
+
 def acts_in(store: Source, exchanges: Iterable[Exchange]) -> list[Act]:
     """Return the client actions in these exchanges. Only bodies of requests that may be actions are read."""
     by_clients = (x for x in exchanges if x.party != "runner" and may_act(x))
     ours = (x for x in by_clients if x.session_id is not None or api_in(store, x).name == OMNIGENT)
-    acts = (act_of(x, store.decoded_body(x, "request"), store.decoded_body(x, "response")) for x in ours)
+    bodies = ((x, store.decoded_body(x, "response") if answer_tells(x) else b"") for x in ours)
+    acts = (act_of(x, store.decoded_body(x, "request"), answer) for x, answer in bodies)
     return [act for act in acts if act is not None]
 
 
@@ -204,10 +248,10 @@ def failures_in(store: Source, exchanges: Sequence[Exchange], acts: Iterable[Act
     return failed_requests(exchanges, lambda x: store.decoded_body(x, "response"), {act.exchange for act in acts})
 
 
-def strays(exchanges: Sequence[Exchange]) -> list[Exchange]:
-    """Return the exchanges without a session that are no stream. A session that the server did not know is none."""
-    known = {x.exchange for group in grouped(exchanges) for x in group}
-    return [x for x in exchanges if x.exchange not in known]
+def strays_in(store: Source, recording: int | None = None) -> list[Exchange]:
+    """Return the exchanges of clients without a session that are no stream and no model call. A session that the server
+    did not know is none. `recording`: only of that one."""
+    return without_calls(store, store.strays(recording=recording))
 
 
 class Context:
@@ -215,22 +259,28 @@ class Context:
 
     def __init__(self, store: Source) -> None:
         self._store = store
-        self._aftermath = cache(lambda recording: Aftermath(store.exchanges(recording=recording)))
+        self._aftermath = cache(lambda recording: Aftermath(partial(store.each, recording)))
         self._last_known_ns = cache(store.last_known_ns)
         self._started = {one.recording: one.started_at for one in store.recordings()}
         self._undecoded = {stream: why for _, stream, why in undecoded(store)}
 
+    def times(self, exchanges: Sequence[Exchange]) -> Around:
+        """Return the facts that tell the times of a session. `exchanges`: those that decide about them."""
+        recording = exchanges[0].recording
+        last_known_ns = self._last_known_ns(recording) if any(x.end_ns is None for x in exchanges) else 0
+        return Around(None, self._aftermath(recording), self._started.get(recording), last_known_ns)
+
     def of(self, exchanges: Sequence[Exchange]) -> Around:
         """Return the facts for the session of these exchanges."""
-        first, recording = exchanges[0], exchanges[0].recording
-        last_known_ns = self._last_known_ns(recording) if any(x.end_ns is None for x in exchanges) else 0
+        first = exchanges[0]
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
         snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
         request = request_text(self._store, first) if is_unknown(self._store, first) else None
         unreadable = next((why for x in exchanges if (why := self._undecoded.get(x.stream or 0)) is not None), None)
-        return Around(
-            snapshot, self._aftermath(recording), self._started.get(recording), last_known_ns, request, unreadable,
-            None if request is None else self._last_error(first), partial(self._reads, exchanges),
+        last_error = None if request is None else self._last_error(first)
+        return self.times(exchanges)._replace(
+            snapshot=snapshot, request=request, unreadable=unreadable, last_error=last_error,
+            reads=partial(self._reads, exchanges),
         )  # fmt: skip
 
     def _last_error(self, x: Exchange) -> str | None:
@@ -253,6 +303,32 @@ def undecoded(store: Source) -> Iterator[tuple[Incident, int, str]]:
             yield incident, int(number), one_line(why)
 
 
+class Brief(NamedTuple):
+    """One session without its turns, and some of its exchanges."""
+
+    session: Session
+    exchanges: int
+    """How many there are."""
+    streams: list[Exchange]
+    last: Exchange
+
+
+def briefs(store: Store) -> Iterator[Brief]:
+    """Return the sessions of `gathered`. No frame and no body is read."""
+    context, hops, parents = Context(store), ModelHops(store), store.parents()
+    for group, exchanges in store.brief_groups():
+        first, last = (x for number in (group.first, group.last) for x in exchanges if x.exchange == number)
+        if first.session_id is None and hops.has(first):
+            continue
+        streams = [x for x in exchanges if x.stream is not None]
+        parent_id = parents.get(first.session_id or "")
+        builder = SessionBuilder(is_child=parent_id is not None)
+        if not is_unknown(store, first):
+            builder.last_ns = max([0, *(store.last_frame_ns(x) for x in streams if x.end_ns is not None)])
+        told, _ = builder.session(exchanges, parent_id, context.times(exchanges))
+        yield Brief(told, group.exchanges, streams, last)
+
+
 class Concluded(NamedTuple):
     """One session from its outline, and how it ended."""
 
@@ -271,13 +347,46 @@ Known = dict[object, Session]
 """Complete sessions from earlier calls, by their exchanges."""
 
 
-def conclusions(store: Source, session: str | None = None, known: Known | None = None) -> list[Concluded]:
-    """Return how each session ended, in the order of `gathered`, with the same `session`. `known`: a caller that asks
-    again keeps it, so that a complete session is read once. Raises `UsageError` as `gathered` does."""
-    wanted = None if session is None else the_session(store, session)
-    context = Context(store)
-    found = [(one, _outlined(one, context, {} if known is None else known)) for one in gathered(store)]
-    return [one for one in all_concluded(found) if wanted in (None, one.session.session_id)]
+Tell = Callable[[Gathered, Around], Session]
+"""Reads a session."""
+
+
+def conclusions(
+    store: Source, session: str | None = None, *, sessions: Collection[str] | None = None, known: Known | None = None,
+    tell: Tell | None = None,
+) -> Iterator[Concluded]:  # fmt: skip
+    """Return how each session ended, in the order of `gathered`, with the same `session`. `sessions`: only these.
+    `known`: a caller that asks again keeps it, so that a complete session is read once. `tell` reads a session, by
+    default its outline. Raises `UsageError` as `gathered` does.
+
+    A session is read when its turn comes, and a sub-agent when that of its parent comes.
+    """
+    wanted = sessions if session is None else {the_session(store, session)}
+    return _conclusions(store, wanted, known, tell)
+
+
+def _conclusions(
+    store: Source, sessions: Collection[str] | None, known: Known | None, tell: Tell | None
+) -> Iterator[Concluded]:
+    gathering, context = Gathering(store), Context(store)
+    early: dict[tuple[int, str | None], Session] = {}
+    """The sub-agents that were read with their parents, until their own turn comes."""
+
+    def outlined(one: Gathered) -> Session:
+        return _outlined(one, context.of(one.exchanges), known)
+
+    def child(key: tuple[int, str]) -> Session | None:
+        for one in gathering.of({key[1]}) if key not in early else ():
+            early[one.exchanges[0].recording, key[1]] = outlined(one)
+        return early.get(key)
+
+    for one in gathering.of(sessions):
+        first = one.exchanges[0]
+        known_early = early.pop((first.recording, first.session_id), None)
+        told = tell(one, context.of(one.exchanges)) if tell is not None else known_early or outlined(one)
+        ids = {spawned.session_id for turn in told.turns for spawned in turn.children}
+        children = {id_: own for id_ in ids if (own := child((told.recording, id_))) is not None}
+        yield Concluded(one, told, concluded(told, children))
 
 
 def all_concluded(found: Sequence[tuple[Gathered, Session]]) -> list[Concluded]:
@@ -286,9 +395,10 @@ def all_concluded(found: Sequence[tuple[Gathered, Session]]) -> list[Concluded]:
     return [Concluded(one, told, concluded(told, children_of(told, by_id))) for one, told in found]
 
 
-def _outlined(one: Gathered, context: Context, known: Known) -> Session:
-    around, first = context.of(one.exchanges), one.exchanges[0]
-    key = around.started_at, first.recording, tuple((x.exchange, x.end_ns, x.ending) for x in one.exchanges)
+def _outlined(one: Gathered, around: Around, known: Known | None) -> Session:
+    if known is None:
+        return one.told(around, one.outline())[0]
+    key = around.started_at, one.exchanges[0].recording, tuple((x.exchange, x.end_ns, x.ending) for x in one.exchanges)
     if key in known:
         return known[key]
     told = one.told(around, one.outline())[0]
@@ -296,17 +406,3 @@ def _outlined(one: Gathered, context: Context, known: Known) -> Session:
     if all(x.end_ns is not None and (x.stream is None or x.ending not in ENDED_BY_SERVER) for x in one.exchanges):
         known[key] = told
     return told
-
-
-def grouped(exchanges: Iterable[Exchange]) -> Iterator[list[Exchange]]:
-    """Return the exchanges by session and recording, in the order in which sessions began.
-
-    A stream without a session is a group by itself. A session that the server did not know is left out (`is_session`).
-    """
-    groups: dict[tuple[int, object], list[Exchange]] = {}
-    for x in exchanges:
-        if x.session_id is not None:
-            groups.setdefault((x.recording, x.session_id), []).append(x)
-        elif x.kind == "sse":
-            groups[x.recording, x.exchange] = [x]
-    yield from (group for group in groups.values() if group[0].session_id is None or is_session(group))

@@ -17,14 +17,15 @@ from ..cassette.jsonl import text
 from ..cassette.select import Moment, Source, named_session, span
 from ..cassette.sqlite import Store
 from ..errors import UsageError
-from ..model import Exchange, Message, Side, Streaming, TimedFrame, losses, wall_clock
+from ..model import Exchange, Message, Side, Streaming, TimedFrame, by_key, losses, wall_clock
 from ..omnigent.routes import party_name
 from ..text import one_line
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
-from .gather import Concluded, conclusions, without_calls
+from .gather import Concluded, briefs, conclusions, without_calls
 from .turns.conclusion import Conclusion
 from .turns.values import Session
+from .turns.why_stopped import last_stream
 
 if TYPE_CHECKING:
     from .doctor.finding import Finding
@@ -109,24 +110,37 @@ def stream_rows(store: Store) -> Iterator[Row]:
         }  # fmt: skip
 
 
-def session_rows(store: Store) -> Iterator[Row]:
-    """Return the rows of `ls`: one for each session in each recording, and for each stream without a session."""
+def session_rows(store: Store, *, is_brief: bool = False) -> Iterator[Row]:
+    """Return the rows of `ls`: one for each session in each recording, and for each stream without a session.
+    `is_brief`: without its conclusion, for which its events have to be read."""
     hops = _Recordings(store).hops
-    for one in conclusions(store):
-        yield {**session_row(store, one, verdicts_of(store, one)), "hop": hops[one.session.recording]}
+    for one in briefs(store) if is_brief else ():
+        tallies = (Counter(store.tally(x)[0]) for x in one.streams)
+        row = _session_row(store, one.session, one.streams, sum(tallies, Counter[str]()), one.exchanges, one.last)
+        yield {**row, "hop": hops[one.session.recording]}
+    for concluded in () if is_brief else conclusions(store):
+        yield {**session_row(store, concluded, verdicts_of(store, concluded)), "hop": hops[concluded.session.recording]}
 
 
 def session_row(store: Store, one: Concluded, verdicts: Counter[str]) -> Row:
     """Return the row of a session without its hop. `verdicts`: the number of its frames by verdict."""
-    exchanges, told, conclusion = one.gathered.exchanges, one.session, one.conclusion
+    exchanges = one.gathered.exchanges
     streams = [x for x in exchanges if x.stream is not None]
+    row = _session_row(store, one.session, streams, verdicts, len(exchanges), exchanges[-1])
+    return {**row, "conclusion": one.conclusion.row()}
+
+
+def _session_row(
+    store: Store, told: Session, streams: Sequence[Exchange], verdicts: Counter[str], exchanges: int, last: Exchange
+) -> Row:
+    """Return the row without the conclusion. `exchanges`: how many it has, `last`: the last one."""
+    longest = last_stream(told.streams)
     last_status = next((one for one in map(store.last_status, reversed(streams)) if one is not None), None)
     return {
         "recording": told.recording, "session_id": told.session_id, "started_at": told.started_at,
-        "duration_s": conclusion.duration_s, "streams": len(streams), "exchanges": len(exchanges),
-        "events": verdicts.total() - verdicts["comment"], "last_status": last_status,
-        "ending": conclusion.ending or exchanges[-1].ending, "parent_session_id": told.parent_id,
-        "conclusion": conclusion.row(),
+        "duration_s": None if told.duration_ns is None else told.duration_ns / 1e9, "streams": len(streams),
+        "exchanges": exchanges, "events": verdicts.total() - verdicts["comment"], "last_status": last_status,
+        "ending": last.ending if longest is None else longest.ending, "parent_session_id": told.parent_id,
     }  # fmt: skip
 
 
@@ -183,7 +197,7 @@ def incomplete(store: Source) -> list[str]:
 
 def summaries(
     store: Source, session: str | None = None, examined: Sequence[Finding] | None = None,
-    concluded: Sequence[Concluded] | None = None,
+    concluded: Iterable[Concluded] | None = None,
 ) -> list[Summary]:  # fmt: skip
     """Return the sessions of a store by their beginning; with `session`, an id or the beginning of one, only that.
 
@@ -192,10 +206,18 @@ def summaries(
     """
     from .doctor.doctor import examine
 
-    concluded = conclusions(store, session) if concluded is None else concluded
     found = examine(store, session) if examined is None else examined
-    recordings = {x.stream: x.recording for x in without_calls(store, store.streams())}
-    return [_summary(one, [f for f in found if _is_of(f, one, recordings)]) for one in concluded]
+    of = by_key(found, lambda one: (one.session_id, one.stream if one.session_id is None else None))
+    concluded = conclusions(store, session) if concluded is None else concluded
+    streams = without_calls(store, store.streams()) if any(one.stream is not None for one in found) else []
+    recordings = {x.stream: x.recording for x in streams}
+    return [
+        _summary(one, [
+            finding for finding in of.get((one.session.session_id, one.stream), ())
+            if recordings.get(finding.stream, one.session.recording) == one.session.recording
+        ])
+        for one in concluded
+    ]  # fmt: skip
 
 
 def _summary(one: Concluded, found: list[Finding]) -> Summary:
@@ -205,14 +227,6 @@ def _summary(one: Concluded, found: list[Finding]) -> Summary:
         told.recording, told.session_id, one.stream, told.parent_id, told.started_at, until, _model(told),
         len(told.turns), one.conclusion, tuple(found),
     )  # fmt: skip
-
-
-def _is_of(finding: Finding, one: Concluded, recordings: dict[int | None, int]) -> bool:
-    if recordings.get(finding.stream, one.session.recording) != one.session.recording:
-        return False
-    if one.session.session_id is None:
-        return finding.session_id is None and finding.stream is not None and finding.stream == one.stream
-    return finding.session_id == one.session.session_id
 
 
 def _model(told: Session) -> str | None:

@@ -24,8 +24,7 @@ from ..cassette.sqlite.views import ABOUT as VIEWS
 from ..errors import __version__
 from ..model import Exchange, Recording, TimedFrame, wall_clock
 from ..text import dumps
-from ..wire.strict_json import Payload
-from ..wire.strict_json import payload as parsed
+from ..wire.strict_json import Payload, fresh_payload
 from .columns import COLUMNS
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
@@ -81,7 +80,7 @@ class Analysis:
 
     @cached_property
     def _concluded(self) -> list[Concluded]:
-        return conclusions(self._store)
+        return list(conclusions(self._store))
 
     @cached_property
     def _calls(self) -> ModelCalls:
@@ -247,7 +246,7 @@ class Whole(Analysis):
         exchanges, acts, held = list(exchanges), checks.acts, Held()
         streams = [(x, held.all(self._frames(x))) for x in exchanges if x.stream is not None]
         frames = [*chain.from_iterable(some for _, some in streams)]
-        payload = _payloads(frames) if sum(map(_LENGTH, frames)) <= _PARSED else parsed
+        payload = _payloads(frames) if sum(map(_LENGTH, frames)) <= _PARSED else fresh_payload
         for x, some in streams:
             checks.read(x, some, payload)
             if self._problems is not None:
@@ -288,8 +287,7 @@ class Whole(Analysis):
 
 def _payloads(frames: Sequence[TimedFrame]) -> Payload:
     """Return the payloads of frames, parsed once."""
-    read = parsed.__wrapped__  # without its cache of one frame
-    known = {id(frame): read(frame) for frame in frames}
+    known = {id(frame): fresh_payload(frame) for frame in frames}
     return lambda frame: known[id(frame)]
 
 

@@ -8,7 +8,7 @@ cassette, or rows from elsewhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
 from math import isfinite
@@ -18,7 +18,7 @@ from typing import Protocol
 from ..contract.judge import Contract
 from ..errors import UsageError
 from ..model import Exchange, Incident, Recording, Side, TimedFrame, children_of, moment_of, reached
-from ..omnigent.routes import unknown_sessions
+from ..omnigent.routes import is_session, unknown_sessions
 
 
 class Source(Protocol):
@@ -29,18 +29,44 @@ class Source(Protocol):
     def judge_of(self, x: Exchange, /) -> Contract: ...
     def exchanges(
         self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
-        by_clients: bool = False, in_session: bool | None = None,
+        method: str | None = None, ending: str | None = None, by_clients: bool = False, in_session: bool | None = None,
     ) -> list[Exchange]: ...  # fmt: skip
+    def each(self, recording: int, /) -> Iterator[Exchange]: ...
+    def groups(
+        self, *, recording: int | None = None, sessions: Collection[str] | None = None
+    ) -> Iterator[list[Exchange]]: ...
+    def strays(self, *, recording: int | None = None) -> list[Exchange]: ...
     def streams(self, session_id: str | None = None, /) -> list[Exchange]: ...
     def frames(self, exchange: Exchange, /) -> Iterator[TimedFrame]: ...
     def outline(self, exchange: Exchange, /) -> Iterator[TimedFrame]: ...
     def decoded_body(self, x: Exchange, side: Side, /) -> bytes: ...
     def incidents(self) -> list[Incident]: ...
     def last_known_ns(self, recording: int, /) -> int: ...
+    def last_exchange_ns(self, recording: int, /) -> int: ...
     def parents(self) -> dict[str, str]: ...
 
 
 _LISTED = 5
+
+
+def grouped(exchanges: Iterable[Exchange]) -> Iterator[list[Exchange]]:
+    """Return the exchanges by session and recording, in the order in which sessions began.
+
+    A stream without a session is a group by itself. A session that the server did not know is left out (`is_session`).
+    """
+    groups: dict[tuple[int, object], list[Exchange]] = {}
+    for x in exchanges:
+        if x.session_id is not None:
+            groups.setdefault((x.recording, x.session_id), []).append(x)
+        elif x.kind == "sse":
+            groups[x.recording, x.exchange] = [x]
+    yield from (group for group in groups.values() if group[0].session_id is None or is_session(group))
+
+
+def strays(exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """Return the exchanges in none of these groups: without a session and no stream, or of an unknown session."""
+    known = {x.exchange for group in grouped(exchanges) for x in group}
+    return [x for x in exchanges if x.exchange not in known]
 
 
 def named_session(source: str | Path) -> tuple[Path, str | None]:

@@ -6,11 +6,13 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ..model import by_key
 from .arguments import cassette_argument, opened, shown
 from .common import console, output_options, print_rows, print_texts, reading_contract_option, terminal_width
 from .stderr import busy
@@ -48,25 +50,28 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
       omnirecord doctor session.db
     """
     from ..analysis.doctor.doctor import examine
-    from ..analysis.gather import conclusions, count_calls
+    from ..analysis.gather import conclusions, count_calls, gathered
 
     with opened(cassette) as store:
         with busy(f"examining {shown(cassette)}"):
             found = examine(store, session)
-            concluded = [] if as_json else conclusions(store, session)
+            is_alone = not as_json and len(list(islice(gathered(store, session), 2))) == 1
+            named = None if is_alone else {one.session_id for one in found if one.session_id is not None}
+            concluded = [] if as_json else list(conclusions(store, session, sessions=named))
         is_empty = not found and not store.streaming() and not count_calls(store)
     if as_json:
         print_rows(finding.row() for finding in found)
     else:
         otherwise = "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
         name = shlex.quote(shown(cassette))
-        named = [replace(one, next=one.next.replace("CASSETTE", name)) for one in found]
-        print_texts(console(), _lines(named, concluded, otherwise))
+        told = [replace(one, next=one.next.replace("CASSETTE", name)) for one in found]
+        print_texts(console(), _lines(told, concluded, concluded[0] if is_alone else None, otherwise))
     sys.exit(1 if any(finding.is_at_least(fail_on) for finding in found) else 0)
 
 
-def _lines(found: list[Finding], concluded: list[Concluded], otherwise: str) -> Iterator[Text]:
-    """The worst finding in one line, then the findings by session, worst session first."""
+def _lines(found: list[Finding], concluded: list[Concluded], only: Concluded | None, otherwise: str) -> Iterator[Text]:
+    """The worst finding in one line, then the findings by session, worst session first. `concluded`: these sessions,
+    `only`: the one session, if there are no others."""
     from rich.text import Text
 
     if found:
@@ -80,24 +85,26 @@ def _lines(found: list[Finding], concluded: list[Concluded], otherwise: str) -> 
     sessions: dict[str | None, list[Finding]] = {}
     for finding in found:
         sessions.setdefault(finding.session_id, []).append(finding)
-    if len(concluded) == 1 and not found:
-        sessions[concluded[0].session.session_id] = []
+    if only is not None and not found:
+        sessions[only.session.session_id] = []
+    parts = by_key(concluded, lambda one: one.session.session_id)
     for session_id, findings in sessions.items():
         yield Text("")
-        for line in _head(session_id, findings, concluded):
+        for line in _head(session_id, findings, parts.get(session_id, []), only):
             yield Text(line, style="bold")
         for finding in findings:
             yield from _told(finding)
 
 
-def _head(session_id: str | None, findings: list[Finding], concluded: list[Concluded]) -> Iterator[str]:
+def _head(
+    session_id: str | None, findings: list[Finding], concluded: list[Concluded], only: Concluded | None
+) -> Iterator[str]:
     """The heading of a session: its id, the number of its findings, its conclusion in each recording."""
     from ..analysis.doctor.finding import SEVERITIES
     from ..text import counted, visible
 
     counts = [(sum(finding.severity == one for finding in findings), one) for one in reversed(SEVERITIES)]
     told = ", ".join(counted(count, one) for count, one in counts if count)
-    only = concluded[0] if len(concluded) == 1 else None
     if session_id is not None:
         name = f"session {visible(session_id)}"
     elif only is not None and only.stream is not None:
@@ -105,9 +112,8 @@ def _head(session_id: str | None, findings: list[Finding], concluded: list[Concl
     else:
         name = "outside of sessions"
     yield f"{name}: {told or 'no finding'}"
-    for one in concluded:
-        if one.session.session_id == session_id and (session_id is not None or len(concluded) == 1):
-            yield from _folded(_concluded(one), "  ", "  ")
+    for one in concluded if session_id is not None or only is not None else ():
+        yield from _folded(_concluded(one), "  ", "  ")
 
 
 def _concluded(one: Concluded) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,9 @@ from ..errors import UsageError
 from ..text import counted
 from .arguments import cassette_argument, opened, shown
 from .common import fitted_table, is_terminal, output_options, print_found, terminal_width
+
+if TYPE_CHECKING:
+    from ..cassette.sqlite import Store
 
 
 @click.command()
@@ -35,12 +39,12 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
     what = chosen[0] if chosen else None
-    rows_of = {
+    lists: dict[str | None, Callable[[Store], Iterator[dict[str, Any]]]] = {
         "exchanges": listing.exchange_rows, "streams": listing.stream_rows, "recordings": listing.recording_rows,
-        None: listing.session_rows,
-    }[what]  # fmt: skip
+        None: partial(listing.session_rows, is_brief=not as_json),
+    }  # fmt: skip
     with opened(cassette) as store:
-        rows = list(rows_of(store))
+        rows = list(lists[what](store))
         calls = 0 if rows or as_json or what else count_calls(store)
     if calls:
         click.echo(f"{shown(cassette)} holds no sessions, but {counted(calls, 'model call')}: show prints them")

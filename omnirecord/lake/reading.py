@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from ..cassette.contracts import judge_again, judge_of, of_recording
 from ..cassette.judged import judged
-from ..cassette.sqlite.checked import exchange_of, family_of
+from ..cassette.select import grouped, strays
+from ..cassette.sqlite.checked import exchange_of, family_of, headers_of
 from ..cassette.sqlite.stream_reads import PAUSE, is_delta
 from ..contract.judge import Contract
 from ..model import Exchange, Incident, Recording, Side, TimedFrame
@@ -114,7 +115,7 @@ class Reader:
         numbers = {id_: one.recording for id_, one in recordings.items()}
         for id_, number, *values, is_cut, request, response in tuples(rows["exchanges"], *COLUMNS["exchanges"]):
             row = number, numbers[id_], *values, True, False, is_cut
-            exchanges[id_].append(exchange_of(row, alive=False)[0])
+            exchanges[id_].append(exchange_of(row, alive=False, headers=headers_of)[0])
             if request is not None:
                 bodies[id_][number, "request"] = request
             if response is not None:
@@ -213,14 +214,27 @@ class RecordingRows:
 
     def exchanges(
         self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
-        by_clients: bool = False, in_session: bool | None = None,
+        method: str | None = None, ending: str | None = None, by_clients: bool = False, in_session: bool | None = None,
     ) -> list[Exchange]:  # fmt: skip
         return [
             x for x in self._exchanges
             if recording in (None, x.recording) and session_id in (None, x.session_id) and kind in (None, x.kind)
+            and method in (None, x.request.method) and ending in (None, x.ending)
             and not (by_clients and x.party == "runner")
             and in_session in (None, x.session_id is not None)
         ]  # fmt: skip
+
+    def each(self, recording: int, /) -> Iterator[Exchange]:
+        return iter(self.exchanges(recording=recording))
+
+    def groups(
+        self, *, recording: int | None = None, sessions: Collection[str] | None = None
+    ) -> Iterator[list[Exchange]]:
+        groups = grouped(self.exchanges(recording=recording, by_clients=True))
+        return (group for group in groups if sessions is None or group[0].session_id in sessions)
+
+    def strays(self, *, recording: int | None = None) -> list[Exchange]:
+        return strays(self.exchanges(recording=recording, by_clients=True))
 
     def streams(self, session_id: str | None = None, /) -> list[Exchange]:
         return [x for x in self.exchanges(session_id=session_id) if x.kind == "sse"]
@@ -242,10 +256,13 @@ class RecordingRows:
     def incidents(self) -> list[Incident]:
         return self._incidents
 
-    def last_known_ns(self, _recording: int, /) -> int:
+    def last_exchange_ns(self, _recording: int, /) -> int:
         ends = [max(x.request.at_ns, x.response.at_ns if x.response else 0, x.end_ns or 0) for x in self._exchanges]
+        return max([0, *ends])
+
+    def last_known_ns(self, recording: int, /) -> int:
         read = [self._frames[x.exchange][-1].offset_ns for x in self._exchanges if x.exchange in self._frames]
-        return max([0, self._messages_ns, *ends, *read])
+        return max([self._messages_ns, self.last_exchange_ns(recording), *read])
 
     def parents(self) -> dict[str, str]:
         created = (

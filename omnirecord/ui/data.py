@@ -230,7 +230,7 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
     files = files or {}
     recordings, exchanges = store.recordings(), store.exchanges()
     asked, with_calls = gather.without_calls(store, exchanges), gather.ModelHops(store).recordings
-    astray = {x.exchange for x in gather.strays([x for x in asked if x.party != "runner"])}
+    astray = {x.exchange for x in gather.strays_in(store)}
     others = [x for x in asked if x.party == "runner" or x.exchange in astray]
     return {
         "name": " · ".join(dict.fromkeys(files.values())) or name,

@@ -198,7 +198,7 @@ class Content(NamedTuple):
 
 def decoded(data: bytes, content_encoding: str | None) -> bytes:
     """Return the content of a body, as far as it can be decoded, up to `LIMIT` bytes."""
-    return content_of(data, content_encoding).data
+    return data[:LIMIT] if content_encoding is None else content_of(data, content_encoding).data
 
 
 def content_of(data: bytes, content_encoding: str | None) -> Content:

@@ -54,6 +54,14 @@ def parse_quickly(data: bytes) -> Any:
         return None
 
 
+def _parsed_again(data: bytes) -> Any:
+    """Return the value, like `parse_quickly`, of data in which no key is there twice."""
+    try:
+        return jiter.from_json(data, allow_inf_nan=False)
+    except ValueError:
+        return None
+
+
 def without_surrogates(value: Any) -> Any:
     """Return the JSON value with U+FFFD for each lone surrogate."""
     text = json.dumps(value, ensure_ascii=False)
@@ -91,8 +99,11 @@ def payload_of(frame: TimedFrame) -> Any:
     raw = frame.raw
     if raw is None:
         return None
-    if (start := data_start(raw)) and (value := parse_quickly(raw[start:-2])) is not None:
-        return value
+    if start := data_start(raw):
+        # The contract has found no key twice in a valid frame: to look again takes half of the time.
+        value = _parsed_again(raw[start:-2]) if frame.verdict == "valid" else parse_quickly(raw[start:-2])
+        if value is not None:
+            return value
     try:
         return parse(read_fields(raw, bom=frame.seq == 1).data or "")[0]
     except MalformedError:
@@ -112,13 +123,16 @@ Payload = Callable[[TimedFrame], dict[str, Any]]
 """Returns what `payload` returns."""
 
 
-@functools.lru_cache(maxsize=1)
-def payload(frame: TimedFrame) -> dict[str, Any]:
-    """Return the JSON object in a frame; empty if there is none. Do not change it: the last one is cached. A malformed
-    frame has one if only its bytes are not UTF-8; it has a type then."""
+def fresh_payload(frame: TimedFrame) -> dict[str, Any]:
+    """Return the JSON object in a frame; empty if there is none. A malformed frame has one if only its bytes are not
+    UTF-8; it has a type then."""
     if frame.verdict in _WITHOUT_PAYLOAD or (frame.verdict == "malformed" and frame.type is None):
         return {}
     return as_dict(payload_of(frame))
+
+
+payload = functools.lru_cache(maxsize=1)(fresh_payload)
+"""The same for readers that ask several times. Do not change it: the last one is cached."""
 
 
 def loads(text: bytes | str) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from omnirecord.analysis.gather import ModelHops, gathered
+from omnirecord.analysis.gather import ModelHops, conclusions, gathered, whole_sessions
+from omnirecord.analysis.listing import session_rows
 from omnirecord.cassette.open import open_store
-from omnirecord.errors import UsageError
-from tests.support.cassettes import Made, heartbeat
+from omnirecord.errors import BrokenCassette, UsageError
+from tests.support.cassettes import HEALTHY, TROUBLED, Made, heartbeat
+from tests.support.examples import each
 
 SUBAGENT = Path(__file__).parent.parent.parent / "cassettes" / "subagent.jsonl"
 
@@ -21,6 +25,27 @@ def test_each_session_comes_with_its_frames_its_acts_and_its_parent() -> None:
     assert [act.text for act in parent.acts] == ["Ask the reviewer whether the plan is sound."]
     assert {frame.stream for frame in child.frames()} == {2}
     store.close()
+
+
+def test_a_session_is_read_when_its_turn_comes(tmp_path: Path) -> None:
+    made = Made()
+    made.stream("s", 1.0, (1.1, heartbeat()))
+    made.stream("t", 2.0, (2.1, heartbeat()))
+    path = made.save(tmp_path / "a.db")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE exchanges SET ending = 'x' WHERE session_id = 't'")
+    with closing(open_store(path)) as store:
+        for told in (gathered(store), conclusions(store), whole_sessions(store)):
+            next(told)
+            with pytest.raises(BrokenCassette, match="unknown ending"):
+                next(told)
+
+
+@each("path", [*HEALTHY.values(), *TROUBLED.values()])
+def test_a_brief_row_says_what_the_row_with_the_conclusion_says(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        whole = [{key: value for key, value in row.items() if key != "conclusion"} for row in session_rows(store)]
+        assert list(session_rows(store, is_brief=True)) == whole
 
 
 def test_one_session_is_found_by_the_beginning_of_its_id() -> None:

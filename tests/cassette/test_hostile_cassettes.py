@@ -36,6 +36,7 @@ def read_all(store: Store) -> None:
     list(event_rows(store, EventFilter()))
     for rows_of in (exchange_rows, stream_rows, session_rows):
         list(rows_of(store))
+    list(session_rows(store, is_brief=True))
     list(lines_of(store, None))
     for exchange in store.exchanges():
         store.lost(exchange.exchange)
@@ -129,6 +130,17 @@ def test_a_db_with_anything_in_it_is_damaged_and_no_traceback(tmp_path: Path, sc
 
     with pytest.raises(BrokenCassette, match=r"a\.db is damaged \(.+\): "), closing(open_store(path)) as store:
         read_all(store)
+
+
+def test_damaged_headers_are_refused_when_they_are_read(tmp_path: Path) -> None:
+    path = conversation().save(tmp_path / "a.db")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE exchanges SET response_headers = '[[1, 2]]'")
+    with closing(open_store(path)) as store:
+        exchange = store.exchanges()[0]
+    assert exchange.response is not None
+    with pytest.raises(BrokenCassette, match=r"a\.db is damaged \(headers: no list of pairs of text\)"):
+        _ = exchange.response.headers
 
 
 def test_a_recording_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 
 from ...cassette.contracts import load
 from ...cassette.select import Source, the_session
@@ -27,9 +27,9 @@ from ...providers.call import api_of
 from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
-from ...wire.strict_json import Payload, payload
+from ...wire.strict_json import Payload, fresh_payload
 from ..apis import FOREIGN, api_in
-from ..gather import acts_in, failures_in, grouped, strays, undecoded, without_calls
+from ..gather import Gathering, ModelHops, failures_in, strays_in, undecoded
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
 from ..turns.stored import reads_stored_state
@@ -52,33 +52,41 @@ def examine(
     `recording`: only of that one. `read` reads the streams of a session; by default its checks read them.
     """
     wanted = None if session is None else the_session(store, session)
-    exchanges, model = without_calls(store, store.exchanges(recording=recording)), ModelChecks(store)
-    recordings = by_key(exchanges, lambda x: x.recording)
-    troubles = list(_of_recordings(store, recordings, recording))
-    of_session = {x.recording for x in exchanges if wanted in (None, x.session_id)}
-    sessions = list(_examined(store, recordings, wanted, read or partial(_read, store)))
-    at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
-    found, named = list[Finding](), set[tuple[int, str | None]]()
+    model = ModelChecks(store)
+    troubles = list(_of_recordings(store, model.hops, recording))
+    at_rest, foreign = set[str](), list[StreamChecks]()
+    found, named = dict[int, list[Finding]](), set[tuple[int, str | None]]()
+    parents = list[tuple[int, int, SessionChecks]]()
     unreadable = {stream: _undecodable(incident, stream, why) for incident, stream, why in undecoded(store)}
 
-    def undecodable_in(one: SessionChecks) -> list[Sign]:
-        return [unreadable.pop(stream.stream) for stream in one.streams if stream.stream in unreadable]
-
-    for of, one in sessions:
+    def explain(place: int, of: int, one: SessionChecks) -> None:
         beside = [sign for number, sign in troubles if number == of]
-        signs = [*one.signs(at_rest), *model.of_session(of, one.session_id), *undecodable_in(one)]
-        own = explained(signs, one.session_id, beside)
-        named |= {(of, finding.because) for finding in own}
-        found += own
+        undecodable = [unreadable.pop(stream.stream) for stream in one.streams if stream.stream in unreadable]
+        signs = [*one.signs(at_rest), *model.of_session(of, one.session_id), *undecodable]
+        found[place] = explained(signs, one.session_id, beside)
+        named.update((of, finding.because) for finding in found[place])
+
+    for place, (of, one) in enumerate(_examined(store, model.hops, wanted, recording, read or partial(_read, store))):
+        foreign += [stream for stream in one.streams if stream.api is FOREIGN]
+        if one.session_id is not None and one.is_at_rest:
+            at_rest.add(one.session_id)
+        if one.children.known:
+            parents.append((place, of, one))  # the sub-agents' own streams say whether they are at rest
+        else:
+            explain(place, of, one)
+    for parent in parents:
+        explain(*parent)
+    own = [finding for place in sorted(found) for finding in found[place]]
     if wanted is None:
-        found += [one for sign in unreadable.values() for one in explained([sign], None)]  # of model calls
-        found += [one for signs in model.astray(recording) for one in explained(signs, None)]
+        own += [finding for sign in unreadable.values() for finding in explained([sign], None)]  # of model calls
+        own += [finding for signs in model.astray(recording) for finding in explained(signs, None)]
+    there = set() if wanted is None else {x.recording for x in store.exchanges(session_id=wanted)}
     shared = [
         sign for number, sign in troubles
-        if wanted is None or (number, sign.code) in named or (number in of_session and is_incomplete(sign))
+        if wanted is None or (number, sign.code) in named or (number in there and is_incomplete(sign))
     ]  # fmt: skip
-    shared += _foreign([one for _, checks in sessions for one in checks.streams if one.api is FOREIGN])
-    return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
+    shared += _foreign(foreign)
+    return in_order([*(finding for sign in shared for finding in explained([sign], None)), *own])
 
 
 def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
@@ -95,26 +103,39 @@ def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
 
 
 def _examined(
-    store: Source, recordings: dict[int, list[Exchange]], wanted: str | None, read: Read
+    store: Source, hops: ModelHops, wanted: str | None, recording: int | None, read: Read
 ) -> Iterator[tuple[int, SessionChecks]]:
-    """Each session with its recording; each stream without a session counts as one."""
-    api = partial(api_in, store)
-    for recording, exchanges in recordings.items():
-        upstream, excused = Upstream(exchanges), _excuse(store, recording)
-        deletions = ((x.session_id, deleted_at([x])) for x in exchanges)
-        deleted = {session_id: at_ns for session_id, at_ns in deletions if session_id is not None and at_ns is not None}
-        clients = [x for x in exchanges if x.party != "runner"]
-        if wanted is None and (failed := failures_in(store, strays(clients))):
-            yield recording, SessionChecks(None, [], [], upstream, failed, excused, deleted, api)
-        for group in grouped(clients):
-            if wanted in (None, session_id := group[0].session_id):
-                bodies = ((x, store.decoded_body(x, "response")) for x in group if reads_stored_state(x))
-                states = [state for x, body in bodies if (state := stored_state_of(x, body)) is not None]
-                acts = acts_in(store, group)
-                failed = failures_in(store, group, acts)
-                one = SessionChecks(session_id, acts, states, upstream, failed, excused, deleted, api)
-                read(one, group)
-                yield recording, one
+    """Each session with its recording, one at a time; each stream without a session counts as one."""
+    gathering, api, deleted = Gathering(store), partial(api_in, store), _deleted(store)
+    astray = by_key(strays_in(store, recording) if wanted is None else (), lambda x: x.recording)
+    for number in [one.recording for one in store.recordings()] if recording is None else [recording]:
+        exchanges = partial(_all_but_calls, store, hops, number)
+        upstream = Upstream(exchanges, None if hops.recordings else store.last_exchange_ns(number))
+        facts = _excuse(store, number), deleted.get(number, {}), api
+        if failed := failures_in(store, astray.get(number, [])):
+            yield number, SessionChecks(None, [], [], upstream, failed, *facts)
+        for one in gathering.of(None if wanted is None else {wanted}, recording=number):
+            group = one.exchanges
+            bodies = ((x, store.decoded_body(x, "response")) for x in group if reads_stored_state(x))
+            states = [state for x, body in bodies if (state := stored_state_of(x, body)) is not None]
+            failed = failures_in(store, group, one.acts)
+            checks = SessionChecks(group[0].session_id, one.acts, states, upstream, failed, *facts)
+            read(checks, group)
+            yield number, checks
+
+
+def _all_but_calls(store: Source, hops: ModelHops, recording: int) -> Iterator[Exchange]:
+    return (x for x in store.each(recording) if not hops.has(x))
+
+
+def _deleted(store: Source) -> dict[int, dict[str, int]]:
+    """The deleted sessions of each recording, with their times in ns."""
+    found: dict[int, dict[str, int]] = {}
+    for x in store.exchanges(method="DELETE", in_session=True):
+        at_ns = deleted_at([x])
+        if x.session_id is not None and at_ns is not None:
+            found.setdefault(x.recording, {})[x.session_id] = at_ns
+    return found
 
 
 def _read(store: Source, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
@@ -134,9 +155,7 @@ def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
     )
 
 
-def _of_recordings(
-    store: Source, recordings: dict[int, list[Exchange]], recording: int | None
-) -> Iterator[tuple[int, Sign]]:
+def _of_recordings(store: Source, hops: ModelHops, recording: int | None) -> Iterator[tuple[int, Sign]]:
     """The problems of recordings as a whole, each with the recording's number. `recording`: only of that one."""
     incidents = [one for one in store.incidents() if recording in (None, one.recording)]
     lost = losses(incidents)
@@ -160,8 +179,10 @@ def _of_recordings(
             continue  # the server's doing, or the user's choice
         message = f"the recorder could not write everything from here on: {one_line(incident.message)[:200]}"
         yield incident.recording, Sign("recording-degraded", message, incident.at_ns, _AFTERWARDS)
-    for number, exchanges in recordings.items():
-        yield from ((number, sign) for sign in _unreachable(exchanges))
+    lost_requests = store.exchanges(recording=recording, ending="upstream_unreachable")
+    requests = [x for x in lost_requests if not hops.has(x)]
+    for number, some in by_key(requests, lambda x: x.recording).items():
+        yield number, _unreachable(some, _all_but_calls(store, hops, number))
 
 
 def _undecodable(incident: Incident, stream: int, why: str) -> Sign:
@@ -169,16 +190,14 @@ def _undecodable(incident: Incident, stream: int, why: str) -> Sign:
     return Sign("stream-not-decoded", message, incident.at_ns, _AFTERWARDS, stream)
 
 
-def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
+def _unreachable(lost: list[Exchange], exchanges: Iterable[Exchange]) -> Sign:
     """Requests that did not reach the server: a warning if it had answered before, since its end is reported too."""
-    lost = [x for x in exchanges if x.ending == "upstream_unreachable"]
-    if lost:
-        first = lost[0].request
-        reached = (x for x in exchanges if x.response and x.ending != "upstream_unreachable")
-        severity: Severity | None = "warning" if any(x.request.at_ns < first.at_ns for x in reached) else None
-        what = f"{counted(len(lost), 'request')} did not reach the server"
-        message = f"{what}, the first of them {first.method} {one_line(first.target)[:100]}"
-        yield Sign("upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns, severity=severity)
+    first = lost[0].request
+    before = takewhile(lambda x: x.request.at_ns < first.at_ns, exchanges)
+    severity: Severity | None = "warning" if any(x.response for x in before) else None
+    what = f"{counted(len(lost), 'request')} did not reach the server"
+    message = f"{what}, the first of them {first.method} {one_line(first.target)[:100]}"
+    return Sign("upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns, severity=severity)
 
 
 Read = Callable[["SessionChecks", Sequence[Exchange]], None]
@@ -205,7 +224,7 @@ class SessionChecks:
     items: Items = field(default_factory=Items)
     streams: list[StreamChecks] = field(default_factory=list)
 
-    def read(self, x: Exchange, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
+    def read(self, x: Exchange, frames: Iterable[TimedFrame], payload: Payload = fresh_payload) -> None:
         """Run the checks on one of its streams. Streams come in the order of opening."""
         shared = (self.tools, self.approvals, self.children, self.items)
         handlers, last_known_ns = [check.handlers() for check in shared], self.upstream.last_known_ns

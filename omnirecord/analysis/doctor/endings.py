@@ -9,8 +9,12 @@ Of clients: reconnects, refused or lost messages, failed requests, deleted sessi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import accumulate, islice
+from operator import attrgetter
+from typing import NamedTuple
 
 from ...model import Exchange, by_key
 from ...omnigent.protocol import stream_epoch
@@ -39,37 +43,66 @@ _BROKEN = {
 }
 
 
-class Upstream:
-    """The server's behaviour in one recording. `exchanges`: all of it, in the order of their requests."""
+class _Seen(NamedTuple):
+    """The facts about an exchange that show what the server did."""
 
-    def __init__(self, exchanges: Sequence[Exchange]) -> None:
-        self.exchanges = exchanges
-        answers = (x.response.at_ns for x in exchanges if x.response)
-        self.last_known_ns = max([0, *answers, *(max(x.request.at_ns, x.end_ns or 0) for x in exchanges)])
+    at_ns: int
+    """When its request came."""
+    is_unreachable: bool
+    is_served: bool
+    """Whether the server itself answered, and no proxy in its place."""
+
+
+_seen_at = attrgetter("at_ns")
+
+
+class Upstream:
+    """The server's behaviour in one recording. `exchanges` returns all of it, in the order of their requests: they are
+    read once, when a check needs them. `last_known_ns`: the last time in them, if it is known."""
+
+    def __init__(self, exchanges: Callable[[], Iterable[Exchange]], last_known_ns: int | None = None) -> None:
+        self._exchanges, self._last_known_ns = exchanges, last_known_ns
+
+    @cached_property
+    def last_known_ns(self) -> int:
+        return self._facts[3] if self._last_known_ns is None else self._last_known_ns
+
+    @cached_property
+    def _facts(self) -> tuple[list[_Seen], dict[str, int], tuple[list[int], list[int]], int]:
+        """The exchanges; the last stream of each epoch, in ns; the starts of answers, with the latest end of the
+        answers up to each; the last known time."""
+        seen, epochs, answers, last_ns = list[_Seen](), dict[str, int](), list[tuple[int, int]](), 0
+        for x in self._exchanges():
+            at_ns, end_ns = x.request.at_ns, x.end_ns or 0
+            is_served = x.response is not None and x.response.status < 502
+            seen.append(_Seen(at_ns, x.ending == "upstream_unreachable", is_served))
+            last_ns = max(last_ns, at_ns, end_ns, 0 if x.response is None else x.response.at_ns)
+            if x.kind == "sse" and (epoch := stream_epoch(x)) is not None:
+                epochs[epoch] = max(at_ns, epochs.get(epoch, at_ns))
+            if x.response is not None and x.kind != "websocket":
+                answers.append((x.response.at_ns, end_ns))
+        answers.sort()
+        return seen, epochs, ([at for at, _ in answers], list(accumulate((end for _, end in answers), max))), last_ns
 
     def is_gone_after(self, ns: int) -> bool:
         """Whether the next request, soon after, did not reach the server."""
-        later = [x for x in self.exchanges if ns < x.request.at_ns < ns + _A_WHILE]
-        return bool(later) and later[0].ending == "upstream_unreachable"
+        seen = self._facts[0]
+        place = bisect_right(seen, ns, key=_seen_at)
+        return place < len(seen) and seen[place].at_ns < ns + _A_WHILE and seen[place].is_unreachable
 
     def restarts_after(self, x: Exchange) -> bool:
         """Whether a later stream comes from another run of the server."""
         epoch, end = stream_epoch(x), x.end_ns or 0
-        later = [stream_epoch(other) for other in self.exchanges if other.kind == "sse" and other.request.at_ns > end]
-        return epoch is not None and any(other not in (None, epoch) for other in later)
+        return epoch is not None and any(at > end for other, at in self._facts[1].items() if other != epoch)
 
     def lives_on_after(self, x: Exchange) -> bool:
         """Whether the server served other exchanges after this stream, or a later stream has the same epoch."""
+        seen, epochs, (starts, ends), _ = self._facts
         end, epoch = x.end_ns or 0, stream_epoch(x)
-        for other in self.exchanges:
-            if other is x or other.response is None:
-                continue
-            is_answered_soon = end < other.request.at_ns < end + _SOON and other.response.status < 502
-            goes_on = other.response.at_ns < end and (other.end_ns or 0) > end + SECOND
-            is_same = other.request.at_ns > end and epoch is not None and stream_epoch(other) == epoch
-            if is_answered_soon or is_same or (goes_on and other.kind != "websocket"):
-                return True
-        return False
+        soon = seen[bisect_right(seen, end, key=_seen_at) : bisect_left(seen, end + _SOON, key=_seen_at)]
+        before = bisect_left(starts, end)
+        goes_on = before > 0 and ends[before - 1] > end + SECOND
+        return any(one.is_served for one in soon) or goes_on or (epoch is not None and epochs.get(epoch, end) > end)
 
 
 class Endings:

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from ...model import TimedFrame, Verdict
 from ...omnigent.protocol import connect_snapshot_length
 from ...text import clip, one_line
-from ...wire.strict_json import Payload, as_dict, as_text, payload
+from ...wire.strict_json import Payload, as_dict, as_text, fresh_payload
 from ..turns.patience import SECOND
 from .codes import CODES, EXPLAINS, RANK
 
@@ -170,19 +170,23 @@ class Event(NamedTuple):
         return as_text(as_dict(self.data.get("response")).get("id"))
 
 
+_new: Any = tuple.__new__
+"""Makes a named tuple in half of the time."""
 Handlers = Mapping[str, Callable[[Event], object]]
 
 
-def events(frames: Iterable[TimedFrame], payload: Payload = payload) -> Iterator[Event]:
+def events(frames: Iterable[TimedFrame], payload: Payload = fresh_payload) -> Iterator[Event]:
     """The frames of one stream as events."""
     coming = iter(frames)
     head = list(islice(coming, _LONGEST_SNAPSHOT))
     snapshot_length = connect_snapshot_length(head)
     for n, frame in enumerate(chain(head, coming)):
+        stream, seq, at_ns, _, _, _, type_, verdict, _ = frame
         data = payload(frame)
-        number, ref = data.get("sequence_number"), FrameRef(frame.stream, frame.seq, frame.offset_ns)
+        number = data.get("sequence_number")
         number = number if type(number) is int else None
-        yield Event(frame.offset_ns, frame.type, frame.verdict, number, data, n < snapshot_length, frame, ref)
+        ref = _new(FrameRef, (stream, seq, at_ns))
+        yield _new(Event, (at_ns, type_, verdict, number, data, n < snapshot_length, frame, ref))
 
 
 class Group:

@@ -59,7 +59,7 @@ def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
     data = as_dict(found)
     assert x.response is not None
     at_ns = x.response.at_ns if x.response.end_ns is None else x.response.end_ns
-    query = parse_qs(query_of(x.request.target))
+    query = parse_qs(query_of(x.request.target)) if "?" in x.request.target else {}
     if below_session(x.request.target) == "/items":
         is_page, items = bool(query.keys() & {"after", "before"}), list(_items(data.get("data")))
         if "desc" in query.get("order", []):

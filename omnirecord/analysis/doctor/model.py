@@ -27,8 +27,8 @@ class ModelChecks:
     """The model calls of a cassette and their turns. A cassette without a model hop has no signs."""
 
     def __init__(self, store: Source) -> None:
-        self._store, self._hops = store, ModelHops(store)
-        sessions = list(whole_sessions(store)) if self._hops else []
+        self._store, self.hops = store, ModelHops(store)
+        sessions = list(whole_sessions(store)) if self.hops else []
         self._calls: ModelCalls = model_calls(store, lambda: sessions)
         self._sessions: dict[tuple[int, str | None], Session] = {
             (one.recording, one.session_id): one for one in sessions if one.session_id is not None
@@ -44,7 +44,7 @@ class ModelChecks:
     def astray(self, recording: int | None = None) -> Iterator[list[Sign]]:
         """Return the signs of calls without a turn, and of the events of all calls. Signs of different lists have
         different causes. `recording`: only of that one."""
-        for number in sorted(self._hops.recordings):
+        for number in sorted(self.hops.recordings):
             if recording in (None, number):
                 yield from _of_calls([link for link in self._calls.astray if link.call.recording == number])
                 yield list(self._of_events(number))
@@ -52,7 +52,7 @@ class ModelChecks:
     def _of_events(self, recording: int) -> Iterator[Sign]:
         check = Contract()
         for x in self._store.exchanges(recording=recording, kind="sse"):
-            if self._hops.has(x):
+            if self.hops.has(x):
                 for event in events(self._store.frames(x)):
                     if event.verdict != "valid":
                         check.odd(event)

@@ -21,7 +21,7 @@ from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
-from ...wire.strict_json import Payload, payload
+from ...wire.strict_json import Payload, fresh_payload
 from ..apis import FOREIGN, UNKNOWN
 from ..turns.patience import LATE, LONG, SECOND, SILENT, STOPPED
 from .finding import Event, FrameRef, Group, Handlers, Sign, events, said, seconds, sign_at
@@ -240,6 +240,8 @@ _OF_A_TURN = frozenset({
     protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA,
 })  # fmt: skip
 """Types that never begin a turn: a stream that starts with one joined in the middle."""
+_QUIET = protocol.HEARTBEATS | {protocol.SESSION_PRESENCE}
+"""Types that say nothing of the agent."""
 _UNSENT = 64
 """Events that may be on their way to a client when it leaves."""
 
@@ -275,28 +277,31 @@ class StreamChecks:
             for type_, handler in handlers.items():
                 self._handlers[type_].append(handler)
 
-    def read(self, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
+    def read(self, frames: Iterable[TimedFrame], payload: Payload = fresh_payload) -> None:
         is_timed = self.exchange.has_times and self.exchange.ending != "unknown"
+        is_omnigent, is_foreign = self.api.is_omnigent, self.api is FOREIGN
+        activity, turns, handlers, is_other = self.activity, self.turns, self._handlers, self.is_other
         for event in events(frames, payload):
+            at_ns, type_, verdict, number, _, in_snapshot, frame, _ = event
             self.count += 1
-            sent_ns = event.frame.sent_ns
-            if is_timed and (sent_ns is None or sent_ns - event.at_ns > SLOW):
+            sent_ns = frame.sent_ns
+            if is_timed and (sent_ns is None or sent_ns - at_ns > SLOW):
                 self._late(event, sent_ns)
-            self.activity.frame(event)
-            if self.is_other and event.verdict not in ("comment", "sentinel"):
+            activity.frame(event)
+            if is_other and verdict not in ("comment", "sentinel"):
                 self.said = event
-            if event.verdict != "valid" and (self.api is not FOREIGN or event.verdict == "truncated"):
+            if verdict != "valid" and (not is_foreign or verdict == "truncated"):
                 self.contract.odd(event)
-            if event.number is not None and self.api.is_omnigent:
+            if number is not None and is_omnigent:
                 self.order.numbered(event)
-            if event.in_snapshot:
-                self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
-            elif event.type not in protocol.HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
-                if not self.turns.drafts and event.type in _OF_A_TURN:
+            if in_snapshot:
+                self.joined = self.joined or type_ == protocol.RESPONSE_CREATED
+            elif type_ not in _QUIET:
+                if not turns.drafts and type_ in _OF_A_TURN:
                     self.joined = True
-                self.activity.active_event(event, self.turns.open)
-                self.turns.touch(event)
-            for handler in self._handlers.get(event.type or "", ()):
+                activity.active_event(event, turns.open)
+                turns.touch(event)
+            for handler in handlers.get(type_ or "", ()):
                 handler(event)
 
     def _late(self, event: Event, sent_ns: int | None) -> None:

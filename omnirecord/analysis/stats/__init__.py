@@ -19,7 +19,7 @@ from typing import Any, cast
 from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
-from ..gather import Context, Gathered, conclusions, model_calls
+from ..gather import Gathered, conclusions, model_calls
 from ..model_calls.values import FirstToken, Link, ModelCalls, first_token, requests_of
 from ..turns import Around, MergedFrame, by_stream, merged
 from ..turns.builder import Span, union
@@ -55,30 +55,35 @@ _OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens
 def measured(store: Source, session: str | None = None) -> Iterator[SessionStats]:
     """The numbers of each session of each recording, or of one session; each stream without a session has its own."""
     started = {one.recording: one.started_at for one in store.recordings()}
-    calls, context = model_calls(store), Context(store)
-    for one, told, conclusion in conclusions(store, session):
+    calls = model_calls(store)
+    read: list[tuple[list[TimedFrame], list[MergedFrame]]] = []
+
+    def tell(one: Gathered, around: Around) -> Session:
         frames = list(one.frames())
-        other = told if told.request is not None else one.told(context.of(one.exchanges), frames)[0]
-        yield measure(one, conclusion, started[told.recording], frames=frames, told=other, calls=calls)
+        line = merged(frames)
+        read[:] = [(frames, line)]
+        return one.told(around, line=line)[0]
+
+    for one, told, conclusion in conclusions(store, session, tell=tell):
+        ((frames, line),) = read
+        yield measure(one, conclusion, started[told.recording], frames=frames, told=told, line=line, calls=calls)
 
 
 def measure(
-    one: Gathered, conclusion: Conclusion, started_at: str, *, calls: ModelCalls,
-    frames: Sequence[TimedFrame] | None = None, told: Session | None = None, line: Sequence[MergedFrame] | None = None,
+    one: Gathered, conclusion: Conclusion, started_at: str, *, frames: Sequence[TimedFrame], told: Session,
+    line: Sequence[MergedFrame], calls: ModelCalls,
 ) -> SessionStats:  # fmt: skip
     """The numbers of one session in one recording, or of a stream that belongs to none.
 
     `conclusion`: how it ended. `started_at`: the start of the recording. `frames`: those of its streams; `told`: the
-    session with its turns; `line`: the merged frames. By default they are read and derived. `calls`: the model calls.
+    session with its turns; `line`: the merged frames. `calls`: the model calls.
     """
-    exchanges, frames, acts = one.exchanges, list(one.frames()) if frames is None else frames, one.acts
+    exchanges, acts = one.exchanges, one.acts
     begun = min(x.request.at_ns for x in exchanges)
     of = by_stream(frames)
     streams = [_stream(x, of.get(x.stream, [])) for x in exchanges if x.stream is not None]
     until = max([*map(_end, exchanges), *(end_ns for (_, end_ns), _ in streams)])
     spans, numbers, events = union(span for span, _ in streams), tuple(one for _, one in streams), _events(frames)
-    told = told or one.told(Around(started_at=started_at), frames)[0]
-    line = merged(frames) if line is None else line
     joined = {one.at_ns for one in line if one.in_snapshot and one.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA}
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=one.parent_id,

@@ -15,7 +15,7 @@ Here is the output of `show`: lines for people, or one object for each turn. `fo
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -23,7 +23,7 @@ from ...cassette.select import the_session
 from ...cassette.sqlite import Store
 from ...model import Recording
 from ...text import clip, counted, joined, one_line, seconds
-from ..gather import failures_in, model_calls, strays, whole_sessions, without_calls
+from ..gather import SessionsById, failures_in, gathered, model_calls, strays_in, whole_sessions
 from ..model_calls.values import Link, ModelCalls, call_row, spent_in
 from ..turns.builder import LAST
 from ..turns.conclusion import Conclusion, children_of, concluded
@@ -50,20 +50,39 @@ def lines_of(
     `long_silence`: length of a silence with a line, at least, in ns.
     """
     page = page or Page()
-    told = list(whole_sessions(store, session, long_silence=long_silence))
-    calls = model_calls(store, None if session is not None else lambda: told)
+    sessions, by_id, calls = _told(store, session, long_silence)
     others = exchanges_of_others(store) if session is None else {}
     listed = {x.exchange for some in others.values() for x in some}
-    exchanges = [] if session is not None else without_calls(store, store.exchanges(by_clients=True))
-    exchanges = [x for x in exchanges if x.exchange not in listed]
-    if exchanges or calls.links or not others:
+    astray = [x for x in strays_in(store) if x.exchange not in listed] if session is None else []
+    if not others or calls.links or astray or any(one.exchanges[0].exchange not in listed for one in gathered(store)):
         yield from transcript(
-            [one for one in told if one.request is None], page, astray=failures_in(store, strays(exchanges)),
+            (one for one in sessions if one.request is None), page, by_id=by_id, astray=failures_in(store, astray),
             calls=calls, recordings=store.recordings(), with_astray_calls=session is None,
         )  # fmt: skip
         yield from [Line("", "blank")] if others else ()
     yield from lines_of_others(store, others, page)
     yield from _recordings(store, None if session is None else the_session(store, session), page)
+
+
+ById = Mapping[tuple[int, str | None], Session]
+"""Sessions by their recordings and ids."""
+
+
+def _told(store: Store, session: str | None, long_silence: int) -> tuple[Iterable[Session], ById, ModelCalls]:
+    """Return the sessions, the same by their ids, and the model calls. Without a model call, all sessions of a cassette
+    are not held at once: each is read when it is asked for."""
+    held = list[Session]()
+
+    def told() -> list[Session]:
+        held.extend(whole_sessions(store, session, long_silence=long_silence))
+        return held
+
+    calls = model_calls(store, None if session is not None else told)
+    if session is not None:
+        told()
+    elif not held:
+        return whole_sessions(store, long_silence=long_silence), SessionsById(store, long_silence), calls
+    return held, {(one.recording, one.session_id): one for one in held}, calls
 
 
 def _recordings(store: Store, session: str | None, page: Page) -> Iterator[Line]:
@@ -83,19 +102,15 @@ def _recordings(store: Store, session: str | None, page: Page) -> Iterator[Line]
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
     """Return the objects of `show --json`, one for each turn."""
     wanted = None if session is None else the_session(store, session)
-    family = list(whole_sessions(store, session, long_silence=long_silence))
-    by_id = {(one.recording, one.session_id): one for one in family}
-    calls = model_calls(store, None if session is not None else lambda: family)
-    for told in family:
+    sessions, by_id, calls = _told(store, session, long_silence)
+    for told in sessions:
         if wanted in (None, told.session_id):
             yield from turn_rows(told, by_id, calls)
     for link in calls.astray if session is None else ():
         yield row_without_turn(link)
 
 
-def turn_rows(
-    told: Session, by_id: dict[tuple[int, str | None], Session], calls: ModelCalls = NO_CALLS
-) -> Iterator[dict[str, Any]]:
+def turn_rows(told: Session, by_id: ById, calls: ModelCalls = NO_CALLS) -> Iterator[dict[str, Any]]:
     """Return the objects of one session's turns. `by_id`: all sessions, by recording and id."""
     others = children_of(told, by_id)
     for turn in told.turns:
@@ -122,17 +137,19 @@ def row_without_turn(link: Link) -> dict[str, Any]:
 
 
 def transcript(
-    sessions: Iterable[Session], page: Page | None = None, *, astray: Sequence[FailedRequest] = (),
-    calls: ModelCalls = NO_CALLS, recordings: Sequence[Recording] = (), with_astray_calls: bool = True,
+    sessions: Iterable[Session], page: Page | None = None, *, by_id: ById | None = None,
+    astray: Sequence[FailedRequest] = (), calls: ModelCalls = NO_CALLS, recordings: Sequence[Recording] = (),
+    with_astray_calls: bool = True,
 ) -> Iterator[Line]:  # fmt: skip
     """Return the lines of all sessions, sub-agents inside their parents, an empty line between sessions.
 
-    `astray`: failed requests without a session. `calls`: the model calls; those without a turn come last, if
-    `with_astray_calls`. `recordings`: of the cassette.
+    `by_id`: the same sessions by their ids, if a list of them takes too much memory. `astray`: failed requests without
+    a session. `calls`: the model calls; those without a turn come last, if `with_astray_calls`. `recordings`: those of
+    the cassette.
     """
     page = page or Page()
     empty = True
-    for line in Tree(sessions, page, calls).lines():
+    for line in Tree(sessions, page, calls, by_id).lines():
         empty = False
         yield line
     if with_astray_calls and calls.astray:
@@ -151,25 +168,39 @@ def transcript(
 class Tree:
     """All sessions, and those that have been written."""
 
-    def __init__(self, sessions: Iterable[Session], page: Page, calls: ModelCalls = NO_CALLS) -> None:
+    def __init__(
+        self, sessions: Iterable[Session], page: Page, calls: ModelCalls = NO_CALLS, by_id: ById | None = None
+    ) -> None:
         self._calls = calls
-        self._all = list(sessions)
-        self._by_id = {(one.recording, one.session_id): one for one in self._all if one.session_id is not None}
-        self._told: set[int] = set()
+        self._all = list(sessions) if by_id is None else sessions
+        if by_id is None:
+            by_id = {(one.recording, one.session_id): one for one in self._all if one.session_id is not None}
+        self._by_id = by_id
+        self._told: set[tuple[int, str | None]] = set()
+        self._inside: set[tuple[int, str | None]] = set()
+        """Those that were written inside of their parents."""
         self._page = page
 
     def lines(self) -> Iterator[Line]:
         """Return the lines of all sessions, an empty line between them."""
-        parents = (self._by_id.get((one.recording, one.parent_id or "")) for one in self._all)
-        roots = [one for one, parent in zip(self._all, parents, strict=True) if parent is None or parent is one]
-        for session in (*roots, *self._all):
-            if id(session) not in self._told:
-                if self._told:
-                    yield Line("", "blank")
-                yield from self._session(session)
+        for number, session in enumerate(self._outermost()):
+            if number:
+                yield Line("", "blank")
+            yield from self._session(session)
+
+    def _outermost(self) -> Iterator[Session]:
+        """Return the sessions that are not written inside of another one: first those without a parent."""
+        left = list[tuple[int, str | None]]()
+        for session in self._all:
+            key, parent = _key(session), (session.recording, session.parent_id or "")
+            if parent != key and parent in self._by_id:
+                left.append(key)
+            elif key not in self._inside:
+                yield session
+        yield from (self._by_id[key] for key in left if key not in self._told)
 
     def _session(self, session: Session) -> Iterator[Line]:
-        self._told.add(id(session))
+        self._told.add(_key(session))
         page, conclusion = self._page.since(session.begun_ns), concluded(session, children_of(session, self._by_id))
         yield from verdict(page, conclusion)
         yield from page.wrapped(head(session, page), "head", "", "  ")
@@ -199,9 +230,11 @@ class Tree:
         found = []
         for number, turn in enumerate(session.turns if depth < DEEPEST else ()):
             for child in turn.children:
-                own = self._by_id.get((session.recording, child.session_id))
-                if own is not None and id(own) not in self._told:
-                    self._told.add(id(own))
+                key = session.recording, child.session_id
+                own = self._by_id.get(key) if key not in self._told else None
+                if own is not None:
+                    self._told.add(key)
+                    self._inside.add(key)
                     found.append((number, child, own))
         return found
 
@@ -233,6 +266,10 @@ class Tree:
         for turn, told in self._turns(session, page, depth):
             lines = [*name, *told, *(last if turn is session.turns[-1] else ())]
             yield max(turn.begin_ns, child.spawned_ns), lines
+
+
+def _key(session: Session) -> tuple[int, str | None]:
+    return session.recording, session.session_id
 
 
 def _turn_of(session: Session, at_ns: int) -> int | None:

@@ -222,15 +222,17 @@ def exchanges_of_others(store: Store) -> dict[int, list[Exchange]]:
     """Return the exchanges of clients that are in no session and no model call, by recording. With Omnigent, these are
     only the exchanges of unknown APIs, and none if no such stream exists, unless the contract is `none`.
     """
-    exchanges = [x for x in without_calls(store, store.exchanges(by_clients=True)) if x.kind != "websocket"]
+    found = without_calls(store, store.exchanges(by_clients=True, in_session=False))
+    exchanges = [x for x in found if x.kind != "websocket"]
     others = {x.exchange for x in exchanges if is_unknown(store, x)}
     with_omnigent = {x.recording for x in exchanges if shows_omnigent(store, x)}
+    with_omnigent |= {number for number in {x.recording for x in exchanges} if _has_session(store, number)}
     with_streams = {x.recording for x in exchanges if x.exchange in others and x.kind == "sse"}
     without_verdicts = {one.recording for one in store.recordings() if one.contract == NONE}
     left_out = with_omnigent - with_streams - without_verdicts
-    found = by_key(exchanges, lambda x: x.recording)
+    by_recording = by_key(exchanges, lambda x: x.recording)
     return {
-        recording: wanted for recording, some in found.items() if recording not in left_out
+        recording: wanted for recording, some in by_recording.items() if recording not in left_out
         and (wanted := [x for x in some if _is_other(x, others, with_omnigent)])
     }  # fmt: skip
 
@@ -238,6 +240,12 @@ def exchanges_of_others(store: Store) -> dict[int, list[Exchange]]:
 def _is_other(x: Exchange, others: Container[int], with_omnigent: Container[int]) -> bool:
     """Return whether an exchange is of an unknown API, or a plain request of a recording without Omnigent."""
     return x.exchange in others or (x.recording not in with_omnigent and x.kind == "http")
+
+
+def _has_session(store: Store, recording: int) -> bool:
+    """Return whether a client sent a request of a session in a recording."""
+    is_plain = any(x.kind != "websocket" for group in store.groups(recording=recording) for x in group if x.session_id)
+    return is_plain or any(x.session_id and x.kind != "websocket" for x in store.strays(recording=recording))
 
 
 def lines_of_others(store: Store, others: Mapping[int, list[Exchange]], page: Page) -> Iterator[Line]:

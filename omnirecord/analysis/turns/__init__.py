@@ -39,7 +39,7 @@ from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
 from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
 from ...omnigent.routes import party_name
-from ...wire.strict_json import Payload, payload
+from ...wire.strict_json import Payload, fresh_payload
 from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_listeners
 from .draft import LONG_SILENCE, Draft
 from .events import add_event, add_resent
@@ -81,15 +81,16 @@ class Around(NamedTuple):
 
 
 ALONE = Around()
-UNKNOWN_AFTERMATH = Aftermath(())
+UNKNOWN_AFTERMATH = Aftermath(tuple)
 
 
 class SessionBuilder:
     """Takes the frames of a session in order; `turns` builds its turns."""
 
     def __init__(
-        self, acts: Iterable[Act] = (), *, is_child: bool, long_silence: int = LONG_SILENCE, payload: Payload = payload
-    ) -> None:
+        self, acts: Iterable[Act] = (), *, is_child: bool, long_silence: int = LONG_SILENCE,
+        payload: Payload = fresh_payload,
+    ) -> None:  # fmt: skip
         self._payload = payload
         self.turns = TurnBuilder(acts, is_child=is_child, long_silence=long_silence)
         self.heartbeats = 0
@@ -123,7 +124,7 @@ class SessionBuilder:
         self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around
     ) -> tuple[Session, list[Draft]]:
         """Return the session and the drafts of its turns; no frame follows. `session_of` describes the arguments."""
-        first, aftermath = exchanges[0], around.aftermath or Aftermath(exchanges)
+        first, aftermath = exchanges[0], around.aftermath or Aftermath(lambda: exchanges)
         session = self.so_far(exchanges, parent_id, (), aftermath, around.last_known_ns)
         listenings = session.streams
         drafts = self.turns.finish(max([self.last_ns, *(one.until_ns or 0 for one in listenings)]))
@@ -183,15 +184,17 @@ class SessionBuilder:
 
 def session_of(
     exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act] = (), around: Around = ALONE, *,
-    parent_id: str | None = None, long_silence: int = LONG_SILENCE,
+    parent_id: str | None = None, long_silence: int = LONG_SILENCE, line: Iterable[MergedFrame] | None = None,
 ) -> tuple[Session, list[Draft]]:  # fmt: skip
     """Return one session of one recording, and the drafts of its turns, which have the growth of their texts.
 
     `exchanges`: all of the session in that recording, at least one. `frames`: of all its streams, each stream's in
-    order. `acts`: the client actions. `long_silence`: length of a silence that is kept, at least, in ns.
+    order. `acts`: the client actions. `long_silence`: length of a silence that is kept, at least, in ns. `line`: the
+    frames, if they are merged already.
     """
     builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
-    builder.add_all(merged(frames) if around.request is None else ())
+    if around.request is None:
+        builder.add_all(merged(frames) if line is None else line)
     return builder.session(exchanges, parent_id, around)
 
 

@@ -13,11 +13,12 @@ listened (`absences_of`), and what the server did after it ended a stream (`Afte
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import accumulate, pairwise, zip_longest
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...model import Exchange
 from ...omnigent import protocol
@@ -33,7 +34,6 @@ from .values import Approval, Asked, Fault, Listening, Note, ServerAfter, Silenc
 LAST = 1 << 60
 """The place of a note that comes after all else at its time."""
 ENDED_BY_SERVER = ("eof", "upstream_lost")
-_request_at = attrgetter("request.at_ns")
 
 
 class TurnBuilder(Courses[Draft]):
@@ -218,34 +218,65 @@ def _unheard_spans(silence: Silence, absences: list[Span]) -> Silence:
     return replace(silence, unheard_ns=sum_ns) if sum_ns else silence
 
 
-class Aftermath:
-    """What the server did after it ended a stream, by binary search in the exchanges of one recording."""
+class _Later(NamedTuple):
+    """The facts about an exchange that tell what the server did."""
 
-    def __init__(self, exchanges: Iterable[Exchange]) -> None:
-        self._all = sorted(exchanges, key=_request_at)
-        self._streams = [x for x in self._all if x.stream is not None]
-        ends = (1 << 62 if x.end_ns is None else x.end_ns for x in self._streams)
-        self._longest = list(accumulate(ends, max))  # of the streams up to there
+    at_ns: int
+    """When its request came."""
+    is_answered: bool
+    is_unreachable: bool
+    """Whether the request did not reach the server."""
+    epoch: str | None
+    """Of the server that answered a stream."""
+
+
+_later_at = attrgetter("at_ns")
+
+
+class Aftermath:
+    """What the server did after it ended a stream, by binary search in the exchanges of one recording. `exchanges`
+    returns them: they are read once, when a stream needs them."""
+
+    def __init__(self, exchanges: Callable[[], Iterable[Exchange]]) -> None:
+        self._exchanges = exchanges
+
+    @cached_property
+    def _facts(self) -> tuple[list[_Later], list[_Later], list[int]]:
+        """All exchanges, those that are streams, and the latest end of the streams up to each."""
+        all_, streams = list[_Later](), list[tuple[_Later, int]]()
+        for x in self._exchanges():
+            is_unreachable, epoch = (
+                x.ending == "upstream_unreachable",
+                None if x.stream is None else protocol.stream_epoch(x),
+            )
+            one = _Later(x.request.at_ns, x.response is not None, is_unreachable, epoch)
+            all_.append(one)
+            if x.stream is not None:
+                streams.append((one, 1 << 62 if x.end_ns is None else x.end_ns))
+        streams.sort(key=lambda stream: stream[0].at_ns)
+        longest = list(accumulate((end_ns for _, end_ns in streams), max))
+        return sorted(all_, key=_later_at), [one for one, _ in streams], longest
 
     def of(self, x: Exchange) -> ServerAfter | None:
         """Return what the server did after it ended the stream `x`; None if that is unknown, or it did not end it."""
         if x.ending not in ENDED_BY_SERVER or x.end_ns is None:
             return None
-        following, epoch = self._after(self._streams, x), protocol.stream_epoch(x)
-        if epoch and following and protocol.stream_epoch(following) not in (None, epoch):
+        all_, streams, longest = self._facts
+        following, epoch = _after(streams, x.end_ns), protocol.stream_epoch(x)
+        if epoch and following and following.epoch not in (None, epoch):
             return "restarted"
-        following = self._after(self._all, x)
-        if following is not None and following.ending == "upstream_unreachable":
+        following = _after(all_, x.end_ns)
+        if following is not None and following.is_unreachable:
             return "gone"
-        number = bisect_right(self._streams, x.end_ns, key=_request_at)
-        outlived = number > 0 and self._longest[number - 1] > x.end_ns + TOGETHER  # another stream lasted longer
-        return "answered" if outlived or (following is not None and following.response is not None) else None
+        number = bisect_right(streams, x.end_ns, key=_later_at)
+        outlived = number > 0 and longest[number - 1] > x.end_ns + TOGETHER  # another stream lasted longer
+        return "answered" if outlived or (following is not None and following.is_answered) else None
 
-    @staticmethod
-    def _after(exchanges: list[Exchange], x: Exchange) -> Exchange | None:
-        """Return the first exchange whose request came after the end of `x`."""
-        number = bisect_right(exchanges, x.end_ns or 0, key=_request_at)
-        return exchanges[number] if number < len(exchanges) else None
+
+def _after(exchanges: list[_Later], end_ns: int) -> _Later | None:
+    """Return the first exchange whose request came after that time."""
+    number = bisect_right(exchanges, end_ns, key=_later_at)
+    return exchanges[number] if number < len(exchanges) else None
 
 
 def is_snapshot(exchange: Exchange) -> bool:

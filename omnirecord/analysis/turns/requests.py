@@ -65,6 +65,12 @@ def may_act(exchange: Exchange) -> bool:
     return request.method == "POST" and (exchange.kind == "sse" or is_gate(request.method, request.target))
 
 
+def answer_tells(exchange: Exchange) -> bool:
+    """Return whether `act_of` needs the answer: for the id of a message's item, or for why it was refused."""
+    response = exchange.response
+    return response is not None and (response.status >= 400 or below_session(exchange.request.target) == "/events")
+
+
 def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
     """Return the client action in an exchange, or None. The bodies are without a content coding."""
     if exchange.kind == "sse" and exchange.request.method == "POST":  # its answer is the stream, as in older versions

@@ -10,7 +10,7 @@ import functools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
@@ -45,9 +45,10 @@ def _labels(text: Any) -> dict[str, str]:
     return value
 
 
-def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
-    """Return the exchange in a row, and whether some bytes of its response are in no frame."""
-    number, recording, kind, stream, session_id, party, at_ns, method, target, headers = row[:10]
+def exchange_of(row: Any, alive: bool, headers: model.ReadHeaders) -> tuple[Exchange, bool]:
+    """Return the exchange in a row, and whether some bytes of its response are in no frame. `headers` reads the text of
+    headers, at the first access to them."""
+    number, recording, kind, stream, session_id, party, at_ns, method, target, request_headers = row[:10]
     response_at, end_ns, status, reason, response_headers, ending, sent, received, is_recorded, more, is_cut = row[10:]
     if not is_recorded:
         raise ValueError(f"exchange {number} belongs to no recording")
@@ -56,15 +57,15 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
     if ending is not None and ending not in model.ENDINGS:
         raise ValueError(f"exchange {number} has an unknown ending")
     end_ns = _int_or_none(end_ns, "end_ns")
-    request = Request(
-        _int(at_ns, "request_at_ns"), model.checked_method(_str(method, "method")),
-        model.checked_target(_str(target, "target")), headers_of(headers),
+    request = Request.unread(
+        _int(at_ns, "request_at_ns"), _method(_str(method, "method")), model.checked_target(_str(target, "target")),
+        _short(request_headers, "headers"), headers,
     )  # fmt: skip
     response = None
     if status is not None:
-        response = Response(
-            _int(response_at, "response_at_ns"), end_ns, model.checked_status(_int(status, "status")),
-            model.checked_text(_str(reason, "reason")), headers_of(response_headers),
+        response = Response.unread(
+            _int(response_at, "response_at_ns"), end_ns, _status(_int(status, "status")),
+            _reason(_str(reason, "reason")), _short(response_headers, "headers"), headers,
         )  # fmt: skip
     unfinished: model.Ending = "open" if alive else "recorder_killed"
     exchange = Exchange(
@@ -77,18 +78,25 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
     return exchange, bool(more)
 
 
+_method = functools.lru_cache(maxsize=64)(model.checked_method)
+_status = functools.lru_cache(maxsize=64)(model.checked_status)
+_reason = functools.lru_cache(maxsize=64)(model.checked_text)
+
+
 @functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request
 def headers_of(text: Any) -> model.Headers:
-    return model.checked_headers(_pairs(json.loads(_short(text, "headers")), "headers"))
+    return model.checked_headers(_pairs(from_json(_short(text, "headers")), "headers"))
 
 
 def _pairs(value: Any, what: str) -> tuple[tuple[str, str], ...]:
     if type(value) is not list:
         raise ValueError(f"{what}: no list")
-    for pair in value:
-        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
-            raise ValueError(f"{what}: no list of pairs of text")
-    return tuple((one, other) for one, other in value)
+    if not set(map(type, value)) <= {list} or not set(map(len, value)) <= {2}:
+        raise ValueError(f"{what}: no list of pairs")
+    pairs = tuple(map(tuple, value))
+    if not set(map(type, chain.from_iterable(pairs))) <= {str}:
+        raise ValueError(f"{what}: no list of pairs of text")
+    return pairs
 
 
 def streaming_of(row: Any) -> Streaming:
@@ -175,6 +183,18 @@ def entries_of(row: Any) -> tuple[int, list[FrameEntry]]:
     judged: Iterable[Verdict] = repeat("valid", frames) if verdicts is None else [VERDICTS[n] for n in verdicts]
     others = [found.get(str(place)) for place in range(frames)] if found else repeat(None, frames)
     return seq, list(zip([start, *ends], ends, reads, types, judged, others, strict=False))
+
+
+def place_of(row: Any, seq: int) -> tuple[int, int] | None:
+    """Return the start and the end of a frame in the content, from the columns seq, frames, start, ends and more of a
+    frame block. None if the block lacks the frame, or its bytes are lost."""
+    first, frames, start, text, more = row
+    ends, place = _sizes(json.loads(_short(text, "a list")), frames, LIMIT), seq - first
+    if not 0 <= place < frames:
+        return None
+    if more is not None and "lost" in json.loads(_short(more, "more")).get(str(place), {}):
+        return None
+    return checked_size(start, "the start of a frame block") + (ends[place - 1] if place else 0), start + ends[place]
 
 
 def times_of(times: Any, first_ns: Any, count: Any) -> list[int]:

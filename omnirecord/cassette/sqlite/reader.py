@@ -5,14 +5,13 @@ A killed recorder leaves bytes without frames, and exchanges without an ending. 
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +25,18 @@ from ..framing import Framed, Framer, storable_type
 from ..judged import Verdicts, judged
 from . import checked
 from .checked import FRAME_BLOCK_COLUMNS
-from .stream_reads import Content, FrameTable, Recent, decoded, frame_table, from_read, outlined, portions
-from .tables import EXCHANGE, Tables, content_encoding, is_coded
+from .stream_reads import (
+    Content,
+    FrameTable,
+    Recent,
+    decoded,
+    frame_lists,
+    frame_table,
+    from_read,
+    outlined,
+    portions,
+)
+from .tables import Tables, content_encoding, is_coded
 
 log = logging.getLogger("omnirecord")
 _MOST_BLOCKS = 64
@@ -47,6 +56,38 @@ class Unframed(NamedTuple):
     is_done: bool
 
 
+class Group(NamedTuple):
+    """A session in a recording, or a stream without a session, with the numbers of some of its exchanges."""
+
+    recording: int
+    session_id: str | None
+    exchanges: int
+    """How many there are."""
+    is_known: bool
+    """Whether the server knew the session."""
+    first: int
+    last: int
+    """By the time of the request."""
+    deciding: tuple[int, ...]
+    """Those that decide when it begins and ends: the first, the last, and the first that is no stream; all streams; all
+    without an end, and the one that ends last."""
+
+
+def _group(recording: int, name: object, facts: list[tuple[int, int, int, int | None]]) -> Group:
+    """Return a group. `facts`: of each exchange its number, whether its status is not 404, whether it is a stream, and
+    its end in ns."""
+    ends = [(one[3], one[0]) for one in facts if one[3] is not None]
+    plain = next((one[0] for one in facts if not one[2]), None)
+    deciding = {facts[0][0], facts[-1][0], *([] if plain is None else [plain]), *([max(ends)[1]] if ends else [])}
+    deciding.update([one[0] for one in facts if one[2] or one[3] is None])
+    session_id = name if isinstance(name, str) else None
+    is_known = any(one[1] for one in facts)
+    return Group(recording, session_id, len(facts), is_known, facts[0][0], facts[-1][0], tuple(deciding))
+
+
+_IN_ORDER = attrgetter("recording", "request.at_ns", "exchange")
+
+
 class Store(Tables):
     """The content of one cassette. Large results are iterators. Methods raise `CassetteError`."""
 
@@ -59,12 +100,14 @@ class Store(Tables):
         """Whether the stored verdicts are those of the contracts that judge now, as in a copy in memory."""
         self._look = _LOOK
         self._held: list[Exchange] | None = None
+        self._known_groups: list[Group] | None = None
+        self._group_places: dict[str | None, list[int]] | None = None
         self._told: set[int] = set()  # streams with a warning about partial decoding
         super().__init__(connection, path, follows=follows)
 
     def refresh(self) -> None:
         """Begin a new transaction and drop all caches."""
-        self._held = None
+        self._held = self._known_groups = self._group_places = None
         self._known_blocks.clear()
         self._other_judges.clear()
         self._verdicts.clear()
@@ -74,15 +117,18 @@ class Store(Tables):
 
     def exchanges(
         self, *, recording: int | None = None, session_id: str | None = None, stream: int | None = None,
-        kind: str | None = None, ending: str | None = None, by_clients: bool = False, in_session: bool | None = None,
-        unended: bool = False,
+        kind: str | None = None, method: str | None = None, ending: str | None = None, by_clients: bool = False,
+        in_session: bool | None = None, unended: bool = False,
     ) -> list[Exchange]:  # fmt: skip
         """Return the exchanges with all given values, in the order of their requests. `by_clients` leaves out the
         runner's exchanges. `in_session` selects those with a session, or those without; `unended` those without an
         end."""
-        given = {"recording": recording, "session_id": session_id, "stream": stream, "kind": kind, "ending": ending}
+        given = {
+            "recording": recording, "session_id": session_id, "stream": stream, "kind": kind, "method": method,
+            "ending": ending,
+        }  # fmt: skip
         wanted = {column: value for column, value in given.items() if value is not None}
-        if self._held is not None and ending is None:
+        if self._held is not None and ending is None and method is None:
             return [
                 x for x in self._held
                 if all(getattr(x, column) == value for column, value in wanted.items())
@@ -95,15 +141,91 @@ class Store(Tables):
         where += ["end_ns IS NULL"] * unended
         return self._exchanges(" AND ".join(where) or "1", *wanted.values())
 
+    def groups(
+        self, *, recording: int | None = None, sessions: Collection[str] | None = None
+    ) -> Iterator[list[Exchange]]:
+        """Yield the exchanges of clients by session and recording, in the order in which sessions began; see `grouped`.
+        They are read when their turn comes, so that memory holds one session. `recording`, `sessions`: only of these.
+        """
+        known = self._groups()
+        for place in self._places(sessions) if sessions is not None else range(len(known)):
+            one = known[place]
+            if recording not in (None, one.recording):
+                continue
+            if one.session_id is None:
+                yield self.numbered([one.first])
+            elif one.is_known:
+                yield self._of_group(one)
+
+    def brief_groups(self) -> Iterator[tuple[Group, list[Exchange]]]:
+        """Yield the groups of `groups` with the exchanges that decide when they begin and end (`Group.deciding`)."""
+        for one in self._groups():
+            if one.is_known or one.session_id is None:
+                yield one, self.numbered(one.deciding)
+
+    def session_keys(self) -> list[tuple[int, str]]:
+        """Return the recordings and ids of the sessions of `groups`."""
+        known = (one for one in self._groups() if one.is_known)
+        return [(one.recording, one.session_id) for one in known if one.session_id is not None]
+
+    def strays(self, *, recording: int | None = None) -> list[Exchange]:
+        """Return the exchanges of clients in no group of `groups`, in the order of their requests."""
+        found = self.exchanges(recording=recording, by_clients=True, in_session=False)
+        found = [x for x in found if x.kind != "sse"]
+        unknown = [one for one in self._groups() if not one.is_known and recording in (None, one.recording)]
+        found += [x for one in unknown for x in self._of_group(one)]
+        return sorted(found, key=_IN_ORDER) if unknown else found
+
+    def _of_group(self, one: Group) -> list[Exchange]:
+        where = "recording IS ? AND session_id = ? AND party != 'runner'"
+        return self._exchanges(where, one.recording, one.session_id)
+
+    def _groups(self) -> list[Group]:
+        """Return the groups of `groups`, those that the server did not know included. Cached."""
+        if self._known_groups is None:
+            self._known_groups = next(self._checked(lambda: [self._read_groups()]))
+        return self._known_groups
+
+    def _read_groups(self) -> list[Group]:
+        query = (
+            "SELECT recording, session_id, exchange, status IS NOT 404, kind = 'sse', end_ns FROM exchanges"
+            " WHERE party != 'runner' AND (session_id IS NOT NULL OR kind = 'sse')"
+            " ORDER BY recording, request_at_ns, exchange"
+        )
+        found: dict[tuple[int, object], list[tuple[int, int, int, int | None]]] = {}
+        for recording, session_id, *facts in self._connection.execute(query):
+            key = recording, facts[0] if session_id is None else session_id
+            own = found.get(key)
+            if own is None:
+                found[key] = [tuple(facts)]
+            else:
+                own.append(tuple(facts))
+        return [_group(recording, name, own) for (recording, name), own in found.items()]
+
+    def _places(self, sessions: Collection[str]) -> list[int]:
+        """Return the places of these sessions among all groups."""
+        if self._group_places is None:
+            places: dict[str | None, list[int]] = {}
+            for place, one in enumerate(self._groups()):
+                places.setdefault(one.session_id, []).append(place)
+            self._group_places = places
+        return sorted(place for one in set(sessions) for place in self._group_places.get(one, ()))
+
     def hold(self) -> None:
         """Keep all exchanges in memory until `refresh`, for several analyses of a cassette."""
         self._held = self.exchanges()
 
+    def each(self, recording: int) -> Iterator[Exchange]:
+        """Yield the exchanges of a recording, in the order of their requests. Memory holds one of them."""
+        return self._each("recording = ?", recording)
+
     def _exchanges(self, where: str, *values: Any) -> list[Exchange]:
-        order = " ORDER BY recording, request_at_ns, exchange"
-        make = functools.partial(checked.exchange_of, alive=self.is_being_recorded)
-        found = list(self._rows(make, f"{EXCHANGE} WHERE {where}{order}", *values))
-        return [self._settled(exchange, has_unframed) for exchange, has_unframed in found]
+        return list(self._each(where, *values))
+
+    def _each(self, where: str, *values: Any) -> Iterator[Exchange]:
+        order = "ORDER BY recording, request_at_ns, exchange"
+        for exchange, has_unframed in self._exchange_rows(f"{where} {order}", *values):
+            yield self._settled(exchange, has_unframed)
 
     def _settled(self, x: Exchange, has_unframed: bool) -> Exchange:
         """Return the exchange, `done` if the end of the stream is among bytes without stored frames, or among frames
@@ -165,10 +287,10 @@ class Store(Tables):
         """Yield the frames of a stream after frame number `after`. `unfinished` includes the start of the next frame
         while the stream continues."""
         stored, length = (0, 0) if after == 0 else self._stored(exchange)
-        for frame in self.stored_frames(exchange, after):
+        for some in self._checked(lambda: self._stored_lists(exchange.exchange, exchange.stream or 0, after)):
             if after == 0:
-                stored, length = frame.seq, length + frame.length
-            yield frame
+                stored, length = some[-1].seq, length + sum([frame.length for frame in some])
+            yield from some
         for frame in self._derived(exchange, stored, length, unfinished):
             if frame.seq > after:
                 yield frame
@@ -188,19 +310,21 @@ class Store(Tables):
 
     def stored_frames(self, exchange: Exchange | Streaming, after: int = 0) -> Iterator[TimedFrame]:
         """Yield the stored frames after `after`; the work is proportional to their number."""
-        return self._checked(lambda: self._stored_frames(exchange.exchange, exchange.stream or 0, after))
+        found = self._checked(lambda: self._stored_lists(exchange.exchange, exchange.stream or 0, after))
+        return chain.from_iterable(found)
 
     def _judge_of_number(self, exchange: int) -> Contract | None:
         """Return `_other_judge` of the exchange with this number."""
         if self.is_judged_now:
             return None
         if exchange not in self._other_judges:
-            make = functools.partial(checked.exchange_of, alive=self.is_being_recorded)
-            for x, _ in self._rows(make, f"{EXCHANGE} WHERE exchange = ?", exchange):
+            for x, _ in self._exchange_rows("exchange = ?", exchange):
                 self._other_judge(x)
         return self._other_judges.get(exchange)
 
-    def _stored_frames(self, exchange: int, stream: int, after: int) -> Iterator[TimedFrame]:
+    def _stored_lists(self, exchange: int, stream: int, after: int) -> Iterator[list[TimedFrame]]:
+        """Yield the stored frames after `after` in lists, none of which is empty: a list takes a fraction of the time
+        that its frames take one by one."""
         query = (
             f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ?"
             " AND seq >= (SELECT coalesce(max(seq), 0) FROM frame_blocks WHERE stream = ? AND seq <= ?) ORDER BY seq"
@@ -210,15 +334,31 @@ class Store(Tables):
         for row in self._connection.execute(query, (stream, stream, after + 1)):
             if times is None or content is None:
                 times, content = self._sources(exchange, row[3], row[2])
-            first, entries = checked.entries_of(row)
-            for seq, (start, end, number, type_, verdict, more) in enumerate(entries, first):
-                if seq <= after:
-                    continue
-                raw = content.take(start, end) if more is None or "lost" not in more else None
-                issues = () if more is None else checked.issues_of(more)
-                read = times.read(number)
-                frame = TimedFrame(stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues)
-                yield frame if judge is None else judged(frame, judge)
+            for some in frame_lists(stream, checked.frame_columns_of(row), after, times, content):
+                yield some if judge is None else [judged(frame, judge) for frame in some]
+
+    def _stored_raw(self, exchange: Exchange, seq: int) -> bytes | None:
+        """Return the bytes of a stored frame, in a fraction of the time of `_stored_frame`."""
+        of_frames = (
+            "SELECT seq, frames, start, ends, more FROM frame_blocks WHERE stream = ? AND seq <= ?"
+            " ORDER BY seq DESC LIMIT 1"
+        )
+        of_bytes = (
+            "SELECT size - (?2 - start), substr(data, ?2 - start + 1, ?3) FROM read_blocks"
+            " WHERE exchange = ?1 AND start <= ?2 ORDER BY n DESC LIMIT 1"
+        )
+        found = self._connection.execute(of_frames, (exchange.stream, seq)).fetchone()
+        if found is not None and not is_coded(exchange) and (place := checked.place_of(found, seq)) is not None:
+            start, end = place
+            row = self._connection.execute(of_bytes, (exchange.exchange, start, end - start)).fetchone()
+            if row is not None and row[1] is not None and row[0] >= end - start:
+                return checked.blob_of(row[1:])
+        frame = self._stored_frame(exchange.exchange, exchange.stream or 0, seq)
+        return None if frame is None else frame.raw
+
+    def _stored_frame(self, exchange: int, stream: int, seq: int) -> TimedFrame | None:
+        """Return one stored frame; None if there is none from that number on."""
+        return next(chain.from_iterable(self._stored_lists(exchange, stream, seq - 1)), None)
 
     def frame_table(self, exchange: Exchange) -> FrameTable | None:
         """Return a whole stream as columns; None if it is compressed, lacks bytes, has bytes without a frame, or is
@@ -259,7 +399,7 @@ class Store(Tables):
             return []
         known = self._known_blocks.pop((stream, first), None)
         if known is None:
-            known = list(islice(self._stored_frames(exchange, stream, first - 1), frames))
+            known = list(islice(chain.from_iterable(self._stored_lists(exchange, stream, first - 1)), frames))
         self._known_blocks[stream, first] = known  # the block in use is dropped last
         while len(self._known_blocks) > _MOST_BLOCKS:
             del self._known_blocks[next(iter(self._known_blocks))]
@@ -366,8 +506,8 @@ class Store(Tables):
 
         def found() -> Iterator[tuple[str, str] | None]:
             for exchange, stream, seq in self._connection.execute(query, (SESSION_CREATED,)):
-                for frame in islice(self._stored_frames(exchange, stream, seq - 1), 1):
-                    yield checked.family_of(frame.raw) if frame.verdict == "valid" else None
+                frame = self._stored_frame(exchange, stream, seq)
+                yield checked.family_of(frame.raw) if frame is not None and frame.verdict == "valid" else None
 
         return dict(filter(None, self._checked(found)))
 
@@ -375,7 +515,7 @@ class Store(Tables):
         """Return the status in the last `session.status` event of a stream, or None."""
         query = "SELECT coalesce(max(seq), 0) FROM landmarks WHERE type = ? AND stream = ?"
         (seq,) = self._rows(checked.number_of, query, SESSION_STATUS, exchange.stream)
-        last = [frame.raw for frame in islice(self.stored_frames(exchange, seq - 1), 1)] if seq else []
+        last = list(self._checked(lambda: [self._stored_raw(exchange, seq)])) if seq else []
         if (behind := self._counted(exchange).status) is not None:
             last.append(behind)
         payload = next(self._checked(lambda: [checked.payload_of(last[-1])]), {}) if last else {}
@@ -401,3 +541,18 @@ class Store(Tables):
         """Return the number of stored frames of a stream, and their content in bytes."""
         query = "SELECT seq + frames - 1, start + length FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
         return next(self._rows(checked.pair_of, query, exchange.stream), (0, 0))
+
+    def last_frame_ns(self, exchange: Exchange) -> int:
+        """Return the arrival of the last frame of a stream that has ended, in ns; 0 if it has none."""
+        query = (
+            "SELECT offset_ns + json_extract(times, '$[#-1]') FROM frame_blocks WHERE stream = ?"
+            " ORDER BY seq DESC LIMIT 1"
+        )
+        last_ns = next(self._rows(checked.number_of, query, exchange.stream), 0)
+        if not self._is_framed(exchange, self._stored(exchange)[1]):
+            query = (
+                "SELECT n, start, size, offset_ns, reads, NULL FROM read_blocks WHERE exchange = ?"
+                " ORDER BY n DESC LIMIT 1"
+            )
+            last_ns = max([last_ns, *self._rows(checked.last_arrival_of, query, exchange.exchange)])
+        return last_ns

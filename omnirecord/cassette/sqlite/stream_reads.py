@@ -11,15 +11,24 @@ import json
 import operator
 import sqlite3
 from array import array
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise, repeat
 from typing import Any, NamedTuple
 
 from ...model import VERDICTS, Exchange, Read, TimedFrame, Verdict
 from ..framing import Framed, Framer, Run
-from .checked import FRAME_BLOCK_COLUMNS, entries_of, frame_columns_of, issues_of, read_block_of, times_of
+from .checked import (
+    FRAME_BLOCK_COLUMNS,
+    FrameColumnsRow,
+    entries_of,
+    frame_columns_of,
+    issues_of,
+    read_block_of,
+    times_of,
+)
 
 
 @dataclass(slots=True)
@@ -207,6 +216,27 @@ class Content:
         self._number, self._read = number, self._block.read(number)
         return self._read
 
+    def whole(self, start: int, ends: Sequence[int], first: int) -> int:
+        """Return the place after the last of these consecutive frames that is whole in the current block; `first` if
+        none is. The frame at place `first` begins at `start`. The ends are in ascending order."""
+        return bisect_right(ends, self._end, first) if start >= self._start else first
+
+    def slices(self, start: int, ends: Sequence[int]) -> list[bytes]:
+        """Return the bytes of consecutive frames, all of them whole in the current block."""
+        data, base = self._data, self._start
+        return [data[one - base : end - base] for one, end in pairwise([start, *ends])]
+
+    def times(self, numbers: Sequence[int]) -> tuple[list[int], list[int | None]]:
+        """Return the arrivals and sending times of reads, in ns."""
+        block, base = self._block, self._block.offset_ns
+        first, came, sent = block.n, block.came, block.sent
+        if numbers and min(numbers) >= first and max(numbers) < self._next:  # the usual case
+            places = [number - first for number in numbers]
+            sending = [sent[place] for place in places]
+            return [base + came[place] for place in places], [None if at is None else base + at for at in sending]
+        found = [self.read(number) for number in numbers]
+        return [one.offset_ns for one in found], [one.sent_ns for one in found]
+
     def _step(self) -> None:
         block = next(self._blocks, None)
         if block is None:
@@ -221,6 +251,35 @@ def decoded(connection: sqlite3.Connection, exchange: int, start: int) -> Iterat
     query = "SELECT start, data FROM chunks WHERE exchange = ? AND side = 'content' AND start >= ? ORDER BY start"
     for at, data in connection.execute(query, (exchange, begin)):
         yield ReadBlock(0, at, len(data), 0, (), (), (), data)
+
+
+def frame_lists(
+    stream: int, row: FrameColumnsRow, after: int, times: Content, content: Content
+) -> Iterator[list[TimedFrame]]:
+    """Yield the frames of a row of `frame_blocks` after number `after`, those in one block of `content` together.
+    Raises one of `DAMAGED`."""
+    count, at = len(row.ends), max(0, after + 1 - row.seq)
+    types = [row.names[0]] * count if row.kinds is None else [row.names[kind] for kind in row.kinds]
+    verdicts: list[Verdict] = ["valid"] * count if row.verdicts is None else [VERDICTS[one] for one in row.verdicts]
+    start = row.ends[at - 1] if 0 < at <= count else row.start
+    while at < count:
+        last = content.whole(start, row.ends, at)
+        if row.more:
+            last = next((place for place in range(at, last) if str(place) in row.more), last)
+        raws: Sequence[bytes | None]
+        issues: Iterable[tuple[tuple[str, str], ...]] = repeat(())
+        if last > at:
+            raws = content.slices(start, row.ends[at:last])
+        else:
+            last, more = at + 1, row.more.get(str(at))
+            raws = (None if more is not None and "lost" in more else content.take(start, row.ends[at]),)
+            issues = (() if more is None else issues_of(more),)
+        came, sent = times.times(row.reads[at:last])
+        lengths = [end - begin for begin, end in pairwise([start, *row.ends[at:last]])]
+        columns = came, sent, raws, lengths, types[at:last], verdicts[at:last], issues
+        numbers = range(row.seq + at, row.seq + last)
+        yield list(map(tuple.__new__, repeat(TimedFrame), zip(repeat(stream), numbers, *columns, strict=False)))
+        start, at = row.ends[last - 1], last
 
 
 _BLOCKS = f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ? ORDER BY seq"
@@ -245,12 +304,14 @@ class _Run:
     def __init__(self) -> None:
         self.type: str | None = None
         self.last_ns = 0
-        self.held: TimedFrame | None = None
+        self.held: int | None = None
+        """The number of the last one; it came at `last_ns`."""
 
-    def over(self) -> Iterator[TimedFrame]:
-        if self.held is not None:
-            yield self.held
-        self.held = None
+    def over(self, stream: int) -> list[TimedFrame]:
+        if self.held is None or self.type is None:
+            return []
+        held, self.held = self.held, None
+        return [_without_bytes(stream, held, self.last_ns, self.type)]
 
 
 def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> Iterator[Part]:
@@ -263,13 +324,11 @@ def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> I
         came = times_of(times, first_ns, count)
         gaps = map(operator.sub, came, [run.last_ns, *came])
         if run.type is not None and _is_run(row, run.type) and max(gaps) <= PAUSE:
-            run.held = _without_bytes(stream, seq + count - 1, came[-1], run.type)
-            run.last_ns = came[-1]
+            run.held, run.last_ns = seq + count - 1, came[-1]
             yield Part([], seq + count - 1, start + length)
         else:
-            frames = list(_frames(row, came, stream, run, sources))
-            yield Part(frames, seq + count - 1, start + length)
-    yield Part(list(run.over()), 0, 0)
+            yield Part(_frames(row, came, stream, run, sources), seq + count - 1, start + length)
+    yield Part(run.over(stream), 0, 0)
 
 
 def _is_run(row: Any, type_: str) -> bool:
@@ -278,28 +337,31 @@ def _is_run(row: Any, type_: str) -> bool:
     return kinds is None and verdicts is None and more is None and json.loads(names) == [type_]
 
 
-def _frames(row: Any, came: list[int], stream: int, run: _Run, sources: Sources) -> Iterator[TimedFrame]:
+def _frames(row: Any, came: list[int], stream: int, run: _Run, sources: Sources) -> list[TimedFrame]:
     content: Content | None = None
     first, entries = entries_of(row)
+    found: list[TimedFrame] = []
     for seq, at_ns, (start, end, _, type_, verdict, more) in zip(
         range(first, first + len(entries)), came, entries, strict=False
     ):
-        if type_ is not None and type_ == run.type and is_delta(type_, verdict) and more is None:
+        if type_ == run.type and type_ is not None and verdict == "valid" and more is None:  # a delta of the run
             if at_ns - run.last_ns > PAUSE:
-                yield from run.over()
-                yield _without_bytes(stream, seq, at_ns, type_)
+                found += run.over(stream)
+                found.append(_without_bytes(stream, seq, at_ns, type_))
             else:
-                run.held = _without_bytes(stream, seq, at_ns, type_)
+                run.held = seq
             run.last_ns = at_ns
             continue
-        yield from run.over()
+        if run.held is not None:
+            found += run.over(stream)
         raw = None
         if more is None or "lost" not in more:
             content = sources(row[3], row[2]) if content is None else content
             raw = content.take(start, end)
         issues = () if more is None else issues_of(more)
-        yield TimedFrame(stream, seq, at_ns, None, raw, end - start, type_, verdict, issues)
+        found.append(TimedFrame(stream, seq, at_ns, None, raw, end - start, type_, verdict, issues))
         run.type, run.last_ns = (type_ if is_delta(type_, verdict) else None), at_ns
+    return found
 
 
 def is_delta(type_: str | None, verdict: Verdict) -> bool:

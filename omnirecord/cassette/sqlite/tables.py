@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 from ...contract.judge import Contract
 from ...errors import BrokenCassette, TooLarge, UsageError
-from ...model import Exchange, Incident, Message, Read, Recording, Side, Streaming
+from ...model import Exchange, Headers, Incident, Message, Read, Recording, Request, Response, Side, Streaming
 from ...wire.content_coding import decoded as decoded_content
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, MORE_MEMORY, max_decoded, shown_size
@@ -166,9 +166,20 @@ class Tables:
         """Return the exchanges after number `exchange`, and the `known` ones, by number, in their current state. The
         work is proportional to the number of these exchanges: bytes without frames are not parsed."""
         where = "exchange > ? OR exchange IN (SELECT value FROM json_each(?)) ORDER BY exchange"
-        make = functools.partial(checked.exchange_of, alive=self.is_being_recorded)
-        found = self._rows(make, f"{EXCHANGE} WHERE {where}", exchange, json.dumps(list(known)))
+        found = self._exchange_rows(where, exchange, json.dumps(list(known)))
         return [one for one, _ in found]
+
+    def _exchange_rows(self, where: str, *values: Any) -> Iterator[tuple[Exchange, bool]]:
+        """Yield the exchanges, each with whether some bytes of its response are in no frame."""
+        make = functools.partial(checked.exchange_of, alive=self.is_being_recorded, headers=self._headers_of)
+        return self._rows(make, f"{EXCHANGE} WHERE {where}", *values)
+
+    def _headers_of(self, text: str) -> Headers:
+        """Return the headers in a text of the file. Raises `BrokenCassette`, even after `close`."""
+        try:
+            return checked.headers_of(text)
+        except DAMAGED as error:
+            raise self._damaged(str(error)) from error
 
     def ended(self, exchanges: Iterable[int]) -> list[int]:
         """Return those of these exchanges that have ended."""
@@ -231,8 +242,7 @@ class Tables:
     def last_known_ns(self, recording: int) -> int:
         """Return the time of the last event in a recording, in ns. Open exchanges lasted at least until then."""
         query = (
-            "SELECT coalesce(max(max(request_at_ns, coalesce(response_at_ns, 0), coalesce(end_ns, 0))), 0)"
-            " FROM exchanges WHERE recording = ? UNION ALL SELECT coalesce(max(at_ns), 0) FROM messages"
+            "SELECT coalesce(max(at_ns), 0) FROM messages"
             " WHERE exchange IN (SELECT exchange FROM exchanges WHERE recording = ? AND end_ns IS NULL)"
         )
         last = (
@@ -240,8 +250,17 @@ class Tables:
             " ON r.exchange = x.exchange AND r.n = (SELECT max(n) FROM read_blocks WHERE exchange = x.exchange)"
             " WHERE x.recording = ? AND x.end_ns IS NULL AND x.kind = 'sse'"
         )
-        known = self._rows(checked.number_of, query, recording, recording)
-        return max([*known, *self._rows(checked.last_arrival_of, last, recording)], default=0)
+        messages = self._rows(checked.number_of, query, recording)
+        reads = self._rows(checked.last_arrival_of, last, recording)
+        return max([self.last_exchange_ns(recording), *messages, *reads])
+
+    def last_exchange_ns(self, recording: int) -> int:
+        """Return the last time in the exchanges of a recording, in ns; at least 0."""
+        query = (
+            "SELECT max(0, coalesce(max(max(request_at_ns, coalesce(response_at_ns, 0), coalesce(end_ns, 0))), 0))"
+            " FROM exchanges WHERE recording = ?"
+        )
+        return next(self._rows(checked.number_of, query, recording))
 
     def messages(self, exchange: int) -> Iterator[Message]:
         """Yield the messages of a WebSocket, in order."""
@@ -273,8 +292,8 @@ class Tables:
         stream, whose content is in its frames."""
         if side == "response" and (x.stream is not None or x.response is None):
             return b""
-        headers = x.request.headers if side == "request" or x.response is None else x.response.headers
-        return decoded_content(self.body(x.exchange, side), header(headers, "content-encoding"))
+        head = x.request if side == "request" or x.response is None else x.response
+        return decoded_content(self.body(x.exchange, side), _coding_of(head))
 
     def begins(self) -> dict[tuple[int, str | int], int]:
         """Return the first request of each session, and of each stream without a session, in ns of its recording. The
@@ -329,7 +348,11 @@ class Tables:
 
 
 def content_encoding(exchange: Exchange) -> str | None:
-    return header(exchange.response.headers, "content-encoding") if exchange.response else None
+    return None if exchange.response is None else _coding_of(exchange.response)
+
+
+def _coding_of(head: Request | Response) -> str | None:
+    return None if head.lacks("content-encoding") else header(head.headers, "content-encoding")
 
 
 def is_coded(exchange: Exchange) -> bool:

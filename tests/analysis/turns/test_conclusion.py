@@ -106,6 +106,6 @@ def test_a_session_that_is_over_is_outlined_once() -> None:
     tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, created()), (3.0, completed()), ending="client_left")
     tape.stream("t", 1.0, (1.0, heartbeat()), (2.0, created()), ending="open")
     store, known = tape.store(), Known()
-    first, again = (conclusions(store, known=known) for _ in range(2))
+    first, again = (list(conclusions(store, known=known)) for _ in range(2))
     assert [a.session is b.session for a, b in zip(first, again, strict=True)] == [True, False]
     assert [a.conclusion == b.conclusion for a, b in zip(first, again, strict=True)] == [True, True]
