@@ -197,6 +197,8 @@ def the_one(source: object, named: str | None, session: str | None) -> str | Non
 
 _COMMANDS = {
     "record": "proxy",
+    "exec": "run",
+    "trace": "run",
     "rec": "proxy",
     "capture": "proxy",
     "replay": "serve",

@@ -7,6 +7,7 @@ and `doctor` for the new cassette goes to stderr.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -168,6 +169,7 @@ def _record(
     for service in SERVICES:
         if service.name in named:
             environment[next(iter(service.variables))] = named.pop(service.name)
+    _check_dotenv(environment)
     routes = routes_of(environment, variables)
     every, contracts = values_by_name("--contract", contract)
     servers = {**named, **{one.hop: one.upstream for one in routes}}
@@ -195,6 +197,25 @@ def _record(
     if proxy.is_incomplete:
         code = code or 1
     return code, count
+
+
+def _check_dotenv(environment: Mapping[str, str]) -> None:
+    """Raise `UsageError` if `.env` names a server, and the environment does not.
+
+    A program that loads this file keeps the variables of its environment. So its key would go to another server."""
+    from ..providers.variables import SERVICES
+
+    try:
+        text = Path(".env").read_text(errors="replace")
+    except OSError:
+        return
+    names = {name for service in SERVICES for name in (*service.variables, *service.rare)}
+    for name in re.findall(r"^(?:export )?([A-Z_]+)=", text, re.MULTILINE):
+        if name in names and not environment.get(name):
+            raise UsageError(
+                f".env sets {name}, and the environment does not: set it to the URL of the server, for instance with"
+                " set -a; . ./.env; set +a"
+            )
 
 
 def _wait_for_clients(proxy: Proxy) -> None:
@@ -296,7 +317,9 @@ def _verdict(name: str, hops: Sequence[Server], expected: int, asked: Iterable[s
         f"replayed {name}: {counted(expected, 'request')} expected, {len(requests):,} made, {len(answers):,} answered"
         f" from the recording{f' ({again:,} of them again)' if again else ''}, {missing:,} missing"
     )
-    if not requests:
+    if not expected:
+        yield f"This is an error: {name} has no requests"
+    elif not requests:
         yield f"This is an error: {_why_nothing(asked)}"
     for hop in hops:
         yield from hop.differences()

@@ -182,6 +182,24 @@ def test_nothing_recorded_says_why_and_leaves_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_server_in_dotenv_that_the_environment_does_not_name_is_refused(tmp_path: Path) -> None:
+    """The program would send its key to the default server."""
+    (tmp_path / ".env").write_text("# mine\nexport OPENAI_BASE_URL=https://gateway.example.com/v1\nOPENAI_API_KEY=k\n")
+    done = run(tmp_path, "--", "true")
+    assert done.code == 2
+    assert done.errors.decode().startswith("Error: .env sets OPENAI_BASE_URL, and the environment does not: set it to")
+    done = run(tmp_path, "--upstream", "openai=https://gateway.example.com/v1", "--", "true")
+    assert done.code == 0
+
+
+def test_a_recording_without_requests_is_an_error(tmp_path: Path) -> None:
+    with omnirecord.record("http://127.0.0.1:9", tmp_path / "a.db"):
+        pass
+    done = run(tmp_path, "--replay", "a.db", "--", "true")
+    assert done.code == 1
+    assert done.errors.decode().endswith("0 missing\nThis is an error: a.db has no requests\n")
+
+
 async def test_a_finding_fails_the_run_if_asked(tmp_path: Path) -> None:
     program = f"try:\n  exec({AGENT!r})\nexcept OSError: pass"
     async with ModelApis(SCRIPT) as provider:
@@ -260,6 +278,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
     ("words", "code", "said"),
     [
         (["--", "no-such-command"], 127, "Error: the command no-such-command was not found: it is not on the PATH\n"),
+        (["no-such-command", "--json"], 127, "Error: the command no-such-command was not found: it is not on the"),
         (["./none"], 127, "Error: the command ./none was not found: it does not exist\n"),
         (["agent.py"], 126, "Error: agent.py is no program that can be executed: write python agent.py\n"),
         (["."], 126, "Error: . is a folder: name a command behind --\n"),
