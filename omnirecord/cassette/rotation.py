@@ -25,7 +25,7 @@ from .files import TemporaryFolder, sibling
 from .sqlite import Writer
 from .sqlite.connection import clear_errors, is_usable_path
 from .sqlite.lock import RecorderLock, recorder_is_alive
-from .sqlite.writer import beside, bytes_of, mark, number_made, shipped_to
+from .sqlite.writer import beside, bytes_of, holds_nothing, mark, number_made, shipped_to
 
 log = logging.getLogger("omnirecord")
 
@@ -129,6 +129,14 @@ class RotatedCassettes:
         full = self.all(but=self.current())
         return [one for one in full if sibling(one, "-wal").exists() and not recorder_is_alive(one)]
 
+    def remove_begun(self) -> None:
+        """Remove the files that killed recorders had only begun: they have no number and hold nothing. Call it while
+        the recorder of the link has its own file open: then no other recorder begins one. Raises `CassetteError`."""
+        for path in self._named():
+            with clear_errors(path):
+                if path.is_file() and not path.is_symlink() and self._number(path) is None and holds_nothing(path):
+                    self._remove(path, "its recorder was killed before it recorded anything")
+
     def still_recorded(self) -> list[Path]:
         """Return the cassettes with a running recorder, oldest first, except the current one."""
         current = self.current()
@@ -201,7 +209,7 @@ class RotatedCassettes:
             return False
         return self._clock() - self._written.get(path, -math.inf) > self._keep.seconds
 
-    def _remove(self, path: Path) -> bool:
+    def _remove(self, path: Path, why: str = "--keep") -> bool:
         try:
             lock = RecorderLock(path)
         except CassetteError:
@@ -214,5 +222,5 @@ class RotatedCassettes:
         finally:
             lock.release()
         self._written.pop(path, None)
-        log.info("removed %s: --keep", path.name)
+        log.info("removed %s: %s", path.name, why)
         return True

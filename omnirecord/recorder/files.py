@@ -193,7 +193,14 @@ class RecordingFiles:
         self.next_exchange, self.next_stream = count(exchanges + 1).__next__, count(streams + 1).__next__
         """Return a number that no exchange, or no stream, has in any of the files."""
         if self._rotated is not None:
+            self._remove_begun(self._rotated)
             self._prune_aside()
+
+    def _remove_begun(self, rotated: RotatedCassettes) -> None:
+        try:
+            rotated.remove_begun()
+        except (OmnirecordError, *UNWRITABLE) as error:
+            log.warning("a file that a killed recorder had only begun stays: %s", error)
 
     def _first(self, path: Path) -> RecordingFile:
         if self._rotated is None:

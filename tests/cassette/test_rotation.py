@@ -13,6 +13,7 @@ import pytest
 
 import omnirecord
 from omnirecord.cassette.rotation import RotatedCassettes
+from omnirecord.cassette.sqlite import Writer
 from omnirecord.errors import CassetteInUse, UsageError
 from omnirecord.recorder import files as file_module
 from omnirecord.recorder.proxy.server import Proxy
@@ -297,6 +298,38 @@ async def test_a_kill_between_two_files_loses_nothing_and_the_next_run_finishes_
     RecorderThread(db, None, rotation=Rotation(seconds=3600)).stop()
     assert {path.suffix for path in tmp_path.iterdir()} == {".db"}
     assert [wire.content(path, 1) for path in files(tmp_path)] == contents
+
+
+def begun(folder: Path) -> list[Path]:
+    """Files that a recorder had made when it was killed: empty, without tables, with a log, without a recording."""
+    empty, page, log, tables = (folder / f"run-2026010{n}T000000Z.db" for n in range(1, 5))
+    empty.touch()
+    for path in (page, log):
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        if path == log:
+            connection.execute("CREATE TABLE one (two)")
+            connection.execute("DROP TABLE one")
+            copies = {one: one.read_bytes() for one in (path, path.with_name(f"{path.name}-wal"))}
+        connection.close()
+    for path, data in copies.items():
+        path.write_bytes(data)
+    Writer(tables).close()
+    return [empty, page, log, tables]
+
+
+def test_files_that_a_killed_recorder_had_only_begun_are_removed_by_the_next(tmp_path: Path) -> None:
+    left = begun(tmp_path)
+    text, mine, older = (tmp_path / f"run-2026020{n}T000000Z.db" for n in range(1, 4))
+    text.write_text("mine")
+    connection = sqlite3.connect(mine)
+    connection.execute("CREATE TABLE one (two)")
+    connection.close()
+    RecorderThread(older, None).stop()
+    thread = RecorderThread(tmp_path / "run.db", None, rotation=Rotation(seconds=3600))
+    thread.stop()
+    assert files(tmp_path) == sorted([text, mine, older, thread.file.path])
+    assert not any(one.name.startswith(path.name) for path in left for one in tmp_path.iterdir())
 
 
 def test_a_file_that_is_no_link_of_ours_is_left_as_it_is(tmp_path: Path) -> None:

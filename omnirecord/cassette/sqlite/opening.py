@@ -248,8 +248,23 @@ def _refuse_if_not_ours(path: Path) -> None:
     except sqlite3.OperationalError:
         return  # only a writer can roll back an incomplete transaction
     with closing(connection):
-        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+        if not _is_without_tables(connection):
             _check_version(connection, path)
+
+
+def has_no_tables(path: Path) -> bool:
+    """Return whether a database has no tables. Raises what SQLite raises, or `OSError`."""
+    with path.open("rb") as file:
+        page_size = int.from_bytes(file.read(18)[16:])
+    log = path.with_name(f"{path.name}-wal")
+    if path.stat().st_size == page_size and not (log.exists() and log.stat().st_size):
+        return True  # a table has a page of its own; only a writer could roll back an incomplete transaction
+    with closing(_hardened(connect(path, "ro"))) as connection:
+        return _is_without_tables(connection)
+
+
+def _is_without_tables(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,))
 
 
 def in_memory(version: int = SCHEMA_VERSION) -> sqlite3.Connection:
@@ -275,7 +290,7 @@ def _empty(version: int) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+    if _is_without_tables(connection):
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # the journal leaves free pages
         connection.execute("PRAGMA journal_mode = WAL")

@@ -35,7 +35,7 @@ from . import journal
 from .checked import DAMAGED, blob_of, checked_size
 from .connection import clear_errors, is_usable_path, transaction
 from .lock import RecorderLock, identity, is_recorded
-from .opening import create_or_open, in_memory, is_sqlite, open_for_reading, open_to_mark, remove_copy
+from .opening import create_or_open, has_no_tables, in_memory, is_sqlite, open_for_reading, open_to_mark, remove_copy
 from .rows import FRAMED, GIVEN_KEY, Row, size_of
 from .views import define
 
@@ -373,6 +373,24 @@ def _meta_of(path: Path) -> dict[str, Any]:
         finally:
             remove_copy(connection)
     return {}
+
+
+def holds_nothing(path: Path) -> bool:
+    """Return whether a file has no content, no tables or no recording: its recorder was killed while it made the file.
+    Raises what SQLite raises, or `OSError`."""
+    if not path.stat().st_size:
+        return True
+    if not is_sqlite(path):
+        return False
+    if has_no_tables(path):
+        return True
+    with suppress(CassetteError):
+        connection = open_for_reading(path)
+        try:
+            return bool(connection.execute("SELECT count(*) FROM recordings").fetchone() == (0,))
+        finally:
+            remove_copy(connection)
+    return False
 
 
 def beside(path: Path) -> list[Path]:
