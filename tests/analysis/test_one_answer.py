@@ -75,6 +75,15 @@ MADE = {
     "the turn is denied": session(
         event("response.completed", response={"id": "deny_1", "status": "completed"}), status("idle")
     ),
+    "the session fails after the response": session(
+        status("running"), created(), completed(),
+        event("session.status", conversation_id="s", status="failed", error=ERROR),
+    ),
+    "the session fails at rest": session(
+        created(), completed(), status("idle"),
+        event("session.status", conversation_id="s", status="failed", error=ERROR),
+    ),
+    "the session fails at rest without a reason": session(created(), completed(), status("idle"), status("failed")),
     "the runner is lost after the turn": session(
         created(), completed(), status("idle"),
         event("session.status", conversation_id="s", status="failed", error={"code": "runner_disconnected"}),

@@ -10,8 +10,9 @@ The live server does not keep to its reference page, so these rules hold:
 4. An interrupted turn ends at rest, or at the next input. However its events call that end, it is `interrupted`.
 5. A response with another id is another turn if a message was sent during the turn before. Without such a message, the
    runner was restarted and runs the same turn again.
-6. A response that the server creates for a refused message (`deny_…`) denies it.
-7. A turn without content, such as a status alone, is none.
+6. If the session fails after a completed turn, but before its rest, the turn has failed.
+7. A response that the server creates for a refused message (`deny_…`) denies it.
+8. A turn without content, such as a status alone, is none.
 
 `Courses` is the machine. `builder.TurnBuilder` gives it the merged events of a session and keeps texts;
 `doctor.turns.Turns` gives it the events of one stream and keeps their numbers; the live view prints its changes.
@@ -254,7 +255,7 @@ class Courses(ABC, Generic[T]):
 
     def change(self, at_ns: int, data: Data) -> None:
         """Take a status of the session."""
-        status, draft = as_text(data.get("status")), self.open
+        status, draft, before = as_text(data.get("status")), self.open, self.status
         self.status = self.status if status is None else (status, at_ns)
         if status in ("running", "launching"):
             draft = self.next_turn(at_ns)
@@ -265,7 +266,7 @@ class Courses(ABC, Generic[T]):
         elif status == "idle" and draft is not None and draft.runs:
             self._rest(draft, at_ns)
         elif status == "failed":
-            self._fail(at_ns, fault_of(data.get("error")))
+            self._fail(at_ns, fault_of(data.get("error")), was_at_rest=before is not None and before[0] == "idle")
 
     def _rest(self, draft: T, at_ns: int) -> None:
         """Close a turn at rest without an end event. An agent without response events ends its turns so."""
@@ -276,13 +277,23 @@ class Courses(ABC, Generic[T]):
             self.remark(draft, "the session came to rest, and no event said how the turn ended", at_ns)
             self.close("unfinished", at_ns)
 
-    def _fail(self, at_ns: int, error: Fault | None) -> None:
+    def _fail(self, at_ns: int, error: Fault | None, *, was_at_rest: bool) -> None:
+        """The failure of a session is that of its turn; of a session at rest it is a turn of its own, without a
+        question. A lost runner is neither: the next message may start another one."""
         last = self.latest()
         if self.open is not None or (last is None and error is not None):
             self.turn(at_ns).error = error
             self.close("failed", at_ns, error)
-        elif last is not None and last.ended != "failed":
+        elif last is None or last.ended == "failed":
+            return
+        elif (error is not None and error.code == protocol.RUNNER_DISCONNECTED) or last.ended != "completed":
             self.failed_at_rest(last, error, at_ns)
+        elif was_at_rest:
+            self.turn(at_ns).error = error or Fault(None, "the session failed, and no reason was given")
+            self.close("failed", at_ns)
+        else:
+            last.end("failed", at_ns, error)
+            self.over(last)
 
     def interrupt(self, _at_ns: int, _data: Data) -> None:
         if self.open is not None and not self.open.only_asks:
