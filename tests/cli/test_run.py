@@ -255,11 +255,16 @@ def test_ctrl_c_in_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
         "while not count: time.sleep(0.05)\n"
         "time.sleep(0.5); print('count', len(count), flush=True); sys.exit(5)\n"
     )
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(tmp_path)
-        words = [sys.executable, "-m", "omnirecord", "run", "--", *PYTHON, program]
-        os.execve(words[0], words, variables())
+    terminal, theirs = pty.openpty()
+    takes_it = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    words = [sys.executable, "-m", "omnirecord", "run", "--", *PYTHON, program]
+    running = subprocess.Popen(
+        [*PYTHON, takes_it, *words],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=variables(), start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
     shown, is_sent = b"", False
     while select.select([terminal], [], [], LONGEST)[0]:
         try:
@@ -269,7 +274,8 @@ def test_ctrl_c_in_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
         if b"ready" in shown and not is_sent:
             is_sent = True
             os.write(terminal, b"\x03")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5, shown.decode()
+    os.close(terminal)
+    assert running.wait(LONGEST) == 5, shown.decode()
     assert b"count 1\r\n" in shown
     assert b"nothing was recorded" in shown
 
