@@ -70,7 +70,7 @@ class Group(NamedTuple):
     """By the time of the request."""
     deciding: tuple[int, ...]
     """Those that decide when it begins and ends: the first, the last, and the first that is no stream; all streams; all
-    without an end, and the one that ends last."""
+    without an end, and the exchange that ends last."""
 
 
 def _group(recording: int, name: object, facts: list[tuple[int, int, int, int | None]]) -> Group:
@@ -323,8 +323,8 @@ class Store(Tables):
         return self._other_judges.get(exchange)
 
     def _stored_lists(self, exchange: int, stream: int, after: int) -> Iterator[list[TimedFrame]]:
-        """Yield the stored frames after `after` in lists, none of which is empty: a list takes a fraction of the time
-        that its frames take one by one."""
+        """Yield the stored frames after `after` in lists that are not empty. A list takes a fraction of the time that
+        its frames take one by one."""
         query = (
             f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ?"
             " AND seq >= (SELECT coalesce(max(seq), 0) FROM frame_blocks WHERE stream = ? AND seq <= ?) ORDER BY seq"
