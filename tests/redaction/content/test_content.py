@@ -118,13 +118,14 @@ SOUP = st.lists(
 
 
 @given(SOUP, CUTS)
+@example("Jwt: \x80".encode(), [])  # the value of a named field is masked, whatever its characters
 def test_neither_cuts_nor_a_second_time_change_anything(text: bytes, cuts: list[int]) -> None:
     whole = scanned(text, [])
     assert scanned(text, cuts) == whole
     assert scanned(text, list(range(len(text)))) == whole
     assert scanned(whole, []) == whole
     assert len(whole) == len(text)
-    assert all(a == b or (b == ord("*") and a < 0x80) for a, b in zip(text, whole, strict=True))
+    assert all(a == b or b == ord("*") for a, b in zip(text, whole, strict=True))
 
 
 OWN = st.lists(
