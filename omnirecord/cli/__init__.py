@@ -24,6 +24,7 @@ SECTIONS = {
         "serve": "Replay a cassette as a server.",
         "verify": "Compare a replay of a cassette with the recording.",
         "demo": "Replay, record, show and verify an example cassette.",
+        "config": "Print the settings that hold, and where each is from.",
     },
     "Read recordings": {
         "sessions": "List sessions, with the first question and how each ended.",

@@ -258,7 +258,11 @@ _ARGUMENTS = {"--cassette": "CASSETTE", "--db": "CASSETTE", "--file": "CASSETTE"
 
 def sentence(error: click.UsageError) -> str:
     """click's error as a sentence, with the nearest name and where the help is."""
+    from .settings import place_of
+
     said = (_of_option(error) or error.format_message()).rstrip(".")
+    if place := place_of(error):
+        said = f"{place}: {said}"
     path = error.ctx.command_path if error.ctx is not None else "omnirecord"
     return f"{said}{'' if said.endswith('?') else '.'} Try: {path} --help"
 

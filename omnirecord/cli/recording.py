@@ -12,9 +12,8 @@ from ..providers.register import REGISTER
 from ..recorder.options import OPTIONS, said
 from .arguments import DATABASE, F
 from .common import options
+from .settings import LISTEN, is_setting, one_each, reads_settings
 
-LISTEN = "127.0.0.1:6868"
-"""The address of a server without `--listen`."""
 _FILE = click.Path(readable=False, path_type=Path)
 _MORE: Mapping[str, Mapping[str, Any]] = {
     "upstream": {"required": True},
@@ -23,9 +22,19 @@ _MORE: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+_TOGETHER = {
+    "upstream": ("upstream", "upstreams"),
+    "contract": ("contract", "contracts"),
+    "listens": ("host", "port", "listens"),
+}
+"""The fields that one option sets. They are settings only of a command with `upstream`."""
+
+
 def of_recorder(*names: str) -> Callable[[F], F]:
-    """The options of the fields with these names. The values have the names of the fields."""
-    return options(*map(_option, names))
+    """The options of the fields with these names. The values have the names of the fields, and settings as defaults."""
+    alone = one_each(name for name in names if name not in _TOGETHER)
+    together = {name: _TOGETHER[name] for name in names if name in _TOGETHER and "upstream" in names}
+    return options(*map(_option, names), reads_settings({**alone, **together}))
 
 
 def _option(name: str) -> Callable[[Any], Any]:
@@ -63,6 +72,11 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     upstream, upstreams = by_name("--upstream", given["upstream"], "model=https://api.openai.com")
     listen, listens = by_name("--listen", given["listens"])
     contract, contracts = by_name("--contract", given["contract"])
+    context = click.get_current_context()
+    if is_setting(context, "contract"):  # for upstreams that the command line may replace
+        contracts = {name: one for name, one in contracts.items() if name in upstreams}
+    if is_setting(context, "listens"):
+        listens = {name: one for name, one in listens.items() if name in upstreams}
     host, port = parse_listen(listen or LISTEN, allow_remote=given["allow_remote"])
     return {
         **given,

@@ -28,6 +28,7 @@ from . import child
 from .arguments import CASSETTE, DATABASE, by_name
 from .listen import say
 from .recording import of_recorder
+from .settings import is_setting, one_each, reads_settings
 from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ _LEAVES_IN = 1.0
     "--fault", "faults", multiple=True, metavar="SPEC",
     help="With --replay: fault to inject, in the first hop. Repeatable. See docs/faults.md.",
 )  # fmt: skip
+@reads_settings(one_each(["match"]))
 @of_recorder(
     "only_paths",
     "except_paths",
@@ -117,7 +119,7 @@ def run(
                 {"-o": output, "--ui": ui, "--upstream": upstreams, "--fail-on": fail_on, **of_recording}
             )
             code = _replay(command, mask, cassette, variables, timing=timing, match=match, faults=faults)
-        elif match or faults:
+        elif faults or (match and not is_setting(click.get_current_context(), "match")):
             raise UsageError(f"{'--match' if match else '--fault'} changes a replay: give --replay as well")
         else:
             db = _new(output)
@@ -129,9 +131,10 @@ def run(
 
 
 def _refuse_with_replay(given: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for an option of a recording."""
+    """Raise `UsageError` for an option of a recording. Settings for a recording have no effect."""
+    context = click.get_current_context()
     for name, value in given.items():
-        if value:
+        if value and not is_setting(context, name):
             option = said(OPTIONS[name]).flag if name in OPTIONS else name
             raise UsageError(f"--replay records nothing, and connects to no server: leave out {option}")
 

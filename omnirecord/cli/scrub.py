@@ -15,6 +15,7 @@ from ..text import visible
 from .arguments import CASSETTE, OUTPUT, by_name, shown
 from .common import decoded_option, json_line, json_option, pattern_option, print_found, table
 from .recording import of_recorder
+from .settings import one_each, reads_settings
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 )
 @pattern_option("Also remove words that begin with PREFIX. Repeatable.")
 @of_recorder("pseudonym_key")
+@reads_settings(one_each(["redact_patterns"]))
 @json_option
 @decoded_option
 def scrub(

@@ -25,7 +25,8 @@ from . import last_resort
 from .arguments import by_name, cassette_argument, shown
 from .common import is_terminal, output_options
 from .listen import print_parting, print_ready, say, stop_signal
-from .recording import LISTEN, place_options
+from .recording import place_options
+from .settings import LISTEN, one_each, reads_settings
 from .stderr import busy, log_to_stderr
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from ..replayer.player import Position
     from ..replayer.server import Replay
 
+_SETTINGS = ("timing", "speed", "max_gap", "gates", "skip_gates_after", "match")
+"""Its settings, beside the address."""
 _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed"
 
 
@@ -125,6 +128,7 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
     help="Web UI to send to browsers, if the cassette has no recorded web UI. auto: the web UI of an installed"
     " omnigent. FOLDER: the web UI in this folder. off: none. See docs/web-ui.md.",
 )
+@reads_settings({"listens": ("host", "port"), **one_each(_SETTINGS)})
 @output_options
 def serve(
     cassette: Path,

@@ -21,6 +21,7 @@ from .arguments import CASSETTE, shown
 from .common import json_line, output_options
 from .listen import say
 from .recording import of_recorder
+from .settings import reads_settings
 from .stderr import Bar
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 )
 @click.option("--redact", type=click.Choice(["content"]), help="In the copy, mask values that look like a secret.")
 @of_recorder("pseudonym_key")
+@reads_settings({"url": ("lake",)})
 @output_options
 def ship(
     paths: tuple[Path, ...],

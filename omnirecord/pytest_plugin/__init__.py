@@ -1,8 +1,8 @@
 """The pytest plugin: options, the marker `omnirecord`, and its fixtures. PYTEST_DONT_REWRITE
 
 `Server` is the type of the fixture `omnirecord_server`. Every run of pytest loads this module if omnirecord is
-installed, so it imports nothing heavy. Options take precedence over the ini file, markers over both, and the fixture
-`omnirecord_config` over markers.
+installed, so it imports nothing heavy. Options take precedence over variables (`OMNIRECORD_…`), the ini file and the
+settings file, in this order; markers over these, and the fixture `omnirecord_config` over markers.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from ..errors import OmnirecordError, UsageError
 
 if TYPE_CHECKING:
     from ..replayer.control import Server
+    from ..settings import Settings
     from .server import Limit
 
     _Server = tuple[Server, Path, Limit | None]
+    _Given = Settings
 
 _NOT_IN_TESTS = (
     "cassette",
@@ -42,6 +44,8 @@ OF_RECORDING = ("contract", "contracts", "except_paths", "labels", "only_paths",
 """Keywords of the marker that go to `omnirecord.record`: names of `recorder.options`."""
 KEYS = ("cassette", "record", *OF_REPLAY, "gate_timeout", *OF_RECORDING)
 """All keywords of the marker."""
+_NOT_SETTINGS = ("cassette", "speed", "max_gap")
+"""Keywords of the marker that no settings file sets for tests."""
 _MARKER = f"omnirecord(cassette, *, {', '.join(KEYS[1:])}): the cassette that omnirecord_server replays, and how"
 _OPTIONS = {
     "record": ("none|once|all", "record from the upstream never, if the cassette is missing, or always"),
@@ -53,6 +57,7 @@ _OPTIONS = {
 }
 _OUTCOMES = pytest.StashKey[set[str]]()  # of its failed setup, of its subtests, and of the test
 _SERVER = pytest.StashKey["_Server"]()
+_SETTINGS = pytest.StashKey["_Given"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,10 +74,25 @@ def pytest_configure(config: pytest.Config) -> None:
         from .settings import checked
 
         try:
-            for where, layer in _layers(config):
+            for where, layer in (_of_ini(config), _of_options(config)):
                 checked(layer, where)
         except UsageError as error:
             raise pytest.UsageError(f"omnirecord: {error}") from None
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Name the settings file that holds for tests, or what is wrong with it."""
+    from ..text import visible
+
+    try:
+        settings = _settings(config)
+    except UsageError as error:
+        return [visible(f"omnirecord: {error}")]
+    used = [name for name in settings.from_file() if _is_of_tests(name) or name in _OF_FIXTURES]
+    lines = [] if settings.warning is None else [settings.warning]
+    if used:
+        lines.append(f"{settings.file} sets {', '.join(used)} (OMNIRECORD_NO_CONFIG=1 ignores it)")
+    return [visible(f"omnirecord: {line}") for line in lines]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -117,7 +137,11 @@ def omnirecord_config() -> dict[str, Any]:
 def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
     """URL of the server to record from, requested only for a recording. Override it to start a server. It may hold
     further servers with a name, as the setting does: `URL model=URL`."""
-    if not (upstream := _setting(pytestconfig, "upstream")):
+    try:
+        upstream = _upstream(pytestconfig)
+    except OmnirecordError as error:
+        _fail(error)
+    if not upstream:
         pytest.fail(
             "omnirecord: there is no server to record from: give --omnirecord-upstream=URL, put omnirecord_upstream"
             " into the ini file, or override the fixture omnirecord_upstream",
@@ -135,7 +159,7 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
     item = request.node
     config = request.config
     try:
-        of_config = [layer for _, layer in _layers(config)]
+        of_config = [checked(layer, where) for where, layer in _layers(config)]
         settings = settings_of(*of_config, _of_markers(item), checked(omnirecord_config, "omnirecord_config"))
         folder = cassettes_folder(_folder(config), item.path)
         names = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
@@ -148,7 +172,7 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
                     item.nodeid,
                     path,
                     lambda: str(request.getfixturevalue("omnirecord_upstream")),
-                    bool(_setting(config, "upstream")),
+                    bool(_upstream(config)),
                     lambda: item.stash.get(_OUTCOMES, set()),
                 )
                 server = stack.enter_context(served(case, settings))
@@ -171,18 +195,60 @@ def _said(config: pytest.Config) -> dict[str, tuple[str | None, str | None]]:
     return {name: pair for name, pair in said.items() if any(pair)}
 
 
-def _setting(config: pytest.Config, name: str) -> str | None:
-    option, ini = _said(config).get(name, (None, None))
-    return option or ini
+def _upstream(config: pytest.Config) -> str | None:
+    option, ini = _said(config).get("upstream", (None, None))
+    return option or _upstreams_of(config, "variable") or ini or _upstreams_of(config, "file")
+
+
+_OF_FIXTURES = ("upstream", "upstreams", "cassettes")
+
+
+def _is_of_tests(name: str) -> bool:
+    return name in KEYS and name not in _NOT_SETTINGS
+
+
+def _settings(config: pytest.Config) -> Settings:
+    """Return the settings of the start directory. Raises `UsageError`, which fails only tests that use them."""
+    from ..settings import settings_in
+
+    if _SETTINGS not in config.stash:
+        config.stash[_SETTINGS] = settings_in(config.invocation_params.dir)
+    return config.stash[_SETTINGS]
+
+
+def _of_source(config: pytest.Config, source: str) -> dict[str, Any]:
+    """Return the settings from the settings file (`file`), or from variables (`variable`)."""
+    return {name: one.value for name, one in _settings(config).values.items() if one.source == source}
+
+
+def _upstreams_of(config: pytest.Config, source: str) -> str:
+    given = _of_source(config, source)
+    named = [f"{name}={url}" for name, url in given.get("upstreams", {}).items()]
+    return " ".join([*given.get("upstream", "").split(), *named])
 
 
 def _layers(config: pytest.Config) -> list[tuple[str, dict[str, Any]]]:
-    """Return the settings of the ini file and of the options, the ini file first."""
-    said = {name: pair for name, pair in _said(config).items() if name not in ("upstream", "cassettes")}
+    """Return the settings for all tests, with their place; a later one takes precedence. Raises `UsageError`."""
+    of_file, of_variables = (
+        {name: value for name, value in _of_source(config, source).items() if _is_of_tests(name)}
+        for source in ("file", "variable")
+    )
     return [
-        ("omnirecord_… in the ini file", {name: _value(name, ini) for name, (_, ini) in said.items()}),
-        ("--omnirecord-… on the command line", {name: _value(name, option) for name, (option, _) in said.items()}),
+        (str(_settings(config).file), of_file),
+        _of_ini(config),
+        ("OMNIRECORD_… in the environment", of_variables),
+        _of_options(config),
     ]
+
+
+def _of_ini(config: pytest.Config) -> tuple[str, dict[str, Any]]:
+    said = {name: ini for name, (_, ini) in _said(config).items() if name not in _OF_FIXTURES}
+    return "omnirecord_… in the ini file", {name: _value(name, ini) for name, ini in said.items()}
+
+
+def _of_options(config: pytest.Config) -> tuple[str, dict[str, Any]]:
+    said = {name: option for name, (option, _) in _said(config).items() if name not in _OF_FIXTURES}
+    return "--omnirecord-… on the command line", {name: _value(name, option) for name, option in said.items()}
 
 
 def _value(name: str, text: str | None) -> Any:
@@ -192,9 +258,12 @@ def _value(name: str, text: str | None) -> Any:
 def _folder(config: pytest.Config) -> Path | None:
     """Return the configured folder of cassettes; an option is relative to the start directory of pytest."""
     option, ini = _said(config).get("cassettes", (None, None))
-    if option:
-        return config.invocation_params.dir / option
-    return (config.inipath.parent if config.inipath else config.rootpath) / ini if ini else None
+    if given := option or _of_source(config, "variable").get("cassettes"):
+        return config.invocation_params.dir / given
+    if ini:
+        return (config.inipath.parent if config.inipath else config.rootpath) / ini
+    of_file = _of_source(config, "file").get("cassettes")
+    return None if of_file is None else Path(of_file)
 
 
 def _fail(error: OmnirecordError) -> NoReturn:

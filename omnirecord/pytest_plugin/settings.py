@@ -1,4 +1,5 @@
-"""The settings of a test, from options, ini file, markers and fixture; and the path of its cassette. Pure.
+"""The settings of a test, from `omnirecord.settings`, options, ini file, markers and fixture; and the path of its
+cassette. Pure.
 
 A later layer takes precedence key by key. None sets nothing, and removes the value of an outer marker.
 
@@ -18,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..recorder.options import check, unknown
 from . import KEYS, OF_RECORDING, OF_REPLAY
 
-_CHOICES = {"record": ("none", "once", "all"), "timing": ("original", "compressed", "instant")}
+_CHECKED_ALONE = ("record", "timing")
 GATE_TIMEOUT = 30.0
 """Default seconds that a replay waits for a request."""
 LONGEST = 1e6
@@ -67,6 +67,8 @@ def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
         raise UsageError(f"{where} gives a dict, not {layer!r}")
     for key, value in layer.items():
         if key not in KEYS:
+            from ..recorder.options import unknown
+
             raise unknown(key, KEYS, where)
         if value is not None:
             _check(key, value, where)
@@ -79,9 +81,9 @@ def _check(key: str, value: Any, where: str) -> None:
             f"{where}: record {value!r} is not there, a stream's playhead cannot mix a recorded past with a live"
             " server: use 'all' to record anew"
         )
-    if key in _CHOICES and value not in _CHOICES[key]:
-        raise UsageError(f"{where}: {key} {value!r} is none of {', '.join(_CHOICES[key])}")
-    if key in OF_RECORDING:
+    if key in OF_RECORDING or key in _CHECKED_ALONE:
+        from ..recorder.options import check
+
         check(key, _all_of(key, value), where)
     if key == "gate_timeout" and not _is_limit(value):
         raise UsageError(f"{where}: {key} {value!r} is no number of seconds: write for instance 30, or 0 for no limit")

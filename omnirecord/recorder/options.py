@@ -2,10 +2,10 @@
 
 The fields of `RecordOptions` are the options of `omnirecord proxy` (`cli.recording`), the arguments of
 `omnirecord.record` (`recorder.record`), and some keywords of the pytest marker. `RecordOptions.of` takes them from a
-mapping, such as a table in a configuration file.
+mapping, such as a table in a settings file (`omnirecord.settings`).
 
-To add an option, add a field here, and use it in `recorder.proxy.server`. `--help` loads this module, so it imports
-nothing heavy.
+To add an option, add a field here, and use it in `recorder.proxy.server`. It is a setting, too. `--help` loads this
+module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -232,18 +232,41 @@ class RecordOptions:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class OtherSettings:
+    """The settings of a file (`omnirecord.settings`) that are no options of a recorder."""
+
+    match: Texts = _option((), "Rules for comparing a request with the recorded requests.", "--match")
+    match_on: Texts = _option((), "Parts of a request that a test compares.")
+    gates: Texts = _option((), "Requests that a replay waits for.", "--gate")
+    skip_gates_after: float | None = _option(None, "Seconds to wait at a gate.", "--skip-gates-after")
+    gate_timeout: float | None = _option(None, "Seconds at a gate after which a test fails.")
+    timing: str | None = _option(None, "Timing of replays.", "--timing", choices=("original", "compressed", "instant"))
+    speed: float | None = _option(None, "Number by which `serve` divides gaps.", "--speed")
+    max_gap: float | None = _option(None, "Longest gap of `serve`, in seconds.", "--max-gap")
+    lake: str | None = _option(None, "Lake that `ship` copies to.", "--lake")
+    record: str | None = _option(None, "Record mode of tests.", choices=("none", "once", "all"))
+    cassettes: File | None = _option(None, "Folder of the cassettes of tests.")
+
+
 OPTIONS: Mapping[str, Field[Any]] = {option.name: option for option in fields(RecordOptions)}
 """The fields of `RecordOptions` by name."""
+SETTINGS: Mapping[str, Field[Any]] = {**OPTIONS, **{option.name: option for option in fields(OtherSettings)}}
+"""The fields of `RecordOptions` and `OtherSettings` by name."""
+
+
+def kinds_of(name: str) -> list[str]:
+    """Return the types of a setting, as in `_KINDS`."""
+    return str(SETTINGS[name].type).split(" | ")
 
 
 def check(name: str, value: Any, where: str) -> None:
-    """Raise `UsageError` if the field has no such values. `where`: the place of the value in the error."""
-    option = OPTIONS[name]
-    kinds = str(option.type).split(" | ")
+    """Raise `UsageError` if the setting has no such values. `where`: the place of the value in the error."""
+    kinds = kinds_of(name)
     if not any(_KINDS[kind][0](value) for kind in kinds):
         wanted = " or ".join(_KINDS[kind][1] for kind in kinds if kind != "None")
         raise UsageError(f"{where}: {name} is {wanted}, not {value!r}")
-    choices = said(option).choices
+    choices = said(SETTINGS[name]).choices
     if choices and value is not None and value not in choices:
         raise UsageError(f"{where}: {name} {value!r} is none of {', '.join(choices)}")
 
@@ -271,6 +294,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "None": (lambda value: value is None, "nothing"),
     "bool": (lambda value: isinstance(value, bool), "true or false"),
     "int": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    "float": (lambda value: isinstance(value, (int, float)) and not isinstance(value, bool), "a number"),
     "str": (lambda value: isinstance(value, str), "a text"),
     "File": (lambda value: isinstance(value, (str, PathLike)), "the path of a file"),
     "Texts": (lambda value: _is_several(value, str), "a list of texts"),

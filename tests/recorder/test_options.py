@@ -15,7 +15,7 @@ from omnirecord.errors import UsageError
 from omnirecord.recorder.options import OPTIONS, RecordOptions, said
 from tests.support.examples import each
 
-OF_THE_COMMAND_ALONE = {"quiet", "type_glob", "verbose", "max_decoded", "as_json"}
+OF_THE_COMMAND_ALONE = {"quiet", "type_glob", "verbose", "max_decoded", "as_json", "no_config"}
 
 
 def test_the_command_has_the_flags_and_the_help_of_the_fields() -> None:

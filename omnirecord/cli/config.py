@@ -1,0 +1,70 @@
+"""`config`: the settings that hold, and where each is from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..text import dumps
+from .common import json_option, print_found, table
+from .listen import say
+from .settings import PORT, no_config_option, settings_of
+
+if TYPE_CHECKING:
+    from ..settings import Setting, Settings
+
+_LEAST = {"value": 12, "from": 12}
+
+
+@click.command()
+@no_config_option()
+@json_option
+def config(as_json: bool) -> None:
+    """Print the settings that hold in the current folder, and where each is from.
+
+    The nearest omnirecord.toml, or pyproject.toml with a table [tool.omnirecord], has settings. It is searched for in
+    the current folder and in the folders above. A variable such as OMNIRECORD_DB overrides the setting db. An option
+    of a command overrides both.
+
+    \b
+    Example:
+      omnirecord config
+    """
+    settings = settings_of(click.get_current_context())
+    if settings.warning is not None:
+        say(settings.warning)
+    rows = list(_rows(settings))
+    without_file = [] if settings.file else ["No settings file was found: see docs/settings.md"]
+    print_found(as_json, rows, [*table([_cells(row) for row in rows], least=_LEAST), *without_file])
+
+
+def _rows(settings: Settings) -> Iterator[dict[str, Any]]:
+    from ..recorder.options import SETTINGS
+    from ..settings import Setting
+
+    for name in SETTINGS:
+        setting = settings.values.get(name) or Setting(_default(name))
+        yield {"setting": name, "value": _shown(name, setting), "source": setting.source, "place": setting.place}
+
+
+def _default(name: str) -> Any:
+    from ..recorder.options import SETTINGS
+
+    return PORT if name == "port" else SETTINGS[name].default  # a recorder in Python takes a free port
+
+
+def _shown(name: str, setting: Setting) -> Any:
+    """Return the value without a secret."""
+    from ..settings import SECRET
+
+    if name in SECRET and setting.value is not None:
+        return "(not shown)"
+    return list(setting.value) if isinstance(setting.value, tuple) else setting.value
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    value = row["value"]
+    text = value if isinstance(value, str) else "-" if value is None or value == [] else dumps(value)
+    return {"setting": row["setting"], "value": text, "from": row["place"] or row["source"]}
