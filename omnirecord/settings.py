@@ -108,7 +108,8 @@ def _is_there(path: Path) -> bool:
 def _is_trusted(path: Path, folder: Path) -> bool:
     """Return whether a file belongs to this user, to root, or to the owner of the working directory."""
     try:
-        return path.stat().st_uid in (os.getuid(), 0, folder.stat().st_uid)
+        trusted = {os.getuid(), 0, folder.stat().st_uid}
+        return {path.lstat().st_uid, path.stat().st_uid} <= trusted  # of a link, and of its target
     except OSError:
         return False
 
@@ -230,7 +231,7 @@ def _of_variables(environment: Mapping[str, str]) -> dict[str, Any]:
     for name in SETTINGS:
         variable = PREFIX + name.upper()
         text = environment.get(variable, "").strip()
-        if not text:
+        if not text or (name == "port" and "://" in text):  # Kubernetes sets it for a service named omnirecord
             continue
         value = _of_text(name, variable, text, environment)
         if name not in SECRET:  # an error shows the value

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import omnirecord
 from omnirecord.errors import UsageError
 from omnirecord.settings import settings_in
 from tests.support.examples import each
@@ -69,6 +70,18 @@ def test_a_variable_overrides_the_file_and_labels_add_up(tmp_path: Path) -> None
 def test_an_empty_variable_sets_nothing(tmp_path: Path) -> None:
     written(tmp_path, "port = 7")
     assert settings_in(tmp_path, {"OMNIRECORD_PORT": ""}).value("port") == 7
+
+
+def test_the_variable_that_kubernetes_sets_for_a_service_is_no_setting(tmp_path: Path) -> None:
+    assert settings_in(tmp_path, {"OMNIRECORD_PORT": "tcp://10.0.0.1:6868"}).values == {}
+
+
+def test_a_function_of_the_library_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, "port = [")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMNIRECORD_DB", "other.db")
+    with omnirecord.record("http://127.0.0.1:1", db=tmp_path / "run.db") as proxy:
+        assert proxy.db == tmp_path / "run.db"
 
 
 def test_the_file_can_be_turned_off(tmp_path: Path) -> None:
@@ -184,5 +197,10 @@ def test_a_file_of_another_user_is_not_read(tmp_path: Path) -> None:
     found = settings_in(inner, {})
     assert found.values == {}
     assert found.warning == f"{path} is not read: it belongs to another user"
+    path.rename(tmp_path / "kept.toml")
+    os.chown(tmp_path / "kept.toml", 0, -1)
+    path.symlink_to(tmp_path / "kept.toml")
+    os.chown(path, 12345, -1, follow_symlinks=False)
+    assert settings_in(inner, {}).values == {}
     os.chown(inner, 12345, -1)
     assert settings_in(inner, {}).value("port") == 7
