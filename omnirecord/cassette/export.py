@@ -106,10 +106,18 @@ def refuse_leftovers(output: Path) -> None:
             raise UsageError(f"{beside} is left over from another cassette: remove it, or choose another --output")
 
 
-def write_lines(lines: Iterable[Line], target: Path, *, is_text: bool, is_compressed: bool) -> None:
-    """Write a cassette, whole or not at all. Raises `UsageError` or `CassetteError`."""
+def write_lines(
+    lines: Iterable[Line],
+    target: Path,
+    *,
+    is_text: bool,
+    is_compressed: bool,
+    pseudonyms: tuple[bytes, bytes] | None = None,
+) -> None:
+    """Write a cassette, whole or not at all. `pseudonyms`: salt and mark of the pseudonyms of a database. Raises
+    `UsageError` or `CassetteError`."""
     if not is_text:
-        _write_database(lines, target, is_compressed=is_compressed)
+        _write_database(lines, target, is_compressed=is_compressed, pseudonyms=pseudonyms)
     else:
         texts = (one if isinstance(one, bytes) else f"{dumps(one)}\n".encode() for one in lines)
         with whole_or_not(target) as file:
@@ -117,13 +125,18 @@ def write_lines(lines: Iterable[Line], target: Path, *, is_text: bool, is_compre
     remove_index(target)  # the index of an earlier cassette of that name
 
 
-def _write_database(lines: Iterable[Line], target: Path, *, is_compressed: bool) -> None:
+def _write_database(
+    lines: Iterable[Line], target: Path, *, is_compressed: bool, pseudonyms: tuple[bytes, bytes] | None
+) -> None:
     with folder_for(target, "copy") as name:
         made = Path(name) / "copy.db"
         rows = Reader("the copy").rows(lines)
         with clear_errors(target), closing(Writer(made, named=target)) as writer:
             while some := list(islice(rows, _ROWS)):
                 writer.write(some)
+            if pseudonyms is not None:
+                writer.salt(pseudonyms[0])
+                writer.has_key(pseudonyms[1])
             writer.settle()
         if not is_compressed:
             put(made, target)

@@ -40,7 +40,16 @@ _NOT_IN_TESTS = (
 """Parameters of `omnirecord.replay` that a test cannot choose."""
 OF_REPLAY = tuple(name for name in signature(replay).parameters if name not in _NOT_IN_TESTS)
 """Keywords of the marker that go to `omnirecord.replay`."""
-OF_RECORDING = ("contract", "contracts", "except_paths", "labels", "only_paths", "redact", "redact_patterns")
+OF_RECORDING = (
+    "before_record",
+    "contract",
+    "contracts",
+    "except_paths",
+    "labels",
+    "only_paths",
+    "redact",
+    "redact_patterns",
+)
 """Keywords of the marker that go to `omnirecord.record`: names of `recorder.options`."""
 KEYS = ("cassette", "record", *OF_REPLAY, "gate_timeout", *OF_RECORDING)
 """All keywords of the marker."""

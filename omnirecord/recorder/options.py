@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Names = Mapping[str, str]
     Labels = Mapping[str, str] | Iterable[str]
     Texts = Iterable[str]
+    Hook = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,11 @@ class RecordOptions:
         named="Globs of the paths that pass unrecorded.",
         is_repeatable=True,
     )
+    before_record: Hook | None = _option(
+        None,
+        "Function that gets each exchange at the end of the recording, as its object of the text form. It returns the"
+        " exchange, changed or not, or None to leave it out.",
+    )
     redact: str | None = _option(
         None,
         "Also mask secrets in the content of events. The recorder always replaces credentials.",
@@ -292,6 +298,7 @@ def _is_table(value: Any) -> bool:
 
 _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "None": (lambda value: value is None, "nothing"),
+    "Hook": (callable, "a function"),
     "bool": (lambda value: isinstance(value, bool), "true or false"),
     "int": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
     "float": (lambda value: isinstance(value, (int, float)) and not isinstance(value, bool), "a number"),

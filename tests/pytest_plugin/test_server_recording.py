@@ -80,6 +80,21 @@ def test_what_looks_like_a_secret_is_masked_where_a_test_asks_for_that(suite: Su
     assert "response.output_text" not in text
 
 
+def test_a_function_of_the_marker_changes_and_leaves_out_exchanges(suite: Suite, upstream: str) -> None:
+    hook = """
+    def chosen(exchange):
+        exchange["request"]["body"] = exchange["request"]["body"].replace("message", "masked")
+        return exchange if exchange["stream"] or "events" in exchange["request"]["target"] else None
+"""
+    marked = TALKS.replace('"talk.jsonl"', '"new.jsonl", before_record=chosen')
+    suite.file(test_it=marked.replace("    from client import talk\n", f"    from client import talk\n{hook}"))
+    suite.run(*from_upstream(upstream)).assert_outcomes(passed=1)
+    with omnirecord.open_cassette(suite.cassettes / "new.jsonl") as cassette:
+        targets = [x.request.target for x in cassette.exchanges()]
+        assert targets == ["/v1/sessions/s/stream", "/v1/sessions/s/events"]
+        assert b"masked" in cassette.body(cassette.exchanges()[1], "request")
+
+
 def test_a_suffix_that_names_no_form_is_refused(suite: Suite, upstream: str) -> None:
     suite.file(test_it=TALKS.replace("talk.jsonl", "new.yaml"))
     suite.refuses("name it .jsonl, for git and review, or .db", *from_upstream(upstream))

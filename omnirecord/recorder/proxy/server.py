@@ -97,6 +97,9 @@ class Proxy(WithBlock):
         self._keep_unshipped = None if options.ship is None else (lake_url(options.ship), most)
         self._shipping = self.shipping if runs_shipping else None
         self._labels = labels_of(options.labels or ())
+        self._before_record = options.before_record
+        if options.before_record is not None and (options.rotate or options.ship is not None):
+            raise UsageError("before_record writes one cassette again at its end: leave out rotate and ship")
         self._wanted = Wanted(options.only_paths, options.except_paths)
         self.unrecorded = 0
         """The number of requests that passed unrecorded, because their paths are not wanted."""
@@ -304,6 +307,11 @@ class Proxy(WithBlock):
             for target in self._targets:
                 await target.upstream.close()
             await asyncio.to_thread(self._entered.stop, until - monotonic())
+            hook, self._before_record = self._before_record, None
+            if hook is not None:
+                from ..before_record import apply  # few recorders need it
+
+                await asyncio.to_thread(apply, hook, self.db, self.recording)
 
     def hurry(self) -> None:
         """Cut what is open and drop what is not written, without a wait: for a second signal."""
