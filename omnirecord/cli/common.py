@@ -111,6 +111,12 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> None:
     print_lines(map(json_line, rows))
 
 
+def print_growing(rows: Iterable[dict[str, Any]]) -> None:
+    """Print rows as JSON, each at once: the next one may take hours."""
+    for row in rows:
+        click.echo(json_line(row))
+
+
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines on stdout, those of 0.1 s in one call: a call takes longer than most lines take to make."""
     waiting, since = list[str](), time.monotonic()

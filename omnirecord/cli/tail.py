@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .arguments import NAMED, named_source, shown
-from .common import is_terminal, output_options, print_rows
+from .common import is_terminal, output_options, print_growing
 from .events import verdict_option
 
 LAST, LAST_FOLDED = 10, 100
@@ -76,7 +76,7 @@ def tail(
     wanted = Wanted(session, stream, type_glob, verdict, requests=not as_json)
     if as_json:
         with suppress(KeyboardInterrupt):  # how to end it while the recording goes on: no error
-            print_rows(follow(source, wanted, last=last, retry=retry, token=token, ca=ca, say=_say_aside))
+            print_growing(follow(source, wanted, last=last, retry=retry, token=token, ca=ca, say=_say_aside))
         return
     from ..analysis.live import LiveView
     from .live import Screen
