@@ -128,13 +128,17 @@ def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
     if failed or since is not None:
         return f"no {kind}{when} in {where}"
     calls = 0
+    is_recorded = False
     for path in paths:
         with opened(path) as store:
             calls += count_calls(store)
+            is_recorded = is_recorded or store.is_being_recorded
     if calls:
         verb = "holds" if len(paths) == 1 else "hold"
         return f"{where} {verb} no sessions, but {counted(calls, 'model call')}: show prints them"
-    return f"no session in {where} yet: point a client at the recorder, then look again"
+    if is_recorded:
+        return f"no session in {where} yet: point a client at the recorder, then look again"
+    return f"no session in {where}"
 
 
 def _line(one: Summary) -> Line:

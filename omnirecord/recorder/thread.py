@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 
 from ..cassette.contracts import AUTO, load
+from ..cassette.files import itself
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.journal import without_bytes
 from ..cassette.sqlite.rows import Row
 from ..cassette.sqlite.writer import is_full, is_transient
-from ..errors import CassetteError
+from ..errors import CassetteError, UsageError
 from ..model import RECOVERED, UNWRITTEN, Headers
 from ..omnigent.routes import Parties, session_of
 from ..redaction.pseudonyms import UserKey
@@ -63,6 +64,8 @@ class RecorderThread:
         keep_unshipped: tuple[str, int] | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
+        if not itself(path).parent.exists():
+            raise UsageError(f"cannot write {path}: No such file or directory (make the folder first)")
         named = further if upstream is None and further else [(None, upstream, contract), *further]
         hops = [
             Hop(name, url, load(AUTO if judge is None else judge), is_given=judge is not None)

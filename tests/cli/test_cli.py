@@ -294,7 +294,7 @@ def run_as_nobody(*words: str | Path) -> subprocess.CompletedProcess[str]:
         (["--upstream", "http://localhost:1", "--listen", "0.0.0.0:0"], "--allow-remote"),
         (["--upstream", "http://localhost:1", "--contract", "nothing"], "contract"),
         (["--upstream", "http://localhost:1", "--db", "."], "is a directory"),
-        (["--upstream", "http://localhost:1", "--db", "nowhere/x.db"], "No such file"),
+        (["--upstream", "http://localhost:1", "--db", "nowhere/x.db"], "make the folder first"),
     ],
 )
 def test_a_proxy_that_cannot_be_gets_one_sentence(

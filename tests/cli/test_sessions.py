@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from omnirecord.analysis.listing import exchange_rows, session_rows, stream_rows, summaries
 from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Writer
 from omnirecord.cli import main
 from omnirecord.cli.common import fitted_table
 from omnirecord.cli.ls import ls_lines
@@ -75,10 +76,12 @@ def test_a_folder_without_a_cassette_is_an_error(tmp_path: Path) -> None:
     assert "holds no cassette: name a folder with .db or .jsonl files" in result.stderr
 
 
-def test_an_empty_cassette_says_what_to_do(tmp_path: Path) -> None:
+def test_an_empty_cassette_says_what_to_do_while_it_is_recorded(tmp_path: Path) -> None:
     path = Made().save(tmp_path / "empty.db")
-    assert run(path).stdout == f"no session in {path} yet: point a client at the recorder, then look again\n"
+    assert run(path).stdout == f"no session in {path}\n"
     assert run(path, "--json").stdout == ""
+    with closing(Writer(path)):
+        assert run(path).stdout == f"no session in {path} yet: point a client at the recorder, then look again\n"
 
 
 def test_no_failed_session_is_said() -> None:

@@ -113,7 +113,7 @@ class Shell:
     def page_is(self) -> str:
         if self._is_recorded:
             return "the recorded web UI"
-        return "an installed web UI" if self.file("/index.html") else "only a list of sessions, for want of a web UI"
+        return "an installed web UI" if self.file("/index.html") else "only a list of sessions: no web UI is installed"
 
     def page(self, sessions: list[Data]) -> MadeUp:
         """Return the recorded page, else the installed one, else a list of sessions."""
