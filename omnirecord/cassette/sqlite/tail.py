@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import sys
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
@@ -41,6 +42,8 @@ ORDER BY n DESC LIMIT 1"""
 _AT_ONCE = 4 * 1024 * 1024
 """Bytes of a stream that a look takes at most, unless it may leave out frames. A stream with more is closed: its
 follower waits for stored frames."""
+_PART, _REST = 0.0003, 0.001
+"""Seconds of work between two pauses, and of a pause, while much is left out."""
 _MUCH = 64 * 1024
 """New bytes that are more than a person can read."""
 
@@ -210,6 +213,7 @@ class Tail:
         self._growing: dict[int, _Growing] = {}
         self._streams: set[int] = set()
         self._left_out = 0
+        self._rested_at = 0.0
         self._changed: set[int] = set()
         """The streams with frames that the last look made."""
 
@@ -253,6 +257,7 @@ class Tail:
         for growing in behind:
             for block in from_read(connection, growing.exchange, growing.n):
                 left = self._feed_new(growing, block, left)
+            self._rest(left)
 
     def _feed_new(self, growing: _Growing, block: ReadBlock, left: int | None) -> int | None:
         """Feed a block, or leave out its frames. `left`: the number of frames that are still made; None: all. Return
@@ -287,12 +292,20 @@ class Tail:
                 if isinstance(segment, Segment) and segment.exchange in wanted:
                     found.setdefault(segment.exchange, []).append(segment)
             frames += 0 if most is None else row[1].count(BLANK_LINE)
+            self._rest(most if most is not None and frames > most else None)
         left = None if most is None or frames <= most else most
         for exchange, segments in found.items():
             growing = wanted[exchange]
             new = [one for one in segments if one.n + len(one.sizes) > growing.n]
             if new:
                 left = self._feed_new(growing, _joined(new), left)
+            self._rest(left)
+
+    def _rest(self, left: int | None) -> None:
+        """Pause after a part of much work: the recorder's event loop may wait for the interpreter."""
+        if left is not None and time.perf_counter() - self._rested_at > _PART:
+            time.sleep(_REST)
+            self._rested_at = time.perf_counter()
 
     def left_out(self) -> int:
         """Return the number of frames that looks left out since the last call."""
