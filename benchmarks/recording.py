@@ -50,7 +50,8 @@ Reader = Callable[[Run], Figures]
 
 
 def contenders(shape: Shape, tell: Reader, settings: Settings, *, is_direct: bool = True) -> list[Contender]:
-    """Nobody between; and on each loop the bare proxy, omnirecord as in the README, and omnirecord without its view."""
+    """Return the contenders: a direct connection; on each loop the bare proxy, and omnirecord with and without its
+    view."""
     reference = "bare asyncio"
     made = [Contender("direct", partial(direct, shape, tell, settings), (reference,))] if is_direct else []
     for loop in servers.LOOPS:

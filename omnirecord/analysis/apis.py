@@ -64,7 +64,11 @@ def summary(type_: str | None, data: Any, limit: int = SUMMARY) -> str:
 def error_text(type_: str | None, data: dict[str, Any]) -> str | None:
     """Return the error that an event of an unknown API tells; None if it tells none."""
     message = message_of(data)
-    found = data.get("error") if message is None else message.content if message.kind == "error" else None
+    found = None
+    if message is None:
+        found = data.get("error")
+    elif message.kind == "error":
+        found = message.content
     if not found and not (type_ or "").lower().replace("_", ".").endswith("error"):
         return None
     fault = fault_of(found or data)

@@ -55,7 +55,8 @@ def examine(
     model = ModelChecks(store)
     troubles = list(_of_recordings(store, model.hops, recording))
     at_rest, foreign = set[str](), list[StreamChecks]()
-    found, named = dict[int, list[Finding]](), set[tuple[int, str | None]]()
+    found: dict[int, list[Finding]] = {}
+    named: set[tuple[int, str | None]] = set()
     parents = list[tuple[int, int, SessionChecks]]()
     unreadable = {stream: _undecodable(incident, stream, why) for incident, stream, why in undecoded(store)}
 

@@ -61,7 +61,8 @@ class Upstream:
     read once, when a check needs them. `last_known_ns`: the last time in them, if it is known."""
 
     def __init__(self, exchanges: Callable[[], Iterable[Exchange]], last_known_ns: int | None = None) -> None:
-        self._exchanges, self._last_known_ns = exchanges, last_known_ns
+        self._exchanges = exchanges
+        self._last_known_ns = last_known_ns
 
     @cached_property
     def last_known_ns(self) -> int:
@@ -73,7 +74,8 @@ class Upstream:
         answers up to each; the last known time."""
         seen, epochs, answers, last_ns = list[_Seen](), dict[str, int](), list[tuple[int, int]](), 0
         for x in self._exchanges():
-            at_ns, end_ns = x.request.at_ns, x.end_ns or 0
+            at_ns = x.request.at_ns
+            end_ns = x.end_ns or 0
             is_served = x.response is not None and x.response.status < 502
             seen.append(_Seen(at_ns, x.ending == "upstream_unreachable", is_served))
             last_ns = max(last_ns, at_ns, end_ns, 0 if x.response is None else x.response.at_ns)
@@ -242,7 +244,8 @@ class Endings:
         return "; afterwards it could not be reached" if self._upstream.is_gone_after(one.exchange.end_ns or 0) else ""
 
     def _recorder_ended(self, one: StreamChecks, code: str) -> Iterator[Sign]:
-        last, turn = one.activity.last, one.turns.unfinished
+        last = one.activity.last
+        turn = one.turns.unfinished
         if last is not None:
             how = "the recorder was killed" if code == "recorder-killed" else "the proxy was stopped"
             when = "in the middle of a turn" if turn else "between two turns"
@@ -282,7 +285,8 @@ def reconnects(streams: Sequence[StreamChecks], endings: Endings, missed: Sequen
 def _reconnect(before: StreamChecks, after: StreamChecks, endings: Endings, missed: Sequence[Sign]) -> Sign:
     """The sign of the time between two streams, in which no client listened."""
     from_ns, until_ns = before.exchange.end_ns or 0, after.exchange.request.at_ns
-    turn, ref = before.turns.unfinished, before.activity.last or after.activity.last
+    turn = before.turns.unfinished
+    ref = before.activity.last or after.activity.last
     stream, seqs = (ref.stream, (ref.seq,)) if ref else (None, ())
     since = turn.first.at_ns if turn else from_ns
     away = f"no client listened for {seconds(until_ns - from_ns)}, then a client reconnected"

@@ -27,7 +27,8 @@ class ModelChecks:
     """The model calls of a cassette and their turns. A cassette without a model hop has no signs."""
 
     def __init__(self, store: Source) -> None:
-        self._store, self.hops = store, ModelHops(store)
+        self._store = store
+        self.hops = ModelHops(store)
         sessions = list(whole_sessions(store)) if self.hops else []
         self._calls: ModelCalls = model_calls(store, lambda: sessions)
         self._sessions: dict[tuple[int, str | None], Session] = {

@@ -279,8 +279,12 @@ class StreamChecks:
 
     def read(self, frames: Iterable[TimedFrame], payload: Payload = fresh_payload) -> None:
         is_timed = self.exchange.has_times and self.exchange.ending != "unknown"
-        is_omnigent, is_foreign = self.api.is_omnigent, self.api is FOREIGN
-        activity, turns, handlers, is_other = self.activity, self.turns, self._handlers, self.is_other
+        is_omnigent = self.api.is_omnigent
+        is_foreign = self.api is FOREIGN
+        activity = self.activity
+        turns = self.turns
+        handlers = self._handlers
+        is_other = self.is_other
         for event in events(frames, payload):
             at_ns, type_, verdict, number, _, in_snapshot, frame, _ = event
             self.count += 1

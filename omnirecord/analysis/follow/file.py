@@ -132,6 +132,7 @@ class Requests:
             return
         if self._last is None:
             self.begin(store, ())
+        hops = ModelHops(store)
         for x in store.newer(self._last or 0, self._changed(store)):
             self._last = max(self._last or 0, x.exchange)
             is_waited_for = x.ending == "done" and store.is_being_recorded  # for the end of its stream, after `[DONE]`
@@ -139,7 +140,7 @@ class Requests:
             if is_over and x.kind == "sse" and x.ending != "done":
                 x = _settled(store, x, done.get(x.exchange))
             if self._wanted.takes_session(x.session_id):
-                yield from self._rows(store, x, is_over=is_over)
+                yield from self._rows(store, hops, x, is_over=is_over)
             if is_over:
                 self._open.pop(x.exchange, None)
             else:
@@ -152,16 +153,16 @@ class Requests:
         told = [number for number, is_told in self._open.items() if is_told]
         return [number for number, is_told in self._open.items() if not is_told] + store.ended(told)
 
-    def _rows(self, store: Store, x: Exchange, *, is_over: bool) -> Iterator[Row]:
+    def _rows(self, store: Store, hops: ModelHops, x: Exchange, *, is_over: bool) -> Iterator[Row]:
         act = _act(store, x) if may_act(x) else None
         is_stream = x.kind in ("sse", "websocket") and x.response is not None
         is_first = not self._open.get(x.exchange)
         if is_first and (is_stream or act is not None):
             self._open[x.exchange] = True
             is_first = False
-            yield {**_row(store, x, act, is_over=False), "asked": _asked(store, x)}
+            yield {**_row(store, x, act, is_over=False), "asked": _asked(store, hops, x)}
         if is_over:
-            yield {**_row(store, x, act, is_over=True), "asked": _asked(store, x) if is_first else None}
+            yield {**_row(store, x, act, is_over=True), "asked": _asked(store, hops, x) if is_first else None}
 
 
 def _settled(store: Store, x: Exchange, is_done: bool | None) -> Exchange:
@@ -202,9 +203,9 @@ def _act(store: Store, x: Exchange) -> dict[str, Any] | None:
     return {"kind": act.kind, "text": clip(act.text, 400), "elicitation_id": act.elicitation_id, "action": act.action}
 
 
-def _asked(store: Store, x: Exchange) -> list[dict[str, str]] | None:
+def _asked(store: Store, hops: ModelHops, x: Exchange) -> list[dict[str, str]] | None:
     """Return what is new in a request to a model, the last parts; None for another request."""
-    if x.request_bytes > _LARGEST_CALL or not ModelHops(store).has(x):
+    if x.request_bytes > _LARGEST_CALL or not hops.has(x):
         return None
     new = new_in(store.decoded_body(x, "request"), x.request.target)
     return [{"kind": one.kind, "text": clip(one.text, 400)} for one in new[-_MOST_NEW:]]
@@ -312,6 +313,7 @@ class File:
             if self._inode is not None and (is_another or inode != self._inode):
                 self.cursor, self._requests = Cursor(), Requests(self._wanted, from_start=True)
                 self._tail = Tail()
+                self._done = {}
             self._inode, self._recordings, self._clocks = inode, recordings, clocks(recordings)
             if self.cursor is None:
                 found = self._begin(store)
@@ -449,15 +451,17 @@ class File:
     def _leave_out(self, cursor: Cursor, streams: list[Streaming], most: int) -> None:
         """Leave out the oldest new events, so that about `most` are left."""
         tail = self._tail
-        open_ = [x for x in streams if tail.has(x.exchange)]
-        stored = [max(0, tail.opened_at(x.exchange) - 1 - cursor.at[x.stream]) for x in open_]
-        counts = [count + tail.waiting(x.exchange) for x, count in zip(open_, stored, strict=True)]
-        if sum(counts) <= most:
+        behind: list[tuple[Streaming, int, int]] = []
+        for x in streams:
+            if tail.has(x.exchange):
+                stored = max(0, tail.opened_at(x.exchange) - 1 - cursor.at[x.stream])
+                if count := stored + tail.waiting(x.exchange):
+                    behind.append((x, stored, count))
+        if sum(count for _, _, count in behind) <= most:
             return
-        behind = [one for one in zip(open_, stored, counts, strict=True) if one[2]]
         share = most // len(behind)
-        for place, (x, before, count) in enumerate(behind):
+        for place, (x, stored, count) in enumerate(behind):
             left = share or int(place < most)
-            skipped = max(0, min(before, count - left))
+            skipped = max(0, min(stored, count - left))
             cursor.at[x.stream] += skipped
             self._left_out += skipped + tail.leave_out(x.exchange, left)

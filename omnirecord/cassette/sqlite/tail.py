@@ -36,7 +36,6 @@ _LAST_ENTRY = "SELECT coalesce(max(entry), 0) FROM journal"
 _NEW_BLOCKS = """SELECT exchange, max(n + json_array_length(reads)), max(start + size) FROM main.read_blocks
 WHERE rowid > ? GROUP BY exchange"""
 _LAST_BLOCK = "SELECT coalesce(max(rowid), 0) FROM main.read_blocks"
-_STORED = "SELECT seq + frames - 1, start + length FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
 _RECEIVED = """SELECT n + json_array_length(reads), start + size FROM main.read_blocks WHERE exchange = ?
 ORDER BY n DESC LIMIT 1"""
 _AT_ONCE = 4 * 1024 * 1024
@@ -156,14 +155,11 @@ class _Growing:
                 self.seq += len(one.lengths)
                 self._at += sum(one.lengths)
             elif type(one) is Framed:
-                self.is_done = self.is_done or self._is_end(one)
+                if self._api.is_end(one.judgement.verdict, one.judgement.type):
+                    self.is_done = True
                 self._made.append(self._timed(one))
                 self.seq += 1
                 self._at += one.frame.length
-
-    def _is_end(self, one: Framed) -> bool | None:
-        """Return True for a frame that ends the stream, else whether one before did."""
-        return True if self._api.is_end(one.judgement.verdict, one.judgement.type) else self.is_done
 
     def _timed(self, framed: Framed) -> TimedFrame:
         frame, judgement, number = framed
@@ -257,7 +253,7 @@ class Tail:
         for growing in behind:
             for block in from_read(connection, growing.exchange, growing.n):
                 left = self._feed_new(growing, block, left)
-            self._rest(left)
+            self._rest(is_much=left is not None)
 
     def _feed_new(self, growing: _Growing, block: ReadBlock, left: int | None) -> int | None:
         """Feed a block, or leave out its frames. `left`: the number of frames that are still made; None: all. Return
@@ -292,18 +288,18 @@ class Tail:
                 if isinstance(segment, Segment) and segment.exchange in wanted:
                     found.setdefault(segment.exchange, []).append(segment)
             frames += 0 if most is None else row[1].count(BLANK_LINE)
-            self._rest(most if most is not None and frames > most else None)
+            self._rest(is_much=most is not None and frames > most)
         left = None if most is None or frames <= most else most
         for exchange, segments in found.items():
             growing = wanted[exchange]
             new = [one for one in segments if one.n + len(one.sizes) > growing.n]
             if new:
                 left = self._feed_new(growing, _joined(new), left)
-            self._rest(left)
+            self._rest(is_much=left is not None)
 
-    def _rest(self, left: int | None) -> None:
+    def _rest(self, *, is_much: bool) -> None:
         """Pause after a part of much work: the recorder's event loop may wait for the interpreter."""
-        if left is not None and time.perf_counter() - self._rested_at > _PART:
+        if is_much and time.perf_counter() - self._rested_at > _PART:
             time.sleep(_REST)
             self._rested_at = time.perf_counter()
 
@@ -330,7 +326,7 @@ class Tail:
             if x.stream is None or store.recording(x.recording).contract not in NAMES:
                 continue
             next_n, received = connection.execute(_RECEIVED, (x.exchange,)).fetchone() or (0, 0)
-            stored, length = (connection.execute(_STORED, (x.stream,)).fetchone() if next_n else None) or (0, 0)
+            stored, length = store._stored(x) if next_n else (0, 0)
             if received - length > _AT_ONCE:
                 continue
             growing = _Growing(x.exchange, x.stream, content_encoding(x), store.judge_of(x), stored, length)
