@@ -19,7 +19,7 @@ from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import Exchange, Message, Side, Streaming, TimedFrame, by_key, losses, wall_clock
 from ..omnigent.routes import party_name
-from ..text import one_line
+from ..text import dumps, one_line
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
 from .gather import Concluded, briefs, conclusions, without_calls
@@ -175,19 +175,58 @@ class Summary:
         worst = self.findings[0].severity if self.findings else None
         return self.conclusion.outcome in ("failed", "unfinished") or worst == "error"
 
-    def row(self, cassette: str) -> dict[str, Any]:
+    def row(self, cassette: str) -> Row:
         """Return the object of `sessions --json`. Keys are fixed."""
-        from .doctor.finding import SEVERITIES  # the other lists do without
-
-        worst = self.findings[0] if self.findings else None
+        columns = self.columns()
+        finding = {name: columns[f"finding_{name}"] for name in ("code", "severity", "message")}
         return {
-            "cassette": cassette, "recording": self.recording, "session_id": self.session_id, "stream": self.stream,
-            "parent_session_id": self.parent_session_id, "started_at": self.started_at,
-            "asked": self.conclusion.asked, "model": self.model, "turns": self.turns,
-            "duration_s": self.conclusion.duration_s, "conclusion": self.conclusion.row(),
-            "finding": worst and {"code": worst.code, "severity": worst.severity, "message": worst.message},
-            "findings": {one: sum(f.severity == one for f in self.findings) for one in reversed(SEVERITIES)},
-        }  # fmt: skip
+            "cassette": cassette,
+            **{name: columns[name] for name in _OF_ROW},
+            "conclusion": self.conclusion.row(),
+            "finding": finding if self.findings else None,
+            "findings": {name: columns[f"{name}s"] for name in ("error", "warning", "note")},
+        }
+
+    def columns(self) -> Row:
+        """Return its values in the table `sessions`."""
+        worst = self.findings[0] if self.findings else None
+        severities = Counter(one.severity for one in self.findings)
+        return {
+            "recording": self.recording,
+            "session_id": self.session_id,
+            "stream": self.stream,
+            "parent_session_id": self.parent_session_id,
+            "started_at": self.started_at,
+            "duration_s": self.conclusion.duration_s,
+            "asked": self.conclusion.asked,
+            "model": self.model,
+            "turns": self.turns,
+            "outcome": self.conclusion.outcome,
+            "verdict": self.conclusion.verdict,
+            "conclusion_code": self.conclusion.code,
+            "since": self.conclusion.since,
+            "connected": dumps(self.conclusion.connected),
+            "finding_code": worst and worst.code,
+            "finding_severity": worst and worst.severity,
+            "finding_message": worst and worst.message,
+            "errors": severities["error"],
+            "warnings": severities["warning"],
+            "notes": severities["note"],
+        }
+
+
+_OF_ROW = (
+    "recording",
+    "session_id",
+    "stream",
+    "parent_session_id",
+    "started_at",
+    "asked",
+    "model",
+    "turns",
+    "duration_s",
+)
+"""The columns of `sessions` that `sessions --json` has as they are."""
 
 
 def incomplete(store: Source) -> list[str]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from ..cassette.held import Held
 from ..cassette.select import Source
@@ -25,29 +26,27 @@ from ..errors import __version__
 from ..model import Exchange, Recording, TimedFrame, wall_clock
 from ..text import dumps
 from ..wire.strict_json import Payload, fresh_payload
-from .columns import COLUMNS
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, all_concluded, conclusions, model_calls, whole_sessions
-from .listing import Row, Summary, summaries
+from .listing import Row, summaries
 from .model_calls.values import Link, ModelCalls
 from .stats import measure, measured, waited
-from .stats.values import SessionStats, cost, count, total
+from .stats.values import SessionStats, TurnStats, cost, count, total
+from .tables import TABLES
 from .turns import SessionBuilder, merged
 from .turns.conclusion import concluded
 from .turns.values import Approval, Session, Tool, Turn
 from .validate import Problem, Tally, validation
 
-__all__ = ["ABOUT", "COLUMNS", "Query", "Result", "pending", "query_of"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["ABOUT", "Query", "Result", "pending", "query_of"]
 
 ABOUT = {
-    "sessions": "One row per session and recording: what was asked, how it ended, its worst finding, its tokens.",
-    "turns": "One row per turn: what was asked, the answer, how it ended, how long it took.",
-    "tools": "One row per tool call: its arguments, its output, how long it took.",
-    "approvals": "One row per question to the user: the answer, and how long the turn waited for it.",
-    "model_calls": "One row per call to a model: how it ended, how long it took, its tokens, its turn.",
-    "findings": "One row per finding of doctor, the worst first.",
-    **{name: about for name, about in VIEWS.items() if name not in COLUMNS},
+    **{name: table.about for name, table in TABLES.items()},
+    **{name: about for name, about in VIEWS.items() if name not in TABLES},
 }
 """What each table and view holds, for a person; the other tables are in `docs/cassette-format.md`."""
 
@@ -55,7 +54,7 @@ ABOUT = {
 def query_of(store: Store) -> Query:
     """A `Query` over an open store. Raises `CassetteError`."""
     analysis = Analysis(store)
-    return Query(store, COLUMNS, lambda name: getattr(analysis, name)())
+    return Query(store, {name: table.types for name, table in TABLES.items()}, lambda name: getattr(analysis, name)())
 
 
 class Analysis:
@@ -93,12 +92,12 @@ class Analysis:
     def sessions(self) -> Iterator[Row]:
         told = summaries(self._store, examined=self.examined, concluded=self._concluded)
         for summary, stats in zip(told, self.measured, strict=True):
-            yield _summary_row(summary) | _stats_row(stats)
+            yield _stats_row(stats) | summary.columns()
 
     def turns(self) -> Iterator[Row]:
         for told, stats in zip(self._told, self.measured, strict=True):
             for turn, measures in zip(told.turns, stats.turns, strict=True):
-                row = _place(told, turn) | _turn_row(turn) | {name: getattr(measures, name) for name in _MEASURED}
+                row = _place(told, turn) | _turn_row(turn, measures)
                 # A connect snapshot may have repeated earlier text.
                 is_known = (turn.joined_ns is None and turn.events > 0) or measures.first_token_s is not None
                 first_ns = min((passage.first_ns for passage in (*turn.messages, *turn.thoughts)), default=None)
@@ -144,33 +143,24 @@ class Analysis:
         return {f"{name}_at": None if start is None or ns is None else wall_clock(start, ns) for name, ns in times}
 
 
-def _summary_row(one: Summary) -> Row:
-    row = one.row("")
-    conclusion, finding, counts = row["conclusion"], row["finding"] or {}, row["findings"]
-    return {name: row[name] for name in COLUMNS["sessions"] if name in row} | {
-        "outcome": conclusion["outcome"], "verdict": conclusion["verdict"], "conclusion_code": conclusion["code"],
-        "since": conclusion["since"], "connected": dumps(conclusion["connected"]),
-        **{f"finding_{key}": finding.get(key) for key in ("code", "severity", "message")},
-        **{f"{severity}s": number for severity, number in counts.items()},
-    }  # fmt: skip
-
-
 def _stats_row(one: SessionStats) -> Row:
     costs = [usage.cost_usd for usage in one.usage if usage.cost_usd is not None]
     return {
+        **_fields(one, "sessions"),
         **{f"{name}_tokens": total(getattr(usage, f"{name}_tokens") for usage in one.usage) for name in _TOKENS},
-        "output_tokens": one.output_tokens, "cost_usd": sum(costs) if costs else None,
-        "first_token_s": None if one.first_token_s is None else one.first_token_s.p50, "tool_s": one.tool_s,
-        "approval_s": one.approval_s, "streams": len(one.streams), "exchanges": one.exchanges, "events": one.events,
-        "frames": sum(stream.frames for stream in one.streams), "response_bytes": one.response_bytes,
-    }  # fmt: skip
+        "output_tokens": one.output_tokens,
+        "cost_usd": sum(costs) if costs else None,
+        "first_token_s": None if one.first_token_s is None else one.first_token_s.p50,
+        "streams": len(one.streams),
+        "frames": sum(stream.frames for stream in one.streams),
+    }
 
 
 def _call_row(link: Link, started_at: str) -> Row:
     call, turn, usage = link.call, link.turn, link.call.usage
     ends_ns = {"first_byte_s": call.first_byte_ns, "first_token_s": call.first_token_ns, "duration_s": call.ended_ns}
     return {
-        **{name: getattr(call, name) for name in COLUMNS["model_calls"] if hasattr(call, name)},
+        **_fields(call, "model_calls"),
         "attempt": max(call.attempt, link.attempt), "started_at": wall_clock(started_at, call.started_ns),
         **{name: None if ns is None else (ns - call.started_ns) / 1e9 for name, ns in ends_ns.items()},
         "input_tokens": usage and count(usage.input_tokens), "output_tokens": usage and count(usage.output_tokens),
@@ -178,9 +168,10 @@ def _call_row(link: Link, started_at: str) -> Row:
     }  # fmt: skip
 
 
-def _turn_row(turn: Turn) -> Row:
+def _turn_row(turn: Turn, measures: TurnStats) -> Row:
     usage, error = turn.usage, turn.error
     return {
+        **_fields(measures, "turns"),
         **_fields(turn, "turns"),
         "asked": "\n\n".join(one.text for one in turn.asked) or None,
         "error_code": error and error.code, "error_message": error and error.message,
@@ -191,16 +182,16 @@ def _turn_row(turn: Turn) -> Row:
 
 
 _TOKENS = ("input", "output", "total")
-_MEASURED = (
-    "duration_s", "first_event_s", "first_token_s", "first_text_s", "streaming_s", "tool_s", "approval_s",
-    "longest_silence_s", "output_tokens_per_s", "deltas",
-)  # fmt: skip
-"""Fields of a turn's stats that are columns."""
 
 
-def _fields(of: Turn | Tool | Approval, table: str) -> Row:
-    """The fields that are columns as they are."""
-    return {field.name: getattr(of, field.name) for field in fields(of) if field.name in COLUMNS[table]}
+def _fields(of: DataclassInstance, table: str) -> Row:
+    """The fields of a value that have the name of a column."""
+    return {name: getattr(of, name) for name in _names(type(of), table)}
+
+
+@cache
+def _names(of: type[DataclassInstance], table: str) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(of) if field.name in TABLES[table].types)
 
 
 def _place(told: Session, turn: Turn) -> Row:

@@ -27,7 +27,7 @@ from .common import (
     time_of,
 )
 from .doctor import fail_on_option
-from .sessions import Line, session_table
+from .sessions import session_table
 from .stderr import busy, progress
 from .validate import GRAVE, LONGEST_PATH, LONGEST_TYPE
 
@@ -137,8 +137,7 @@ def sessions(
             empty = f"no session in {visible(place.url)} yet: omnirecord ship CASSETTE --lake {visible(url)}"
             click.echo(f"no session of {visible(place.url)} matches" if has_filter else empty)
             return
-        listed = [Line(*(one[name] for name in Line._fields)) for one in found[:most]]
-        print_lines(session_table(listed, terminal_width(sys.maxsize)))
+        print_lines(session_table(found[:most], terminal_width(sys.maxsize)))
         if most is not None and len(found) > most:
             click.echo(f"more sessions match: --limit 0 prints all, --limit N the newest N (here {most})", err=True)
 

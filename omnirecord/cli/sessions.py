@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,6 +28,7 @@ from .stderr import busy, progress
 if TYPE_CHECKING:
     from ..analysis.listing import Summary
 
+Row = Mapping[str, Any]
 _COLUMNS = (
     "session",
     "began (UTC)",
@@ -110,7 +111,7 @@ def lines_of(
     if not any(found for _, found in listed):
         yield _empty([path for path, _ in listed], failed=failed, since=since)
         return
-    head, *lines = session_table([_line(one) for _, found in listed for one in found], width)
+    head, *lines = session_table([one.columns() for _, found in listed for one in found], width)
     yield head
     left = iter(lines)
     for path, found in listed:
@@ -141,49 +142,10 @@ def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
     return f"no session in {where}"
 
 
-def _line(one: Summary) -> Line:
-    worst = one.findings[0] if one.findings else None
-    return Line(
-        one.session_id,
-        one.stream,
-        one.started_at,
-        one.conclusion.asked,
-        one.parent_session_id,
-        one.model,
-        one.turns,
-        one.conclusion.duration_s,
-        one.conclusion.code,
-        one.conclusion.outcome,
-        one.conclusion.verdict,
-        worst.code if worst else None,
-        worst.severity if worst else None,
-    )
-
-
-class Line(NamedTuple):
-    """The values in the line of a session. Times are in UTC, ISO 8601."""
-
-    session_id: str | None
-    stream: int | None
-    started_at: str | None
-    asked: str | None
-    parent_session_id: str | None
-    model: str | None
-    turns: int | None
-    duration_s: float | None
-    conclusion_code: str | None
-    outcome: str | None
-    verdict: str | None
-    finding_code: str | None
-    finding_severity: str | None
-    recordings: Sequence[str] = ()
-    """The recordings with a part of it."""
-
-
-def session_table(lines: Sequence[Line], width: int) -> Iterator[str]:
+def session_table(lines: Sequence[Row], width: int) -> Iterator[str]:
     """A head and a line for each session, of at most `width`, coloured on a terminal.
 
-    The column of parts is left out if each session has one.
+    `lines`: rows of the table `sessions`. The column of parts is left out if no row has several `recordings`.
     """
     colours = is_terminal(sys.stdout)
 
@@ -193,40 +155,40 @@ def session_table(lines: Sequence[Line], width: int) -> Iterator[str]:
         return click.style(text, fg=_colour(lines[number], column))
 
     rows = [_row(one) for one in lines]
-    is_split = any(len(one.recordings) > 1 for one in lines)
+    is_split = any(len(one.get("recordings", ())) > 1 for one in lines)
     columns = [one for one in _COLUMNS if is_split or one != "parts"]
     least = _LEAST_WITH_PARTS if is_split else _LEAST
     return fitted_table(rows, columns, width, least=least, left_out=_LEFT_OUT, paint=paint)
 
 
-def _row(one: Line) -> dict[str, str]:
+def _row(one: Row) -> dict[str, str]:
     from ..omnigent.summary import short_id
 
-    name = short_id(one.session_id) if one.session_id is not None else f"stream {one.stream}"
-    asked = one_line(one.asked or ("(not recorded)" if one.turns else "(nothing asked)"))
+    name = short_id(one["session_id"]) if one["session_id"] is not None else f"stream {one['stream']}"
+    asked = one_line(one["asked"] or ("(not recorded)" if one["turns"] else "(nothing asked)"))
     cells = (
         name,
-        "-" if one.started_at is None else one.started_at[5:16].replace("T", " "),
-        clip(f"{'' if one.parent_session_id is None else '> '}{asked}", _ASKED),
-        one_line(one.model or "-"),
-        str(one.turns or 0),
-        "-" if one.duration_s is None else seconds(round(one.duration_s * 1e9)),
-        str(len(one.recordings)),
+        "-" if one["started_at"] is None else one["started_at"][5:16].replace("T", " "),
+        clip(f"{'' if one['parent_session_id'] is None else '> '}{asked}", _ASKED),
+        one_line(one["model"] or "-"),
+        str(one["turns"] or 0),
+        "-" if one["duration_s"] is None else seconds(round(one["duration_s"] * 1e9)),
+        str(len(one.get("recordings", ()))),
         clip(_ended(one), _ENDED),
-        one.finding_code or "-",
+        one["finding_code"] or "-",
     )
     return dict(zip(_COLUMNS, cells, strict=True))
 
 
-def _ended(one: Line) -> str:
+def _ended(one: Row) -> str:
     """A short verdict: a waiting session is unfinished; the end of a finished one is in other columns."""
-    if one.conclusion_code == "finished":
+    if one["conclusion_code"] == "finished":
         return "Finished"
-    said = (one.verdict or "-").removeprefix("Unfinished: ").removesuffix(" UTC")
+    said = (one["verdict"] or "-").removeprefix("Unfinished: ").removesuffix(" UTC")
     return said[:1].upper() + said[1:]
 
 
-def _colour(one: Line, column: str) -> str | None:
+def _colour(one: Row, column: str) -> str | None:
     if column == "how it ended":
-        return _COLOURS.get(one.outcome or "")
-    return _SEVERE.get(one.finding_severity or "") if column == "worst finding" else None
+        return _COLOURS.get(one["outcome"] or "")
+    return _SEVERE.get(one["finding_severity"] or "") if column == "worst finding" else None

@@ -21,7 +21,7 @@ from ..cassette.sqlite.stream_reads import FrameTable
 from ..model import Exchange, Headers, Recording, TimedFrame, children_of
 from ..text import dumps
 from .files import Encoder
-from .tables import CHILDREN, EPOCH, SCHEMAS, EventColumns, is_text, start_of, underived
+from .tables import CHILDREN, COMPUTED, EPOCH, SCHEMAS, EventColumns, is_text, start_of, underived
 
 _US = datetime.resolution
 _HELD = 128 << 20
@@ -233,7 +233,7 @@ def facts(store: Store, recording: int, frames: Frames | None = None) -> Iterato
     """
     analysis = Whole(store, recording, frames)
     children = children_of(analysis.parents)
-    for name in ("sessions", "turns", "tools", "approvals", "findings"):
+    for name in COMPUTED:
         rows = list(getattr(analysis, name)())
         if name == "sessions":
             rows = [{**row, CHILDREN: children.get(row["session_id"] or "")} for row in rows]

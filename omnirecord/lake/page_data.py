@@ -21,6 +21,7 @@ from ..model import moment_of
 from ..server.timers import monotonic
 from .location import Lake
 from .query import LakeQuery
+from .sessions import SHOWN
 from .sql import plain
 
 Options = Mapping[str, str]
@@ -64,30 +65,6 @@ _ORDERS = {
     "time": "started_at DESC NULLS LAST, whole",
     "finding": f"coalesce({_WORST}, 0) DESC, errors DESC, warnings DESC, started_at DESC NULLS LAST, whole",
 }
-_SHOWN = (
-    "whole",
-    "session_id",
-    "stream",
-    "parent_session_id",
-    "started_at",
-    "duration_s",
-    "asked",
-    "model",
-    "turns",
-    "outcome",
-    "verdict",
-    "finding_code",
-    "finding_severity",
-    "finding_message",
-    "errors",
-    "warnings",
-    "notes",
-    "first_token_s",
-    "server_version",
-    "labels",
-    "recordings",
-)
-"""The keys of a row of the list."""
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -255,7 +232,7 @@ def sessions(query: LakeQuery, asked: Options) -> Row:
     total = wanted.count("SELECT count(*) AS many FROM listed WHERE {where}")
     page = min(_number(asked.get("page") or "1"), max(1, -(-total // ON_A_PAGE)))
     found = wanted.rows(
-        f"SELECT {', '.join(_SHOWN)} FROM listed WHERE {{where}} ORDER BY {_ORDERS[order]}"
+        f"SELECT whole, {', '.join(SHOWN)} FROM listed WHERE {{where}} ORDER BY {_ORDERS[order]}"
         f" LIMIT {ON_A_PAGE} OFFSET {(page - 1) * ON_A_PAGE}"
     )
     return {

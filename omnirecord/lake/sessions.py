@@ -15,38 +15,11 @@ import pyarrow.compute as pc
 from .files import File, has_between
 from .query import LakeQuery
 from .scan import Where, tuples
-from .sql import plain
+from .sql import COLUMNS, plain
 from .tables import CHILDREN, SCHEMAS
 
-SHOWN = (
-    "session_id",
-    "stream",
-    "parent_session_id",
-    "started_at",
-    "until",
-    "duration_s",
-    "asked",
-    "model",
-    "server_version",
-    "turns",
-    "outcome",
-    "verdict",
-    "conclusion_code",
-    "finding_code",
-    "finding_severity",
-    "finding_message",
-    "errors",
-    "warnings",
-    "notes",
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-    "cost_usd",
-    "first_token_s",
-    "labels",
-    "recordings",
-)
-"""The columns of a row, and the keys of `lake sessions --json`."""
+SHOWN = COLUMNS["whole_sessions"][1:]
+"""The columns of a row, and the keys of `lake sessions --json`: those of `whole_sessions` without the day."""
 
 
 @dataclass(frozen=True, slots=True)

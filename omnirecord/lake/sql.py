@@ -17,8 +17,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from ..analysis.tables import TABLES, Join
 from ..cassette.sql import KEYWORDS, Names, did_you_mean, near, no_column, no_table, refuse_statement
 from ..errors import UsageError
+from .tables import COMPUTED, PARTITION
 
 _READS = ("DESCRIBE", "FROM", "SUMMARIZE")
 _PRAGMA = "PRAGMA is not available in a query: `omnirecord lake sql URL` lists tables, views and columns"
@@ -178,74 +180,67 @@ _SQL_TYPES = {
     "binary_view": "BLOB",
 }
 
+_CONCLUSION = "coalesce(arg_max(conclusion, until) FILTER (heard), arg_max(conclusion, until), any_value(conclusion))"
+_FINDING = "coalesce(arg_max(finding, severe) FILTER (heard), arg_max(finding, severe))"
+_SUM = {int: "sum(p.{0})::BIGINT", float: "sum(p.{0})"}
+_JOINED: Mapping[Join, str | Mapping[type, str]] = {
+    "any": "any_value(p.{0})",
+    "min": "min(p.{0})",
+    "max": "max(p.{0})",
+    "sum": _SUM,
+    "longest": "arg_max(p.{0}, length(p.{0}))",
+    "first": "arg_min(p.{0}, started_at)",
+    "last": "arg_max(p.{0}, until)",
+    "conclusion": f"({_CONCLUSION}).{{0}}",
+    "finding": f"({_FINDING}).{{0}}",
+    "turns' sum": "any_value(told.{0})",
+    "turns' median": "any_value(told.{0})",
+}
+"""SQL for the value of a column over the parts `p` of a session, or of a turn."""
+_OF_TURNS: Mapping[Join, str | Mapping[type, str]] = {"turns' sum": _SUM, "turns' median": "median(p.{0})"}
+"""SQL for the value of a column of `sessions` over the turns `p` of a session."""
+_OWN = {
+    "sessions": {
+        "stream": "NULL::BIGINT",
+        "duration_s": "epoch_us(max(until) - min(started_at)) / 1e6",
+        "turns": "coalesce(any_value(told.turns), 0)",
+    },
+    "turns": {
+        "asked_at": "coalesce(min(posted_at), min(asked_at))",
+        "ended": "coalesce(arg_max(ended, ended_at) FILTER (ended <> 'unfinished'), 'unfinished')",
+        "duration_s": "epoch_us(max(ended_at) - coalesce(min(posted_at), min(started_at))) / 1e6",
+        "first_token_s": "coalesce(min(first_token_s), CASE WHEN min(first_token_at) >= min(posted_at)"
+        " THEN epoch_us(min(first_token_at) - min(posted_at)) / 1e6 END)",
+    },
+}
+"""SQL for the columns whose join is `own`, but for the keys."""
+
+
+def _joined(table: str, forms: Mapping[Join, str | Mapping[type, str]], own: Mapping[str, str]) -> str:
+    """Return SQL for the columns of a table by their joins."""
+    found = [f"{form} AS {name}" for name, form in own.items()]
+    for one in TABLES[table].columns:
+        if one.join is not None and one.join in forms:
+            form = forms[one.join]
+            found.append(f"{(form if isinstance(form, str) else form[one.type]).format(one.name)} AS {one.name}")
+    return ", ".join(found)
+
+
+def _struct(join: Join) -> str:
+    """Return SQL for the columns of `sessions` with this join, as one value."""
+    names = [one.name for one in TABLES["sessions"].columns if one.join == join]
+    return "{" + ", ".join(f"'{name}': s.{name}" for name in names) + "}"
+
+
+def _whole(table: str, *more: str) -> tuple[str, ...]:
+    own = (one.name for one in TABLES[table].columns if one.join is not None)
+    return (PARTITION, *own, *more, "server_version", "labels", "recordings")
+
+
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "split_sessions": ("session_id",),
-    "whole_turns": (
-        "day",
-        "session_id",
-        "stream",
-        "turn",
-        "asked_at",
-        "started_at",
-        "ended_at",
-        "ended",
-        "asked",
-        "text",
-        "error_code",
-        "error_message",
-        "agent",
-        "model",
-        "server_version",
-        "response_id",
-        "duration_s",
-        "first_token_s",
-        "tool_s",
-        "approval_s",
-        "input_tokens",
-        "output_tokens",
-        "total_tokens",
-        "cost_usd",
-        "tools",
-        "events",
-        "labels",
-        "recordings",
-    ),
-    "whole_sessions": (
-        "day",
-        "session_id",
-        "stream",
-        "parent_session_id",
-        "started_at",
-        "until",
-        "duration_s",
-        "asked",
-        "model",
-        "turns",
-        "outcome",
-        "verdict",
-        "conclusion_code",
-        "since",
-        "finding_code",
-        "finding_severity",
-        "finding_message",
-        "errors",
-        "warnings",
-        "notes",
-        "input_tokens",
-        "output_tokens",
-        "total_tokens",
-        "cost_usd",
-        "first_token_s",
-        "tool_s",
-        "approval_s",
-        "streams",
-        "exchanges",
-        "events",
-        "response_bytes",
-        "server_version",
-        "labels",
-        "recordings",
-    ),
+    "whole_turns": _whole("turns"),
+    "whole_sessions": _whole("sessions", "until"),
 }
 
 _CLOCKS = "INTERVAL 1 SECOND"
@@ -275,27 +270,14 @@ WITH parts AS (
   SELECT * FROM parts p WHERE is_message AND NOT EXISTS (
     FROM heard h WHERE h.posted_in = p.recording_id AND h.posted_as = p.turn AND h.session_id = p.session_id)
 ), grouped AS (
-  SELECT min(day) AS day, session_id, any_value(stream) AS stream,
-    coalesce(min(posted_at), min(asked_at)) AS asked_at, min(started_at) AS started_at, max(ended_at) AS ended_at,
-    coalesce(arg_max(ended, ended_at) FILTER (ended <> 'unfinished'), 'unfinished') AS ended,
-    any_value(asked) AS asked, arg_max(text, length(text)) AS text, any_value(error_code) AS error_code,
-    any_value(error_message) AS error_message, any_value(agent) AS agent, any_value(model) AS model,
-    any_value(server_version) AS server_version, any_value(response_id) AS response_id,
-    epoch_us(max(ended_at) - coalesce(min(posted_at), min(started_at))) / 1e6 AS duration_s,
-    coalesce(min(first_token_s), CASE WHEN min(first_token_at) >= min(posted_at)
-      THEN epoch_us(min(first_token_at) - min(posted_at)) / 1e6 END) AS first_token_s,
-    max(tool_s) AS tool_s, max(approval_s) AS approval_s, max(input_tokens) AS input_tokens,
-    max(output_tokens) AS output_tokens, max(total_tokens) AS total_tokens, max(cost_usd) AS cost_usd,
-    max(tools) AS tools, max(events) AS events, any_value(labels) AS labels,
+  SELECT min(day) AS day, session_id, {_joined("turns", _JOINED, _OWN["turns"])},
+    any_value(server_version) AS server_version, any_value(labels) AS labels,
     list_sort(list_distinct(list(recording_id) || coalesce(list(posted_in) FILTER (posted_in IS NOT NULL), [])))
       AS recordings
-  FROM joined
+  FROM joined p
   GROUP BY session_id, coalesce(response_id, concat_ws(' ', recording_id, turn))
 )
-SELECT day, session_id, stream,
-  row_number() OVER (PARTITION BY session_id ORDER BY coalesce(asked_at, started_at)) AS turn,
-  * EXCLUDE (day, session_id, stream)
-FROM grouped
+SELECT *, row_number() OVER (PARTITION BY session_id ORDER BY coalesce(asked_at, started_at)) AS turn FROM grouped
 """,
     "whole_turns": f"""
 SELECT {", ".join(COLUMNS["whole_turns"])} FROM (
@@ -305,38 +287,20 @@ SELECT {", ".join(COLUMNS["whole_turns"])} FROM (
   FROM joined_turns
 )
 """,
-    "joined_sessions": """
+    "joined_sessions": f"""
 WITH parts AS (
   SELECT s.*, r.server_version, r.labels, s.streams > 0 AS heard,
     s.started_at + to_microseconds(round(coalesce(s.duration_s, 0) * 1e6)::BIGINT) AS until,
-    {'outcome': s.outcome, 'verdict': s.verdict, 'code': s.conclusion_code, 'since': s.since} AS conclusion,
-    {'code': s.finding_code, 'severity': s.finding_severity, 'message': s.finding_message} AS finding,
+    {_struct("conclusion")} AS conclusion, {_struct("finding")} AS finding,
     list_position(['note', 'warning', 'error'], s.finding_severity) AS severe
   FROM sessions s SEMI JOIN split_sessions USING (session_id) LEFT JOIN recordings r USING (recording_id)
-), grouped AS (
-  SELECT session_id, min(day) AS day, NULL::BIGINT AS stream, any_value(parent_session_id) AS parent_session_id,
-    min(started_at) AS started_at, max(until) AS until,
-    epoch_us(max(until) - min(started_at)) / 1e6 AS duration_s, arg_min(asked, started_at) AS asked,
-    arg_max(model, until) AS model,
-    coalesce(arg_max(conclusion, until) FILTER (heard), arg_max(conclusion, until), any_value(conclusion))
-      AS conclusion,
-    coalesce(arg_max(finding, severe) FILTER (heard), arg_max(finding, severe)) AS finding,
-    sum(errors)::BIGINT AS errors, sum(warnings)::BIGINT AS warnings, sum(notes)::BIGINT AS notes,
-    sum(streams)::BIGINT AS streams, sum(exchanges)::BIGINT AS exchanges, sum(events)::BIGINT AS events,
-    sum(response_bytes)::BIGINT AS response_bytes, any_value(server_version) AS server_version,
-    any_value(labels) AS labels, list_sort(list(recording_id)) AS recordings
-  FROM parts GROUP BY session_id
 ), told AS (
-  SELECT session_id, count(*) AS turns, sum(input_tokens)::BIGINT AS input_tokens,
-    sum(output_tokens)::BIGINT AS output_tokens, sum(total_tokens)::BIGINT AS total_tokens, sum(cost_usd) AS cost_usd,
-    median(first_token_s) AS first_token_s, sum(tool_s) AS tool_s, sum(approval_s) AS approval_s
-  FROM joined_turns GROUP BY session_id
+  SELECT session_id, {_joined("sessions", _OF_TURNS, {"turns": "count(*)"})} FROM joined_turns p GROUP BY session_id
 )
-SELECT g.* EXCLUDE (conclusion, finding), coalesce(t.turns, 0) AS turns, t.* EXCLUDE (session_id, turns),
-  g.conclusion.outcome AS outcome, g.conclusion.verdict AS verdict, g.conclusion.code AS conclusion_code,
-  g.conclusion.since AS since, g.finding.code AS finding_code, g.finding.severity AS finding_severity,
-  g.finding.message AS finding_message
-FROM grouped g LEFT JOIN told t USING (session_id)
+SELECT session_id, min(day) AS day, {_joined("sessions", _JOINED, _OWN["sessions"])}, max(until) AS until,
+  any_value(server_version) AS server_version, any_value(labels) AS labels,
+  list_sort(list(recording_id)) AS recordings
+FROM parts p LEFT JOIN told USING (session_id) GROUP BY session_id
 """,
     "whole_sessions": f"""
 WITH parents AS (
@@ -373,11 +337,7 @@ ABOUT: Mapping[str, str] = {
     "whole_turns": "One row per turn, with the first-token time also if its message is in another recording.",
     "split_sessions": "The sessions that have parts in several recordings.",
     "recordings": "One row per recording in the lake: its start, labels, versions and numbers.",
-    "sessions": "One row per session and recording: what was asked, how it ended, its worst finding, its tokens.",
-    "turns": "One row per turn and recording: what was asked, the answer, how it ended, how long it took.",
-    "tools": "One row per tool call: its arguments, its output, how long it took.",
-    "approvals": "One row per question to the user: the answer, and how long the turn waited for it.",
-    "findings": "One row per finding of doctor.",
+    **{name: TABLES[name].about for name in COMPUTED},
     "problems": "One row per difference from the contract, as validate counts them.",
     "events": "One row per frame of a stream: its time, its type, its verdict and its text.",
     "exchanges": "One row per request and its response, with headers and bodies.",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..analysis.columns import COLUMNS
+from ..analysis import tables as computed
 from ..wire.sse import is_utf8
 
 if TYPE_CHECKING:
@@ -41,13 +41,17 @@ _ISSUES = pa.list_(pa.struct([("path", pa.string()), ("message", pa.string())]))
 _LABELS = pa.map_(pa.string(), pa.string())
 
 
+COMPUTED = tuple(name for name in computed.TABLES if name != "model_calls")
+"""The tables of `query` that a lake has."""
+
+
 def _table(*columns: tuple[str, pa.DataType]) -> pa.Schema:
     return pa.schema([*_KEY, *(pa.field(name, type_) for name, type_ in columns)])
 
 
 def _computed(name: str) -> pa.Schema:
     """Return the columns of a table of `query`. Those with the suffix `_at` are timestamps here."""
-    columns = COLUMNS[name].items()
+    columns = computed.TABLES[name].types.items()
     more = [(CHILDREN, pa.list_(pa.string()))] if name == "sessions" else []
     return _table(*((column, _AT if column.endswith("_at") else _TYPES[type_]) for column, type_ in columns), *more)
 
@@ -114,7 +118,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("data", pa.binary()),
     ),
     "incidents": _table(("at", _AT), ("at_ns", pa.int64()), ("message", pa.string())),
-    **{name: _computed(name) for name in ("sessions", "turns", "tools", "approvals", "findings")},
+    **{name: _computed(name) for name in COMPUTED},
     "problems": _table(
         ("type", pa.string()),
         ("path", pa.string()),

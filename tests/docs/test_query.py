@@ -11,13 +11,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from omnirecord.analysis.query import COLUMNS, query_of
+from omnirecord.analysis.query import query_of
+from omnirecord.analysis.tables import TABLES
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite.views import SELECTS
 from omnirecord.cli import main
+from omnirecord.lake.sessions import SHOWN as KEYS
+from tests.docs import columns
 from tests.support.cassettes import HEALTHY, SHIPPED
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "query.md").read_text()
+PAGE = columns.PAGE.read_text()
+LAKE = columns.PAGE.with_name("lake.md").read_text()
 SHOWN = re.findall(r"```console\n\$ omnirecord (.*)\n((?:(?!```).*\n)+)```", PAGE)
 
 
@@ -44,13 +48,23 @@ def test_the_page_answers_ten_questions() -> None:
     assert len(SHOWN) >= 12
 
 
-def test_the_page_lists_each_table_and_view_with_its_columns() -> None:
+def test_the_page_lists_each_view_with_its_columns() -> None:
+    views = [name for name in (*SELECTS, "recordings") if name not in TABLES]
+    section = PAGE.partition("## Views and tables")[2].partition("\n## ")[0]
     told = {
-        names[0]: tuple(names[1:])
-        for line in PAGE.splitlines()
-        if line.startswith("| `") and line.count("|") == 3 and "--json`" not in line.split("|")[1].split(",")[0]
-        and (names := [*re.findall(r"`(\w+)`", line.split("|")[1])[:1], *re.findall(r"`(\w+)`", line.split("|")[2])])
-        and names[0] in (*COLUMNS, *SELECTS, "recordings")
-    }  # fmt: skip
+        name: tuple(re.findall(r"`(\w+)`", columns))
+        for name, columns in re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE)
+    }
     with closing(open_store(HEALTHY["text"])) as store, closing(query_of(store)) as query:
-        assert told == {name: query.names[name] for name in (*COLUMNS, *SELECTS, "recordings")}
+        assert told == {name: query.names[name] for name in views}
+
+
+def test_the_page_describes_the_columns_of_computed_tables_as_they_are_declared() -> None:
+    assert columns.parts(PAGE)[1] == columns.reference(), "run python -m tests.docs.columns"
+    links = re.findall(r"^\| \[`(\w+)`\]\(#\1\) \|", PAGE, re.MULTILINE)
+    assert links == list(TABLES)
+
+
+def test_the_page_of_the_lake_lists_the_keys_of_its_sessions() -> None:
+    told = LAKE.partition("`--json` prints one object per session, with these keys: ")[2].partition("\n\n")[0]
+    assert tuple(re.findall(r"`(\w+)`", told)) == KEYS
