@@ -24,7 +24,8 @@ from .apis import api_in, error_text, is_unknown, request_text
 from .model_calls import linked
 from .model_calls.values import ModelCalls
 from .turns import Around, MergedFrame, SessionBuilder, session_of
-from .turns.builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
+from .turns.aftermath import ENDED_BY_SERVER, Aftermath
+from .turns.builder import is_snapshot, snapshot_of
 from .turns.conclusion import Conclusion, children_of, concluded
 from .turns.draft import LONG_SILENCE, Draft
 from .turns.requests import Act, FailedRequest, act_of, answer_tells, failed_requests, may_act
@@ -254,12 +255,25 @@ def strays_in(store: Source, recording: int | None = None) -> list[Exchange]:
     return without_calls(store, store.strays(recording=recording))
 
 
+def all_but_calls(store: Source, hops: ModelHops, recording: int) -> Iterator[Exchange]:
+    """Return the exchanges of a recording that are no model calls, in the order of their requests."""
+    return (x for x in store.each(recording) if not hops.has(x))
+
+
+def aftermath_in(store: Source, hops: ModelHops, recording: int) -> Aftermath:
+    """Return what the server did in a recording."""
+    return Aftermath(
+        partial(all_but_calls, store, hops, recording),
+        lambda: None if hops.recordings else store.last_exchange_ns(recording),
+    )
+
+
 class Context:
     """The facts that `session_of` needs from the rest of the cassette."""
 
     def __init__(self, store: Source) -> None:
         self._store = store
-        self._aftermath = cache(lambda recording: Aftermath(partial(store.each, recording)))
+        self._aftermath = cache(partial(aftermath_in, store, ModelHops(store)))
         self._last_known_ns = cache(store.last_known_ns)
         self._started = {one.recording: one.started_at for one in store.recordings()}
         self._undecoded = {stream: why for _, stream, why in undecoded(store)}

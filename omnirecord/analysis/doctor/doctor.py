@@ -29,11 +29,11 @@ from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, fresh_payload
 from ..apis import FOREIGN, api_in
-from ..gather import Gathering, ModelHops, failures_in, strays_in, undecoded
-from ..turns.builder import ENDED_BY_SERVER
+from ..gather import Gathering, ModelHops, aftermath_in, all_but_calls, failures_in, strays_in, undecoded
+from ..turns.aftermath import ENDED_BY_SERVER, Aftermath
 from ..turns.requests import Act, FailedRequest, deleted_at
 from ..turns.stored import reads_stored_state
-from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
+from .endings import Endings, deletion, failures, reconnects, refusals, untaken
 from .finding import Finding, Severity, Sign, explained, in_order, is_incomplete, sign_at
 from .items import Items, StoredState, stored_state_of
 from .model import ModelChecks
@@ -110,8 +110,7 @@ def _examined(
     gathering, api, deleted = Gathering(store), partial(api_in, store), _deleted(store)
     astray = by_key(strays_in(store, recording) if wanted is None else (), lambda x: x.recording)
     for number in [one.recording for one in store.recordings()] if recording is None else [recording]:
-        exchanges = partial(_all_but_calls, store, hops, number)
-        upstream = Upstream(exchanges, None if hops.recordings else store.last_exchange_ns(number))
+        upstream = aftermath_in(store, hops, number)
         facts = _excuse(store, number), deleted.get(number, {}), api
         if failed := failures_in(store, astray.get(number, [])):
             yield number, SessionChecks(None, [], [], upstream, failed, *facts)
@@ -123,10 +122,6 @@ def _examined(
             checks = SessionChecks(group[0].session_id, one.acts, states, upstream, failed, *facts)
             read(checks, group)
             yield number, checks
-
-
-def _all_but_calls(store: Source, hops: ModelHops, recording: int) -> Iterator[Exchange]:
-    return (x for x in store.each(recording) if not hops.has(x))
 
 
 def _deleted(store: Source) -> dict[int, dict[str, int]]:
@@ -183,7 +178,7 @@ def _of_recordings(store: Source, hops: ModelHops, recording: int | None) -> Ite
     lost_requests = store.exchanges(recording=recording, ending="upstream_unreachable")
     requests = [x for x in lost_requests if not hops.has(x)]
     for number, some in by_key(requests, lambda x: x.recording).items():
-        yield number, _unreachable(some, _all_but_calls(store, hops, number))
+        yield number, _unreachable(some, all_but_calls(store, hops, number))
 
 
 def _undecodable(incident: Incident, stream: int, why: str) -> Sign:
@@ -212,7 +207,7 @@ class SessionChecks:
     session_id: str | None
     acts: list[Act]
     snapshots: list[StoredState]
-    upstream: Upstream
+    upstream: Aftermath
     failed: list[FailedRequest]
     """The requests that the server did not fulfil."""
     excused: Callable[[TimedFrame], bool]

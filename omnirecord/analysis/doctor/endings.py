@@ -9,19 +9,14 @@ Of clients: reconnects, refused or lost messages, failed requests, deleted sessi
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
-from itertools import accumulate, islice
-from operator import attrgetter
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
-from ...model import Exchange, by_key
-from ...omnigent.protocol import stream_epoch
+from ...model import by_key
 from ...omnigent.routes import party_name, path_of
 from ...text import counted, joined
 from ..apis import error_text
-from ..turns.builder import ENDED_BY_SERVER
+from ..turns.aftermath import ENDED_BY_SERVER, Aftermath
 from ..turns.patience import LATE, LONG, LONG_QUIET, PATIENCE, SECOND
 from ..turns.requests import Act, FailedRequest, group_key
 from .finding import Severity, Sign, said, seconds, sign_at
@@ -30,85 +25,19 @@ from .stream import StreamChecks
 from .tools import Approvals
 from .turns import Turn
 
-_SOON = 3 * SECOND
-"""Time in ns within which no server stops and starts again."""
-_A_WHILE = 120 * SECOND
 _MOST = 20
 _LISTENS_AGAIN = 2 * SECOND
 _NAMES = {"answer": "answer to an approval", "interrupt": "interrupt"}
 _RECORDER = {"recorder_killed": "recorder-killed", "recorder_stopped": "recorder-stopped"}
+_AFTERWARDS = {"restarted": "; it was started again", "gone": "; afterwards it could not be reached"}
 _BROKEN = {
     "upstream_lost": "the connection to the server broke",
     "recorder_killed": "the recorder was killed while the stream was open,",
 }
 
 
-class _Seen(NamedTuple):
-    """The facts about an exchange that show what the server did."""
-
-    at_ns: int
-    """When its request came."""
-    is_unreachable: bool
-    is_served: bool
-    """Whether the server itself answered, and no proxy in its place."""
-
-
-_seen_at = attrgetter("at_ns")
-
-
-class Upstream:
-    """The server's behaviour in one recording. `exchanges` returns all of it, in the order of their requests: they are
-    read once, when a check needs them. `last_known_ns`: the last time in them, if it is known."""
-
-    def __init__(self, exchanges: Callable[[], Iterable[Exchange]], last_known_ns: int | None = None) -> None:
-        self._exchanges = exchanges
-        self._last_known_ns = last_known_ns
-
-    @cached_property
-    def last_known_ns(self) -> int:
-        return self._facts[3] if self._last_known_ns is None else self._last_known_ns
-
-    @cached_property
-    def _facts(self) -> tuple[list[_Seen], dict[str, int], tuple[list[int], list[int]], int]:
-        """The exchanges; the last stream of each epoch, in ns; the starts of answers, with the latest end of the
-        answers up to each; the last known time."""
-        seen, epochs, answers, last_ns = list[_Seen](), dict[str, int](), list[tuple[int, int]](), 0
-        for x in self._exchanges():
-            at_ns = x.request.at_ns
-            end_ns = x.end_ns or 0
-            is_served = x.response is not None and x.response.status < 502
-            seen.append(_Seen(at_ns, x.ending == "upstream_unreachable", is_served))
-            last_ns = max(last_ns, at_ns, end_ns, 0 if x.response is None else x.response.at_ns)
-            if x.kind == "sse" and (epoch := stream_epoch(x)) is not None:
-                epochs[epoch] = max(at_ns, epochs.get(epoch, at_ns))
-            if x.response is not None and x.kind != "websocket":
-                answers.append((x.response.at_ns, end_ns))
-        answers.sort()
-        return seen, epochs, ([at for at, _ in answers], list(accumulate((end for _, end in answers), max))), last_ns
-
-    def is_gone_after(self, ns: int) -> bool:
-        """Whether the next request, soon after, did not reach the server."""
-        seen = self._facts[0]
-        place = bisect_right(seen, ns, key=_seen_at)
-        return place < len(seen) and seen[place].at_ns < ns + _A_WHILE and seen[place].is_unreachable
-
-    def restarts_after(self, x: Exchange) -> bool:
-        """Whether a later stream comes from another run of the server."""
-        epoch, end = stream_epoch(x), x.end_ns or 0
-        return epoch is not None and any(at > end for other, at in self._facts[1].items() if other != epoch)
-
-    def lives_on_after(self, x: Exchange) -> bool:
-        """Whether the server served other exchanges after this stream, or a later stream has the same epoch."""
-        seen, epochs, (starts, ends), _ = self._facts
-        end, epoch = x.end_ns or 0, stream_epoch(x)
-        soon = seen[bisect_right(seen, end, key=_seen_at) : bisect_left(seen, end + _SOON, key=_seen_at)]
-        before = bisect_left(starts, end)
-        goes_on = before > 0 and ends[before - 1] > end + SECOND
-        return any(one.is_served for one in soon) or goes_on or (epoch is not None and epochs.get(epoch, end) > end)
-
-
 class Endings:
-    def __init__(self, streams: Sequence[StreamChecks], snapshots: Sequence[StoredState], upstream: Upstream) -> None:
+    def __init__(self, streams: Sequence[StreamChecks], snapshots: Sequence[StoredState], upstream: Aftermath) -> None:
         self._listenings, self._snapshots, self._upstream = streams, snapshots, upstream
         self._ended = {
             turn.response_id for one in streams for turn in one.turns.drafts if turn.response_id and turn.end_ref
@@ -226,10 +155,10 @@ class Endings:
     ) -> Iterator[Sign]:
         """`since_ns`: the time from which on this explains missing events."""
         last, x, upstream = one.activity.last, one.exchange, self._upstream
-        is_gone = upstream.is_gone_after(x.end_ns or 0) or upstream.restarts_after(x)
+        afterwards = upstream.of(x)
         if x.ending == "upstream_lost":
             code, how = "upstream-lost", f"the connection to the server broke {when}"
-        elif not is_gone and (one.is_slow or upstream.lives_on_after(x)):
+        elif afterwards == "answered" or (afterwards is None and one.is_slow):
             code, how = "reader-dropped", f"the server ended this stream and kept running {when}, without [DONE]"
         else:
             code, how = "server-stopped", f"the server ended the stream {when}, without [DONE]"
@@ -239,9 +168,7 @@ class Endings:
         yield Sign(code, how + self._afterwards(one), since, max(since, until), one.stream, seqs, severity)
 
     def _afterwards(self, one: StreamChecks) -> str:
-        if self._upstream.restarts_after(one.exchange):
-            return "; it was started again"
-        return "; afterwards it could not be reached" if self._upstream.is_gone_after(one.exchange.end_ns or 0) else ""
+        return _AFTERWARDS.get(self._upstream.of(one.exchange) or "", "")
 
     def _recorder_ended(self, one: StreamChecks, code: str) -> Iterator[Sign]:
         last = one.activity.last

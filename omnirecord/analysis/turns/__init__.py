@@ -40,7 +40,8 @@ from ...omnigent import protocol
 from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
 from ...omnigent.routes import party_name
 from ...wire.strict_json import Payload, fresh_payload
-from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_listeners
+from .aftermath import Aftermath
+from .builder import TurnBuilder, absences_of, leavings_of, with_listeners
 from .draft import LONG_SILENCE, Draft
 from .events import add_event, add_resent
 from .requests import Act, deleted_at

@@ -6,19 +6,18 @@
 2. A message that was posted and never taken in is a turn of its own.
 3. A function call comes twice, in progress and completed, and is one call. A message repeats the text of its deltas.
 
-Also here: the answer to a GET of a session (`snapshot_in`), whose reading never fails; the stretches in which no client
-listened (`absences_of`), and what the server did after it ended a stream (`Aftermath`).
+Also here: the answer to a GET of a session (`snapshot_in`), whose reading never fails, and the stretches in which no
+client listened (`absences_of`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
-from itertools import accumulate, pairwise, zip_longest
+from itertools import pairwise, zip_longest
 from operator import attrgetter, itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...model import Exchange
 from ...omnigent import protocol
@@ -27,13 +26,11 @@ from ...text import seconds
 from ...wire.strict_json import as_dict, as_int, as_list, as_number, as_text, loads, text_of
 from .begin_and_end import Asker, Courses, Data
 from .draft import Draft
-from .patience import TOGETHER
 from .requests import Act, Posts
-from .values import Approval, Asked, Fault, Listening, Note, ServerAfter, Silence, Snapshot, Turn, TurnUsage
+from .values import Approval, Asked, Fault, Listening, Note, Silence, Snapshot, Turn, TurnUsage
 
 LAST = 1 << 60
 """The place of a note that comes after all else at its time."""
-ENDED_BY_SERVER = ("eof", "upstream_lost")
 
 
 class TurnBuilder(Courses[Draft]):
@@ -216,67 +213,6 @@ def _unheard_spans(silence: Silence, absences: list[Span]) -> Silence:
     begin, end = silence.from_ns, silence.from_ns + silence.length_ns
     sum_ns = sum(min(end, b) - max(begin, a) for a, b in _within(absences, begin, end))
     return replace(silence, unheard_ns=sum_ns) if sum_ns else silence
-
-
-class _Later(NamedTuple):
-    """The facts about an exchange that tell what the server did."""
-
-    at_ns: int
-    """When its request came."""
-    is_answered: bool
-    is_unreachable: bool
-    """Whether the request did not reach the server."""
-    epoch: str | None
-    """Of the server that answered a stream."""
-
-
-_later_at = attrgetter("at_ns")
-
-
-class Aftermath:
-    """What the server did after it ended a stream, by binary search in the exchanges of one recording. `exchanges`
-    returns them: they are read once, when a stream needs them."""
-
-    def __init__(self, exchanges: Callable[[], Iterable[Exchange]]) -> None:
-        self._exchanges = exchanges
-
-    @cached_property
-    def _facts(self) -> tuple[list[_Later], list[_Later], list[int]]:
-        """All exchanges, those that are streams, and the latest end of the streams up to each."""
-        all_, streams = list[_Later](), list[tuple[_Later, int]]()
-        for x in self._exchanges():
-            is_unreachable, epoch = (
-                x.ending == "upstream_unreachable",
-                None if x.stream is None else protocol.stream_epoch(x),
-            )
-            one = _Later(x.request.at_ns, x.response is not None, is_unreachable, epoch)
-            all_.append(one)
-            if x.stream is not None:
-                streams.append((one, 1 << 62 if x.end_ns is None else x.end_ns))
-        streams.sort(key=lambda stream: stream[0].at_ns)
-        longest = list(accumulate((end_ns for _, end_ns in streams), max))
-        return sorted(all_, key=_later_at), [one for one, _ in streams], longest
-
-    def of(self, x: Exchange) -> ServerAfter | None:
-        """Return what the server did after it ended the stream `x`; None if that is unknown, or it did not end it."""
-        if x.ending not in ENDED_BY_SERVER or x.end_ns is None:
-            return None
-        all_, streams, longest = self._facts
-        following, epoch = _after(streams, x.end_ns), protocol.stream_epoch(x)
-        if epoch and following and following.epoch not in (None, epoch):
-            return "restarted"
-        following = _after(all_, x.end_ns)
-        if following is not None and following.is_unreachable:
-            return "gone"
-        number = bisect_right(streams, x.end_ns, key=_later_at)
-        outlived = number > 0 and longest[number - 1] > x.end_ns + TOGETHER  # another stream lasted longer
-        return "answered" if outlived or (following is not None and following.is_answered) else None
-
-
-def _after(exchanges: list[_Later], end_ns: int) -> _Later | None:
-    """Return the first exchange whose request came after that time."""
-    number = bisect_right(exchanges, end_ns, key=_later_at)
-    return exchanges[number] if number < len(exchanges) else None
 
 
 def is_snapshot(exchange: Exchange) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.turns.draft import Draft
 from omnirecord.analysis.turns.values import Approval, Child, Fault, Listening, Session, Silence, Snapshot, Turn
@@ -202,6 +203,14 @@ def test_a_server_that_went_on_for_others_has_dropped_its_reader() -> None:
     assert told(made) == ["server_stopped"]
     made.get("/v1/sessions/s", 4.0, answer={"id": "s", "status": "running"})
     assert told(made) == ["reader_dropped"]
+
+
+def test_show_and_doctor_say_that_a_server_stopped_if_its_next_answer_came_a_minute_later() -> None:
+    made = Made()
+    made.stream("s", 1.0, (1.0, heartbeat()), (2.0, created()), (3.0, delta("Hi")), ending="eof", end=3.0)
+    made.get("/v1/sessions/s", 63.0, answer={"id": "s", "status": "running"})
+    assert told(made) == ["server_stopped"]
+    assert "server-stopped" in {one.code for one in examine(made.store())}
 
 
 def test_a_server_that_cannot_be_reached_afterwards_has_stopped() -> None:
