@@ -170,6 +170,8 @@ class Exchange:
     """When the exchange ended, with or without a response."""
     request_is_cut: bool = False
     """Whether the body of the request was not read to its end, for instance since the server answered before."""
+    answered_from: int | None = None
+    """The number of the exchange of another cassette that is the answer; None if the upstream answered."""
 
     @property
     def has_times(self) -> bool:

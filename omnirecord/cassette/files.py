@@ -100,6 +100,17 @@ def itself(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
+def new_cassette(path: Path) -> Path:
+    """Return the path of a new cassette to record into. Raises `UsageError` if it exists, or is no `.db`."""
+    if path.suffix == ".jsonl":
+        raise UsageError(f"{path} cannot be recorded into: record a .db, and then omnirecord export FILE.db -o {path}")
+    if os.path.lexists(path):
+        raise UsageError(f"{path} exists already, and a new cassette is written: name another file, or remove it")
+    if path.suffix != ".db":
+        raise UsageError(f"{path} is no .db, and a recording is an SQLite file: name it {path.with_suffix('.db')}")
+    return path
+
+
 def sibling(path: Path, ending: str) -> Path:
     """Return the path of the file beside `path`, or beside its target, whose name has this ending more."""
     file = itself(path)

@@ -141,15 +141,11 @@ def _refuse_with_replay(given: Mapping[str, Any]) -> None:
 
 def _new(output: Path | None) -> Path:
     """The cassette of a run, which does not exist. Raises `UsageError`."""
-    if output is None:
-        return Path(f"omnirecord-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.db")
-    if output.suffix == ".jsonl":
-        raise UsageError(
-            f"{output} cannot be recorded into: record a .db, and then omnirecord export FILE.db -o {output}"
-        )
-    if os.path.lexists(output):
-        raise UsageError(f"{output} exists already, and a run writes a new cassette: name another file, or remove it")
-    return output
+    from ..cassette.files import new_cassette
+
+    if output is not None:
+        return new_cassette(output)
+    return Path(f"omnirecord-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.db")
 
 
 def _record(

@@ -13,8 +13,9 @@ from ..cassette.jsonl import jsonl_bytes
 from ..cassette.open import open_store
 from ..errors import UsageError
 from ..recorder.proxy.server import Proxy
+from ..replayer.beyond import Served
 from ..replayer.control import Server
-from ..replayer.server import Replay, Served
+from ..replayer.server import Replay
 from ..server.listener import WithBlock, by_name
 from .server import Case, failed_path
 from .settings import Settings
@@ -51,7 +52,7 @@ class Recording(WithBlock):
             await asyncio.sleep(0.005)
         await self._proxy.stop()
 
-    def _answered(self, method: str, target: str, exchange: int, status: int) -> None:
+    def _answered(self, _hop: str | None, method: str, target: str, exchange: int, status: int) -> None:
         self.requests.append(Served(method, target, status, exchange))
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -27,7 +27,8 @@ HELD_BY_FIELD = 200
 
 @dataclass(slots=True)
 class Requested:
-    """The header section of a request is complete. `hop`: the position of its upstream among those of the recorder."""
+    """The header section of a request is complete. `hop`: the position of its upstream among those of the recorder.
+    `answered_from`: the number of the exchange of another cassette that is the answer."""
 
     exchange: int
     party: str
@@ -36,6 +37,7 @@ class Requested:
     target: str
     headers: Headers
     hop: int = 0
+    answered_from: int | None = None
 
 
 @dataclass(slots=True)

@@ -243,6 +243,8 @@ class RowMaker:
         )  # fmt: skip
         self._open[op.exchange] = state
         yield request
+        if op.answered_from is not None:
+            yield rows.answered_from(op.exchange, op.answered_from)
 
     def _responded(self, op: Responded) -> Iterator[Row]:
         state = self._open[op.exchange]

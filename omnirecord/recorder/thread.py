@@ -138,13 +138,16 @@ class RecorderThread:
     def note(self, message: str) -> None:
         self._queue.note(message, self.file)
 
-    def begin_exchange(self, method: str, target: str, headers: Headers, hop: int = 0) -> ExchangeRecorder:
+    def begin_exchange(
+        self, method: str, target: str, headers: Headers, hop: int = 0, answered_from: int | None = None
+    ) -> ExchangeRecorder:
         """Return the recorder of a new exchange, whose request has its header section. `hop`: the position of its
-        upstream. An exchange of a named hop has no session, and its party is `client`."""
+        upstream. An exchange of a named hop has no session, and its party is `client`. `answered_from`: the number of
+        the exchange of another cassette that is the answer."""
         file, is_named = self.file, self._is_named[hop]
         at, number = self._queue.now() - file.zero_ns, self.files.next_exchange()
         party = "client" if is_named else self._parties.of(method, target, headers)
-        request = Requested(number, party, at, method, printable_text(target), printable(headers), hop)
+        request = Requested(number, party, at, method, printable_text(target), printable(headers), hop, answered_from)
         if is_named:
             return ExchangeRecorder(self._queue, self.files, request, file)
         return ExchangeRecorder(self._queue, self.files, request, file, session_of(target), self._parties.answered)

@@ -39,7 +39,8 @@ from .player.timeline import SortKey
 from .send import Waiting
 
 if TYPE_CHECKING:
-    from .server import Replay, Served, WaitState
+    from .beyond import Served
+    from .server import Replay, WaitState
 
 P = ParamSpec("P")
 R = TypeVar("R")

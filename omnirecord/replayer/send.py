@@ -18,9 +18,10 @@ from math import ceil
 from typing import Any
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from ..errors import ServerError
-from ..model import Exchange, Headers, Response
+from ..model import Exchange, Headers, Kind, Response
 from ..omnigent import protocol
 from ..providers.register import Api, model_api
 from ..server.http import error_response, json_response
@@ -31,6 +32,7 @@ from ..text import joined
 from ..wire.headers import decoded, end_to_end, header, unsendable, without
 from ..wire.json_rpc import Message
 from ..wire.redirects import Reached, at_own_address
+from .beyond import Copy
 from .omnigent_ui.page import MadeUp
 from .player import Answering, Failing, Playing
 from .player.stream_choice import frame_of
@@ -190,6 +192,27 @@ def _after(seconds: float | None, call: Callable[[], None]) -> Iterator[None]:
             timer.cancel()
 
 
+class _Copied(RawResponse):
+    """A response of which `copy` records the header section, with the fields `recorded`, and the body."""
+
+    def __init__(self, of: Response, headers: Headers, recorded: Headers, kind: Kind, copy: Copy) -> None:
+        super().__init__(of.status, of.reason, headers)
+        self._recorded, self._kind, self._copy = recorded, kind, copy
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        if not self.prepared:
+            self._copy.respond(self._kind, self.status, self.reason or "", self._recorded)
+        return await super().prepare(request)
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        at_ns = self._copy.now()
+        await super().write(data)
+        if self._kind == "sse":
+            self._copy.passed(bytes(data), at_ns)
+        else:
+            self._copy.body("response", bytes(data))
+
+
 class Sender:
     """Sends for one replay. `now` returns the time on its clock, in ns; `ended` returns whether a fault ends a
     stream; `api` returns the model API of a target; `reached` returns the upstream of a recorded exchange, and the
@@ -209,7 +232,8 @@ class Sender:
         self._now = now
         self._ended = ended
 
-    async def answer(self, request: web.BaseRequest, answer: Answering) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest, answer: Answering, copy: Copy | None = None) -> web.StreamResponse:
+        """Send a recorded answer. `copy` records it."""
         await self._waiting.until_due(answer)
         exchange = answer.exchange
         if exchange.response is None:
@@ -220,11 +244,14 @@ class Sender:
             return refused
         recorded = exchange.response
         cut = exchange.ending == "upstream_lost"
-        headers = self._returned(request, exchange)
         has_body = request.method != "HEAD" and recorded.status not in _BODILESS
-        if not cut and has_body and header(headers, "content-length") is not None:
-            headers = _sized(headers, answer.body)  # redaction may have changed it
-        response = RawResponse(recorded.status, recorded.reason, headers)
+
+        def fitting(headers: Headers) -> Headers:
+            if cut or not has_body or header(headers, "content-length") is None:
+                return headers
+            return _sized(headers, answer.body)  # redaction may have changed it
+
+        response = self._response(request, exchange, recorded, fitting, copy)
         await response.prepare(request)
         if answer.body and has_body:
             await response.write(answer.body)
@@ -232,16 +259,16 @@ class Sender:
             response.cut(request)
         return response
 
-    async def play(self, request: web.BaseRequest, playing: Playing) -> web.StreamResponse:
-        """Send a stream, to its end or until the client leaves."""
+    async def play(self, request: web.BaseRequest, playing: Playing, copy: Copy | None = None) -> web.StreamResponse:
+        """Send a stream, to its end or until the client leaves. `copy` records it."""
         recorded = playing.exchange.response
         assert recorded is not None
         if (refused := _not_replayable(recorded)) is not None:
             return refused
         is_bodiless = request.method == "HEAD" or recorded.status in _BODILESS
         differs = {"content-length", "content-encoding"} if playing.decoded else {"content-length"}
-        headers = without(self._returned(request, playing.exchange), () if is_bodiless else differs)
-        response = RawResponse(recorded.status, recorded.reason, headers)
+        fitting = partial(without, dropped=() if is_bodiless else differs)
+        response = self._response(request, playing.exchange, recorded, fitting, copy)
         try:
             await self._waiting.sleep_until(playing.begins_at)
             await response.prepare(request)
@@ -255,11 +282,18 @@ class Sender:
             response.cut(request)
         return response
 
-    def _returned(self, request: web.BaseRequest, exchange: Exchange) -> Headers:
-        """Return the recorded fields of a response, with URLs at the upstream moved to this server."""
-        assert exchange.response is not None
+    def _response(
+        self, request: web.BaseRequest, exchange: Exchange, recorded: Response, fitting: Callable[[Headers], Headers],
+        copy: Copy | None,
+    ) -> RawResponse:  # fmt: skip
+        """Return a response with the recorded fields, and with URLs at the upstream moved to this server. `fitting`
+        changes the fields for the body."""
         reached = partial(self._reached, exchange, decoded(request.raw_headers))
-        return at_own_address(end_to_end(exchange.response.headers), exchange.request.headers, reached)
+        headers = end_to_end(recorded.headers)
+        returned = fitting(at_own_address(headers, exchange.request.headers, reached))
+        if copy is None:
+            return RawResponse(recorded.status, recorded.reason, returned)
+        return _Copied(recorded, returned, fitting(headers), exchange.kind, copy)
 
     async def fail(self, request: web.BaseRequest, target: str, failing: Failing) -> web.StreamResponse:
         """Answer with the status of a fault, in the shape of the target's API; or reset the connection."""

@@ -1,6 +1,7 @@
-"""The replay server: an aiohttp shell around `player`. It answers from a cassette and never connects to another server.
+"""The replay server: an aiohttp shell around `player`. It answers from a cassette.
 
-`player` decides which answer a request gets and when each part is due; `send` waits until then, and writes it.
+`player` decides which answer a request gets and when each part is due; `send` waits until then, and writes it. Only
+with a `Beyond` (module `beyond`), requests go on to another server.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,17 +24,20 @@ from ..cassette.open import open_store
 from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import Exchange, Headers
-from ..omnigent.routes import CONTROL, is_by_runner, opens_session_stream
+from ..omnigent.routes import CONTROL, is_by_runner, opens_session_stream, session_of
 from ..providers.register import Api, api_of
 from ..redaction.redactor import prepare_expressions
 from ..server.access import File
 from ..server.http import ambiguous, bad_request, error_response, origin_form
 from ..server.listener import Listener, Place, WithBlock, continue_upload, parse_listen
+from ..server.raw_response import RawResponse
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
 from ..wire.redirects import Reached, address_beside, client_address
 from . import player
+from .beyond import Beyond, Copy, Question, Served, Source, Where
 from .control import ControlPath, PlayheadControl, Server
+from .matching import READS
 from .matching.bodies import COMPARED
 from .matching.conversations import LARGEST
 from .matching.key import UsedBy
@@ -58,18 +63,6 @@ class WaitState:
     awaits: str | None
     opened: int
     serves: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """A request and its answer. `exchange`: the number of the recorded exchange; None if none matched."""
-
-    method: str
-    target: str
-    status: int
-    exchange: int | None
-    why: str = ""
-    """If none matched: why, with the nearest recorded requests and their differences."""
 
 
 class Replay(WithBlock, PlayheadControl):
@@ -120,13 +113,16 @@ class Replay(WithBlock, PlayheadControl):
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
+        self._given: set[int] = set()  # the exchanges that a client has got whole, or gets
+        self.beyond: Beyond | None = None
+        """What requests that match nothing go on to; None: nowhere. Set it before the replay is entered."""
         self.logs_misses = True
         self.used_by: UsedBy = "python"
         if skip_gates_after is not None:
             checked_seconds("skip_gates_after", skip_gates_after)
         self._skip_gates_after = skip_gates_after
         self._waiting = Waiting(self.now, self._skip_gates_after, lambda exchange: self._plan.content_told(exchange))
-        self._stopped = False
+        self._is_stopping = self._stopped = False
 
     @property
     def urls(self) -> Mapping[str, str]:
@@ -181,6 +177,7 @@ class Replay(WithBlock, PlayheadControl):
             for hop, place in self._further_places().items():
                 self.further[hop] = self._beside(hop, place)
                 await self.further[hop]._prepare(self._store)
+            self._connect()
             for one in self._all:
                 one._plan.urls = {other.only: other.url for other in self._all}
                 one._beside_it = [other for other in self._all if other is not one]
@@ -191,6 +188,9 @@ class Replay(WithBlock, PlayheadControl):
             self._store.close()
             raise
         return self
+
+    def _connect(self) -> None:
+        """Called when the addresses of all hops are bound, before the first request."""
 
     async def _prepare(self, store: Store) -> None:
         """Read the hop to play, and bind its address."""
@@ -230,6 +230,7 @@ class Replay(WithBlock, PlayheadControl):
         chosen = {name: value for name, value in self._chosen.items() if name not in ("faults", "gates")}
         replay = Replay(self.cassette, skip_gates_after=self._skip_gates_after, **{**chosen, "only": hop})
         replay._listener = Listener(replay._handle, place)
+        replay.beyond = self.beyond
         replay.logs_misses = self.logs_misses
         replay.used_by = self.used_by
         return replay
@@ -240,6 +241,7 @@ class Replay(WithBlock, PlayheadControl):
     async def stop(self) -> None:
         """Close every connection. Safe to call twice."""
         for one in self._all:
+            one._is_stopping = True
             one._waiting.stop()
         await self.release()
         for one in self._all:
@@ -274,6 +276,7 @@ class Replay(WithBlock, PlayheadControl):
         self._player.reset()
         self.requests.clear()
         self.unmatched.clear()
+        self._given.clear()
         if self._ui is not None:
             self._ui.made_up.clear()
         self._announce()
@@ -296,35 +299,71 @@ class Replay(WithBlock, PlayheadControl):
             return await self._control.handle(request, target)
         if (refusal := ambiguous(request, headers)) is not None:
             return refusal
-        decision: player.Decision | MadeUp | Quiet
-        if asks_for_websocket(headers):
-            decision = self._player.websocket(target)
-        else:
-            continue_upload(request, headers)
-            decision = await self._decide(request, target, headers)
+        incoming = await self._read(request, target, headers)
+        where: Where | player.Incoming = "recording"
+        if self.beyond is not None:
+            question = Question(self.only, incoming, lambda: self._player.next_exchange(incoming))
+            where = self.beyond.decide(question)
+            if isinstance(where, player.Incoming):
+                if question.exchange is not None:
+                    self._player.pass_over(question.exchange)
+                return await self._live(self.beyond, request, where)
+        decision = await self._decide(incoming)
         self._announce()
+        if self.beyond is not None and where == "either" and self._is_beyond(self.beyond, target, decision):
+            why = decision.text(self.used_by) if isinstance(decision, player.Miss) else ""
+            return await self._live(self.beyond, request, incoming, why)
         if isinstance(decision, MadeUp | Quiet):
             status = decision.status if isinstance(decision, MadeUp) else 200
-            self.requests.append(Served(request.method, target, status, None))
+            self._note(Served(request.method, target, status, None, source="made up"))
             return await (send_made_up(request, decision) if isinstance(decision, MadeUp) else keep_quiet(request))
-        return await self._carry_out(request, target, decision)
+        return await self._carry_out(request, incoming, decision)
 
-    async def _carry_out(self, request: web.BaseRequest, target: str, decision: player.Decision) -> web.StreamResponse:
+    def _is_beyond(self, beyond: Beyond, target: str, decision: player.Decision | MadeUp | Quiet) -> bool:
+        """Return whether the upstream answers a request. It does not know the sessions of the recording."""
+        is_open = isinstance(decision, player.Miss | player.Refused) and beyond.reaches(self.only)
+        return is_open and session_of(target) not in self._plan.sessions
+
+    async def _live(
+        self, beyond: Beyond, request: web.BaseRequest, sent: player.Incoming, why: str = ""
+    ) -> web.StreamResponse:
+        """Let the upstream answer a request."""
+        is_answered = False
+
+        def answered(_hop: str | None, method: str, target: str, exchange: int, status: int) -> None:
+            nonlocal is_answered
+            is_answered = True
+            self._note(Served(method, target, status, None, why, "live", exchange))
+
+        try:
+            return await beyond.live(self.only, request, sent, answered)
+        finally:
+            if not is_answered:
+                self._note(Served(sent.method, sent.target, 0, None, why, "live"))
+
+    async def _carry_out(
+        self, request: web.BaseRequest, incoming: player.Incoming, decision: player.Decision
+    ) -> web.StreamResponse:
+        target = incoming.target
         match decision:
             case player.Playing():
                 self._served(request, target, decision.exchange)
                 if decision.is_behind_end:
                     self._tell_end(request, target)
                 try:
-                    return await self._sender.play(request, decision)
+                    with self._copied(incoming, decision.exchange) as copy:
+                        return _ended(await self._sender.play(request, decision, copy), copy)
                 finally:
                     self._player.closed(decision)
+                    if not decision.is_whole:
+                        self._given.discard(decision.exchange.exchange)
                     self._announce()
             case player.Answering():
                 self._served(request, target, decision.exchange)
-                return await self._sender.answer(request, decision)
+                with self._copied(incoming, decision.exchange) as copy:
+                    return _ended(await self._sender.answer(request, decision, copy), copy)
             case player.Failing():
-                self.requests.append(Served(request.method, target, decision.status, None))
+                self._note(Served(request.method, target, decision.status, None, source="fault"))
                 return await self._sender.fail(request, target, decision)
             case player.Updates():
                 rows = self._player.session_rows if self._ui is None else self._ui.rows
@@ -332,20 +371,31 @@ class Replay(WithBlock, PlayheadControl):
             case player.Refused():
                 return error_response(403, "not_replayed", f"omnirecord: {decision.message}")
             case player.NoContent():
-                self.requests.append(Served(request.method, target, 204, None))
+                self._note(Served(request.method, target, 204, None, source="made up"))
                 return web.Response(status=204)
             case player.Miss():
                 return self._miss(request, target, decision)
 
-    async def _decide(
-        self, request: web.BaseRequest, target: str, headers: Headers
-    ) -> player.Decision | MadeUp | Quiet:
-        """Read a request whole, keep the start of its body for matching, and return its answer."""
+    @contextmanager
+    def _copied(self, incoming: player.Incoming, exchange: Exchange) -> Iterator[Copy | None]:
+        """Yield what records the answer from an exchange; None if nothing does."""
+        copy = None if self.beyond is None else self.beyond.copy(self.only, incoming, exchange)
+        try:
+            yield copy
+        finally:
+            if copy is not None:
+                copy.end("recorder_stopped" if self._is_stopping else "client_left")  # unless it has ended
+
+    async def _read(self, request: web.BaseRequest, target: str, headers: Headers) -> player.Incoming:
+        """Read a request whole. Keep the start of its body for matching, or all of it if it may go on to an
+        upstream."""
         body = bytearray()
-        most = COMPARED if self._api(target) is None else LARGEST
-        async for data in request.content.iter_any():
-            body += data[: most - len(body)]
-        incoming = player.Incoming(
+        if not asks_for_websocket(headers):
+            continue_upload(request, headers)
+            most = COMPARED if self._api(target) is None else LARGEST
+            async for data in request.content.iter_any():
+                body += data if self.beyond is not None else data[: most - len(body)]
+        return player.Incoming(
             request.method,
             target,
             is_by_runner(request.method, target, headers),
@@ -356,15 +406,28 @@ class Replay(WithBlock, PlayheadControl):
             self._ui is not None and is_page(headers),
             datetime.now(UTC).date(),
         )
+
+    async def _decide(self, incoming: player.Incoming) -> player.Decision | MadeUp | Quiet:
+        """Return the answer of the recording."""
+        if asks_for_websocket(incoming.headers):
+            return self._player.websocket(incoming.target)
         if self._ui is None:
             return self._player.answer(incoming, self.now())
-        if self._options.gates.off and incoming.is_page and opens_session_stream(request.method, target):
+        if self._options.gates.off and incoming.is_page and opens_session_stream(incoming.method, incoming.target):
             await asyncio.sleep(LOADS)
         return self._ui.answer(incoming, self.now())
 
+    def _note(self, served: Served) -> None:
+        self.requests.append(served)
+        if self.beyond is not None:
+            self.beyond.noted(self.only, served)
+
     def _served(self, request: web.BaseRequest, target: str, exchange: Exchange) -> None:
         status = exchange.response.status if exchange.response else 0
-        self.requests.append(Served(request.method, target, status, exchange.exchange))
+        is_again = exchange.exchange in self._given and request.method not in READS
+        self._given.add(exchange.exchange)
+        source: Source = "again" if is_again else "recorded"
+        self._note(Served(request.method, target, status, exchange.exchange, source=source))
 
     def _tell_end(self, request: web.BaseRequest, target: str) -> None:
         """Log why this client gets no event, and how to start again."""
@@ -379,8 +442,8 @@ class Replay(WithBlock, PlayheadControl):
     def _miss(self, request: web.BaseRequest, target: str, miss: player.Miss) -> web.StreamResponse:
         text = miss.text(self.used_by)
         answer = refusal_of_miss(self._api(target), miss.call, f"omnirecord: {text}", miss.nearest)
-        served = Served(request.method, target, answer.status, None, text)
-        self.requests.append(served)
+        served = Served(request.method, target, answer.status, None, text, "none")
+        self._note(served)
         self.unmatched.append(served)
         if self.logs_misses:
             log.warning("%s", text, extra={"has_lines": True})
@@ -419,6 +482,13 @@ class Replay(WithBlock, PlayheadControl):
         self._waiting.announce()
         while self._player.notes:
             log.info("%s", self._player.notes.pop(0))
+
+
+def _ended(response: web.StreamResponse, copy: Copy | None) -> web.StreamResponse:
+    """Return a response that was sent, and record how it ended."""
+    if copy is not None:
+        copy.end("upstream_lost" if isinstance(response, RawResponse) and response.is_cut else "eof")
+    return response
 
 
 def _places(first: Place, listens: Mapping[str, str]) -> dict[str, Place]:

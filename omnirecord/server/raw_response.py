@@ -29,6 +29,8 @@ class RawResponse(web.StreamResponse):
         self._asked: web.BaseRequest | None = None
         self._out: AbstractStreamWriter | None = None
         self._is_over = self._is_chunked = False
+        self.is_cut = False
+        """Whether the connection ended in the body."""
         self._stays_open: bool | None = None
 
     @property
@@ -110,7 +112,7 @@ class RawResponse(web.StreamResponse):
 
     def cut(self, request: web.BaseRequest) -> None:
         """End the connection here, so that the client sees a truncated body and no clean end."""
-        self._is_over = True
+        self._is_over = self.is_cut = True
         self.force_close()
         if request.transport is not None:
             request.transport.close()

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 import omnirecord
+from omnirecord.replayer.beyond import Served
 from omnirecord.replayer.control import VERBS, Server, differences, position_text
 from omnirecord.replayer.player import Mismatch
-from omnirecord.replayer.server import Served
 from tests.support.cassettes import conversation
 from tests.support.process import allow_many_files
 

@@ -217,6 +217,8 @@ class Reader:
         yield from rows.chunks(number, "request", 0, request.body)
         if request.cut:
             yield rows.cut(number)
+        if value.answered_from is not None:
+            yield rows.answered_from(number, value.answered_from)
         if answer is not None and answer.status is not None:
             stream = None if value.stream is None else value.stream + self._offsets.stream
             at = request.at_ns if answer.at_ns is None else answer.at_ns

@@ -104,6 +104,7 @@ class ExchangeLine(_Line):
     request: RequestLine
     response: ResponseLine | None
     ending: Ending
+    answered_from: Number | None = None
 
 
 class FrameLine(NamedTuple):
@@ -225,6 +226,7 @@ def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
             **({"cut": True} if value.request_is_cut else {}),
         },
         "response": _response(store, value), "ending": value.ending,
+        **({} if value.answered_from is None else {"answered_from": value.answered_from}),
     }  # fmt: skip
 
 

@@ -49,7 +49,8 @@ def exchange_of(row: Any, alive: bool, headers: model.ReadHeaders) -> tuple[Exch
     """Return the exchange in a row, and whether some bytes of its response are in no frame. `headers` reads the text of
     headers, at the first access to them."""
     number, recording, kind, stream, session_id, party, at_ns, method, target, request_headers = row[:10]
-    response_at, end_ns, status, reason, response_headers, ending, sent, received, is_recorded, more, is_cut = row[10:]
+    response_at, end_ns, status, reason, response_headers, ending, sent, received, is_recorded, more, *rest = row[10:]
+    is_cut, answered_from = rest
     if not is_recorded:
         raise ValueError(f"exchange {number} belongs to no recording")
     if kind not in model.KINDS or (kind == "sse") is not (stream is not None) or (kind == "sse" and status is None):
@@ -72,6 +73,7 @@ def exchange_of(row: Any, alive: bool, headers: model.ReadHeaders) -> tuple[Exch
         _int(number, "an exchange's number"), _int(recording, "recording"), kind, _int_or_none(stream, "stream"),
         _str_or_none(session_id, "session_id"), _str(party, "party"), request, response, ending or unfinished,
         checked_size(sent, "request_bytes"), checked_size(received, "response_bytes"), end_ns, bool(is_cut),
+        _int_or_none(answered_from, "answered_from"),
     )  # fmt: skip
     if exchange.ending == "eof" and not exchange.has_times:
         exchange = replace(exchange, ending="unknown")  # imported by a version without this ending

@@ -110,7 +110,14 @@ def cut(exchange: int) -> Row:
     return chunk(exchange, "cut", 0, b"")
 
 
-def chunk(exchange: int, side: Side | Literal["content", "framed", "cut"], start: int, data: bytes) -> Row:
+def answered_from(exchange: int, other: int) -> Row:
+    """Return the row that says that the exchange `other` of another cassette is the answer."""
+    return chunk(exchange, "answered_from", other, b"")
+
+
+def chunk(
+    exchange: int, side: Side | Literal["content", "framed", "cut", "answered_from"], start: int, data: bytes
+) -> Row:
     """Return the row of a part of a body, at offset `start`."""
     return CHUNK, (exchange, side, start, data)
 

@@ -43,7 +43,8 @@ EXCHANGE = (
     f" CASE WHEN end_ns IS NULL THEN {size_of('response')} ELSE response_bytes END,"
     " EXISTS (SELECT 1 FROM recordings r WHERE r.recording = x.recording),"
     f" x.kind = 'sse' AND {size_of('response')} > {FRAMED},"
-    " EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'cut') FROM exchanges x"
+    " EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'cut'),"
+    " (SELECT start FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'answered_from') FROM exchanges x"
 )
 
 

@@ -61,16 +61,17 @@ log = logging.getLogger("omnirecord")
 _SHORT = Complaint()
 """The warning that no upstream connection can be opened for lack of a file descriptor."""
 
-Answered = Callable[[str, str, int, int], None]
-"""Called when a response begins: method, target, number of the exchange, status."""
+Answered = Callable[[str | None, str, str, int, int], None]
+"""Called when a response begins: name of the upstream, method, target, number of the exchange, status."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """The target and the header fields of a request."""
+    """The target and the header fields of a request. `body`: its whole body, if that is read already."""
 
     target: str
     headers: Headers
+    body: bytes | None = None
 
 
 _FORGOTTEN = RequestHead("", ())
@@ -170,7 +171,7 @@ class Forward:
 
     def _respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
         self.recorder.respond(kind, status, reason, headers)
-        self._answered(self._request.method, self._head.target, self.recorder.exchange, status)
+        self._answered(self.target.name, self._request.method, self._head.target, self.recorder.exchange, status)
 
     async def _ask(self) -> aiohttp.ClientResponse:
         target, headers = self._head.target, self._head.headers
@@ -178,7 +179,8 @@ class Forward:
         passed = without(headers, {"host"}) if upgrade else end_to_end(headers, but=("host", "expect"))
         self._is_uploading = self._request.body_exists and not upgrade
         body = self._upload() if self._is_uploading else None
-        continue_upload(self._request, headers)
+        if self._head.body is None:
+            continue_upload(self._request, headers)
         try:
             client = http.number_of(self._request.protocol)
             return await self.target.upstream.request(client, self._request.method, target, passed, body)
@@ -189,6 +191,10 @@ class Forward:
 
     async def _upload(self) -> AsyncIterator[bytes]:
         yield b""  # lets aiohttp send the header section before the body arrives
+        if (whole := self._head.body) is not None:
+            self.recorder.body("request", whole)
+            yield whole
+            return
         async for data in self._request.content.iter_any():
             self.recorder.body("request", data)  # an answer that arrives during the `yield` ends this generator
             yield data

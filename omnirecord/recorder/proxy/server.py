@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from ...wire.headers import decoded
 from ...wire.limits import Retention, lake_url, retention, rotation, size_of
 from ..intervals import STOP_WITHIN
 from ..options import RecordOptions
+from ..queue import ExchangeRecorder
 from ..shipping import Shipping
 from ..thread import RecorderThread
 from ..wanted import Wanted
@@ -61,8 +62,10 @@ class Proxy(WithBlock):
     """A proxy that records. Use it with `async with`, or with `with`: then it runs in a thread of its own. Clients
     connect to `url`, and `db` is the cassette.
 
-    The arguments are those of `RecordOptions`, and two more. `runs_shipping`: it runs the process that ships, and
-    leaving waits for that; else the caller runs it. `answered`: called when a response begins.
+    The arguments are those of `RecordOptions`, and three more. `runs_shipping`: it runs the process that ships, and
+    leaving waits for that; else the caller runs it. `answered`: called when a response begins. `behind`: the names of
+    the upstreams that are behind another server: the proxy has no listener for them, and gets their requests from
+    `forward`.
 
     Requests to the control path are not recorded. No browser may read it, because pages of the upstream have the same
     origin. So the page has a second listener: for `ui=True` on the port after the proxy's, or else on a free one.
@@ -75,6 +78,7 @@ class Proxy(WithBlock):
         *args: Any,
         runs_shipping: bool = False,
         answered: Answered = lambda *_: None,
+        behind: Collection[str | None] = (),
         **named: Any,
     ) -> None:
         options = RecordOptions(*args, **named)
@@ -84,6 +88,7 @@ class Proxy(WithBlock):
             options.host, options.port, options.allow_remote, options.token, options.tls_cert, options.tls_key
         )
         self._targets = targets_of(options, self._place, self._handle)
+        self._behind = [target for target in self._targets if target.name in behind]
         self.upstream = self._targets[0].shown
         self._trust = Trust(options.ca, options.cert, options.key, options.insecure)
         self._db = Path(options.db)
@@ -151,7 +156,7 @@ class Proxy(WithBlock):
 
     @property
     def _listeners(self) -> list[Listener]:
-        listeners = [target.listener for target in self._targets]
+        listeners = [target.listener for target in self._targets if target not in self._behind]
         return listeners if self._paging is None else [*listeners, self._paging]
 
     @property
@@ -206,8 +211,8 @@ class Proxy(WithBlock):
     async def __aenter__(self) -> Proxy:
         tls = contexts(self._targets, self._trust)
         try:
-            for target in self._targets:
-                await target.listener.bind()  # before the cassette is touched
+            for listener in self._listeners:
+                await listener.bind()  # before the cassette is touched
             pseudonym_key = await asyncio.to_thread(user_key, self._pseudonym_key)
             if self._ui:
                 place = replace(self._place, token=self._listener.token, option="--ui")
@@ -231,14 +236,35 @@ class Proxy(WithBlock):
             for listener in self._listeners:
                 await listener.stop(0)
             raise
-        for target, of_target in zip(self._targets, tls, strict=True):
-            target.connect(of_target, self._descriptors, self._let_go, self._entered.note)
-            target.warn(insecure=self._trust.insecure, has_control=self._is_controlled and target.number == 0)
-        for listener in self._listeners:
-            await listener.start()
+        await self._begin_listening(tls)
         if self._shipping is not None:
             self._shipping.start()
         return self
+
+    async def _begin_listening(self, tls: Sequence[ssl.SSLContext | None]) -> None:
+        """Let the upstreams make connections, with these TLS settings, and the listeners accept them."""
+        for target, of_target in zip(self._targets, tls, strict=True):
+            target.connect(of_target)
+            if target not in self._behind:
+                self._attend(target)
+        for listener in self._listeners:
+            await listener.start()
+
+    def _attend(self, target: Target) -> None:
+        """Let the listener of an upstream count and close connections."""
+        assert self._entered is not None
+        target.attend(self._descriptors, self._let_go, self._entered.note)
+        target.warn(insecure=self._trust.insecure, has_control=self._is_controlled and target.number == 0)
+
+    def put_behind(self, name: str | None, listener: Listener) -> None:
+        """Set the listener that gets the requests of an upstream. Raises `UsageError` if that is the upstream."""
+        target = self._target(name)
+        target.listener = listener
+        target.refuse_itself([listener.url])
+        self._attend(target)
+
+    def _target(self, name: str | None) -> Target:
+        return next(target for target in self._targets if target.name == name)
 
     async def check_upstreams(self) -> None:
         """Connect to each upstream once, without a request. Warn if this is not possible."""
@@ -289,11 +315,7 @@ class Proxy(WithBlock):
         It takes about `STOP_WITHIN` seconds; bytes that are not written by then are lost (`is_incomplete`). Can be
         called at any time."""
         until = monotonic() + max(STOP_WITHIN, timeout)
-        for listener in self._listeners:
-            listener.refuse_connections()
-        self._cut(streams_only=True)
-        await self._wait_for_requests(timeout)
-        self._cut(streams_only=False)
+        await self.drain(timeout)
         if self.unrecorded and self._entered is not None:
             told = f"{UNRECORDED}{counted(self.unrecorded, 'request')} with paths that --only or --except leave out"
             self._entered.note(told)
@@ -312,6 +334,14 @@ class Proxy(WithBlock):
                 from ..before_record import apply  # few recorders need it
 
                 await asyncio.to_thread(apply, hook, self.db, self.recording)
+
+    async def drain(self, timeout: float = DRAIN_TIMEOUT) -> None:
+        """Refuse new connections, cut streams, and give other requests `timeout` seconds."""
+        for listener in self._listeners:
+            listener.refuse_connections()
+        self._cut(streams_only=True)
+        await self._wait_for_requests(timeout)
+        self._cut(streams_only=False)
 
     def hurry(self) -> None:
         """Cut what is open and drop what is not written, without a wait: for a second signal."""
@@ -334,14 +364,33 @@ class Proxy(WithBlock):
         target = origin_form(request)
         if target is None or (self._control is not None and of.number == 0 and target.startswith(CONTROL)):
             return self._controlled(request, target)
-        head = RequestHead(target, decoded(request.raw_headers))
-        if self._wanted.has(target):
+        return self._forward(of, request, RequestHead(target, decoded(request.raw_headers)), self._answered)
+
+    def _forward(
+        self, of: Target, request: web.BaseRequest, head: RequestHead, answered: Answered
+    ) -> Awaitable[web.StreamResponse]:
+        recorder = self._begin(of, request.method, head)
+        return Forward(request, head, recorder, of, self._read_ahead, answered, self._running).run()
+
+    def _begin(self, of: Target, method: str, head: RequestHead, answered_from: int | None = None) -> ExchangeRecorder:
+        """Return the recorder of a new exchange."""
+        if self._wanted.has(head.target):
             of.exchanges += 1
-            recorder = self._recorder_thread.begin_exchange(request.method, target, head.headers, of.number)
-        else:
-            self.unrecorded += 1
-            recorder = self._recorder_thread.pass_unrecorded()
-        return Forward(request, head, recorder, of, self._read_ahead, self._answered, self._running).run()
+            return self._recorder_thread.begin_exchange(method, head.target, head.headers, of.number, answered_from)
+        self.unrecorded += 1
+        return self._recorder_thread.pass_unrecorded()
+
+    def forward(
+        self, name: str | None, request: web.BaseRequest, head: RequestHead, answered: Answered
+    ) -> Awaitable[web.StreamResponse]:
+        """Return the coroutine that passes on a request of another server to the upstream with this name, and records
+        it. `head`: what to send."""
+        return self._forward(self._target(name), request, head, answered)
+
+    def begin(self, name: str | None, method: str, head: RequestHead, answered_from: int) -> ExchangeRecorder:
+        """Return the recorder of an exchange that another server answers. `answered_from`: the exchange of another
+        cassette that is the answer."""
+        return self._begin(self._target(name), method, head, answered_from)
 
     async def _controlled(self, request: web.BaseRequest, target: str | None) -> web.StreamResponse:
         """Answer a request to the control path, or refuse one that names no path."""

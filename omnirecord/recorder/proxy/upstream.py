@@ -468,12 +468,15 @@ class Target:
                 own_address = f"--upstream {self.shown} is the proxy's own address"
                 raise UsageError(f"{own_address}: name the server, or another --listen")
 
-    def connect(
-        self, tls: ssl.SSLContext | None, elsewhere: Callable[[], int], let_go: Callable[[], object],
-        noted: Callable[[str], object],
-    ) -> None:  # fmt: skip
-        """Make `upstream`, and let the listener count and close connections as `Accepting` says."""
-        self.upstream = upstream = Upstream(self._url, tls, self.via)
+    def connect(self, tls: ssl.SSLContext | None) -> None:
+        """Make `upstream`."""
+        self.upstream = Upstream(self._url, tls, self.via)
+
+    def attend(
+        self, elsewhere: Callable[[], int], let_go: Callable[[], object], noted: Callable[[str], object]
+    ) -> None:
+        """Let the listener count and close connections as `Accepting` says."""
+        upstream = self.upstream
         accepting = self.listener.accepting
         accepting.elsewhere, accepting.let_go, accepting.noted = elsewhere, let_go, noted
         accepting.closed = lambda protocol: upstream.left(number_of(protocol))

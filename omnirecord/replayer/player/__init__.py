@@ -57,7 +57,8 @@ class Options:
 
     `hold_opens`: every open of a stream after a session's first is a gate, as a message is. `resume`: events get ids,
     and a client resumes after its `Last-Event-ID`. `loop`: a session begins again when its streams are over. `only`:
-    the hop to play; None for the first that has requests.
+    the hop to play; None for the first that has requests. `repeats`: a request that is sent more often than it was
+    recorded gets its first answer again; if false, it matches nothing.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Options:
         resume: bool = False,
         loop: bool = False,
         only: str | None = None,
+        repeats: bool = True,
     ) -> None:
         self.timing = timing_of(timing, speed, max_gap)
         self.gates = GateRule(gates, off=no_gate, opens=hold_opens)
@@ -85,6 +87,7 @@ class Options:
         self.resume = resume
         self.loop = loop
         self.only = only
+        self.repeats = repeats
 
 
 class Player:
@@ -93,6 +96,7 @@ class Player:
     def __init__(self, plan: ReplayPlan, options: Options) -> None:
         self._plan = plan
         self._timing = options.timing
+        self._repeats = options.repeats
         self._lookup = Lookup(plan.exchanges, plan.request_body, options.rules, plan.day, plan.may_ask_model)
         self._sessions = session_map(plan) if options.rules.maps_sessions else SessionMap((), ())
         self.streams = StreamChoice(plan, options)
@@ -144,6 +148,19 @@ class Player:
         if request.method in READS:
             return self._read(request, session, now)
         return self._act(request, session, now)
+
+    def next_exchange(self, request: Incoming) -> Exchange | None:
+        """Return the exchange whose turn it is to answer a request; None if no recorded request matches. Changes
+        nothing."""
+        request = self._sessions.request(request)
+        session = self._plan.sessions.get(routes.session_of(request.target) or "")
+        asked = self._asked if session is None else self.streams.playthrough(session).asked
+        return self._lookup.next(request, set(asked), again=session is None and self._repeats)
+
+    def pass_over(self, exchange: Exchange) -> None:
+        """Let an exchange count as sent, because its request got another answer."""
+        self._asked.add(exchange.exchange)
+        self.streams.made.add(exchange.exchange)
 
     def unplayed(self) -> list[Exchange]:
         """Return the answered requests of recorded clients that no client has sent yet. One of several equal reads is
@@ -251,7 +268,7 @@ class Player:
     def _next_read(self, candidates: list[Exchange]) -> Exchange:
         """Return the next of several equal reads of a recording without sessions; after the last, the last again. After
         every recorded request, the recording starts again."""
-        if self._asked >= {x.exchange for x in self._plan.exchanges if x.response is not None}:
+        if self._repeats and self._asked >= {x.exchange for x in self._plan.exchanges if x.response is not None}:
             self._asked.clear()
         exchange = next((x for x in candidates if x.exchange not in self._asked), candidates[-1])
         self._asked.add(exchange.exchange)
@@ -285,7 +302,7 @@ class Player:
     def _act(self, request: Incoming, session: Session | None, now: int) -> Decision:
         run = self.streams.playthrough(session) if session else None
         asked = self._asked if run is None else run.asked
-        if (exchange := self._lookup.next(request, asked, again=run is None)) is None:
+        if (exchange := self._lookup.next(request, asked, again=run is None and self._repeats)) is None:
             is_noted = routes.is_bookkeeping(request.method, request.target)
             return NoContent() if is_noted else self._miss(request, asked)
         for one in [run] if run is not None else self.streams.alone:
