@@ -345,6 +345,12 @@ def moment_of(text: str) -> datetime:
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
+def since_1970(started_at: str) -> int:
+    """Return a time in ns since 1970."""
+    at = datetime.fromisoformat(started_at)
+    return (at - datetime(1970, 1, 1, tzinfo=at.tzinfo)) // timedelta(microseconds=1) * 1000
+
+
 def wall_clock(started_at: str, offset_ns: int) -> str:
     """Return the UTC time of an offset in ns, in ISO 8601 with microseconds."""
     at = datetime.fromisoformat(started_at)

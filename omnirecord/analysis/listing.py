@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cassette.jsonl import text
-from ..cassette.select import Moment, Source, named_session, span
+from ..cassette.model_calls import without_calls
+from ..cassette.open import named_part
+from ..cassette.select import Moment, Source, span
 from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import Exchange, Message, Side, Streaming, TimedFrame, by_key, losses, wall_clock
@@ -22,7 +24,7 @@ from ..omnigent.routes import party_name
 from ..text import dumps, one_line
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
-from .gather import Concluded, briefs, conclusions, without_calls
+from .gather import Concluded, briefs, conclusions
 from .turns.conclusion import Conclusion
 from .turns.values import Session
 from .turns.why_stopped import last_stream
@@ -383,7 +385,7 @@ def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None
     A link to a file in the same folder is left out: `--rotate` makes one. Raises `UsageError` for an empty folder.
     """
     for one in named:
-        path, session = named_session(one)
+        path, session = named_part(one)
         if not path.is_dir():
             yield path, session
             continue

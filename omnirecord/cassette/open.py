@@ -15,7 +15,7 @@ file that is being recorded, it reads one snapshot.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,10 +30,11 @@ from ..providers.register import REGISTER, model_api
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from ..wire.strict_json import as_dict, as_text, payload_of
 from .contracts import AUTO, load
+from .conversations import Takes, conversation_named, may_be_conversation, part_named
 from .files import unwritable
 from .framing import PORTION, Framed, Framer
 from .identity import uuid7
-from .select import named_session, the_session, with_children
+from .select import named_session
 from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows, stream_rows
 from .sqlite.connection import clear_errors, closed_on_error, is_usable_path
 from .sqlite.opening import content
@@ -50,16 +51,30 @@ _IN_MEMORY = 256 << 20
 
 
 def open_store(path: str | Path, session: str | None = None, *, follows: bool = False, judges: bool = True) -> Store:
-    """Open an SQLite or a .jsonl cassette for reading, compressed or not. Raises `UsageError` or `CassetteError`. With
-    a `session`, or for `CASSETTE#SESSION`, the store has only the current content of that session and of its
-    sub-agents. `follows`: see `Store.open`. `judges`: whether to judge the events of a .jsonl; the contract's models
-    take time to import."""
+    """Open an SQLite or a .jsonl cassette for reading, compressed or not. Raises `UsageError` or `CassetteError`.
+
+    With a `session`, or for `CASSETTE#SESSION`, the store has only the current content of that session and of its
+    sub-agents; for `CASSETTE#2`, that of a conversation. `follows`: see `Store.open`. `judges`: whether to judge the
+    events of a .jsonl; the contract's models take time to import.
+    """
     path, named = named_session(path)
     if (wanted := session or named) is None:
         return _open(path, follows=follows, judges=judges)
     with closing(_open(path, judges=judges)) as store:
-        family = with_children(store, the_session(store, wanted))
-        return _in_memory(_rows_of(store, family), path, judges=judges)
+        takes, conversation = part_named(store, wanted)
+        part = _in_memory(_rows_of(store, takes), path, judges=judges)
+    part.first_conversation = conversation or 1
+    return part
+
+
+def named_part(source: str | Path) -> tuple[Path, str | None]:
+    """Split `CASSETTE#SESSION` as `named_session` does, but return `CASSETTE#2` as it is if that is a conversation: for
+    `open_store`, it is a cassette. Raises `UsageError` or `CassetteError`."""
+    path, name = named_session(source)
+    if name is None or not may_be_conversation(name):
+        return path, name
+    with closing(_open(path, judges=False)) as store:
+        return (path, name) if conversation_named(store, name) is None else (Path(source), None)
 
 
 def _open(path: Path, *, follows: bool = False, judges: bool = True) -> Store:
@@ -129,10 +144,10 @@ def brought_together(paths: Sequence[Path], db: Path) -> dict[int, int]:
     return of
 
 
-def _rows_of(store: Store, sessions: Collection[str] | None = None) -> Callable[[Reader], Iterator[Row]]:
+def _rows_of(store: Store, takes: Takes | None = None) -> Callable[[Reader], Iterator[Row]]:
     from .jsonl import jsonl_bytes
 
-    return lambda reader: reader.rows(jsonl_bytes(store, sessions))
+    return lambda reader: reader.rows(jsonl_bytes(store, takes))
 
 
 def _append(
@@ -198,7 +213,7 @@ def refuse_to_overwrite(output: Path, cassette: Path) -> None:
     try:
         if not output.is_file():
             return
-        is_input, is_recording = output.samefile(cassette), is_database(output)
+        is_input, is_recording = output.samefile(named_session(cassette)[0]), is_database(output)
     except OSError as error:
         raise UsageError(unwritable(output, error)) from error
     if is_input:

@@ -26,11 +26,12 @@ from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, conten
 from ..wire.content_coding import CodingError, Decoder, are_known, codings_of, decoder
 from ..wire.headers import header
 from ..wire.sse import is_utf8
+from .conversations import part_named
 from .export import named, refuse_leftovers, write_lines
 from .files import pieces_of
 from .jsonl import data_of, encoded, reads_values, text, values
 from .open import open_store, refuse_to_overwrite
-from .select import named_session, the_session, with_children
+from .select import named_session
 from .sqlite import Store, is_database, is_packed
 from .sqlite.opening import content
 
@@ -249,9 +250,9 @@ def scrub(
             found.append(Leak("cassette", "pseudonym key", 1))
         key = _key_of(store, pseudonym_key) if target is not None else b""
         scrubber = Scrubber(Redactor(key, scanner), found.append)
-        sessions = None if session is None else with_children(store, the_session(store, session))
+        takes = None if session is None else part_named(store, session)[0]
         will_change = _has_secret_requests(store, Redactor(key, scanner))
-        lines = encoded(scrubber.scrubbed(watch(values(store, sessions, will_change=will_change))))
+        lines = encoded(scrubber.scrubbed(watch(values(store, takes, will_change=will_change))))
         if target is not None:
             is_text, is_compressed = _form(target, source)
             write_lines(lines, target, is_text=is_text, is_compressed=is_compressed)

@@ -24,6 +24,9 @@ from ..omnigent.routes import is_session, unknown_sessions
 class Source(Protocol):
     """Recordings with their exchanges, frames and bodies. `sqlite.Store` describes each method."""
 
+    first_conversation: int
+    """The number of the first conversation: not 1 in a part of a cassette."""
+
     def recordings(self) -> list[Recording]: ...
     def contract_of(self, recording: int, /) -> Contract: ...
     def judge_of(self, x: Exchange, /) -> Contract: ...
@@ -70,8 +73,8 @@ def strays(exchanges: Sequence[Exchange]) -> list[Exchange]:
 
 
 def named_session(source: str | Path) -> tuple[Path, str | None]:
-    """Split `CASSETTE#SESSION`; the session is None if there is none, or if a file has that whole name. Raises
-    `UsageError` if the session is empty."""
+    """Split `CASSETTE#SESSION`; the session, which may be the number of a conversation, is None if there is none, or if
+    a file has that whole name. Raises `UsageError` if the session is empty."""
     text = str(source)
     cassette, mark, session = text.rpartition("#")
     if not mark or not cassette or os.path.exists(text):  # noqa: PTH110  # `Path.exists` may raise

@@ -88,7 +88,8 @@ def main() -> None:
     `serve` replays a recording to a client, `show` prints a recording, and `doctor` lists failures and their causes.
 
     A CASSETTE is a .db or .jsonl file with one or more recordings, compressed (.zst) or not. CASSETTE#SESSION is one
-    session of a cassette. Use "-" to read a cassette from standard input.
+    session of a cassette, and CASSETTE#2 its second conversation with a model. Use "-" to read a cassette from standard
+    input.
 
     \b
     Example:

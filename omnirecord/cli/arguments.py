@@ -163,15 +163,16 @@ def by_name(text: str) -> str:
 
 
 def cassette_argument(function: F) -> F:
-    """The CASSETTE argument of a command. The session of `CASSETTE#SESSION` becomes its `session`, if it has one."""
+    """The CASSETTE argument of a command. The session of `CASSETTE#SESSION` becomes its `session`, if it has one. A
+    conversation, `CASSETTE#2`, is a cassette of its own."""
     if "session" not in inspect.signature(function).parameters:
         return click.argument("cassette", type=CASSETTE)(function)
 
     @functools.wraps(function)
     def split(*args: Any, cassette: Path, session: str | None = None, **given: Any) -> Any:
-        from ..cassette.select import named_session
+        from ..cassette.open import named_part
 
-        path, named = named_session(cassette)
+        path, named = named_part(cassette)
         return function(*args, cassette=path, session=the_one(cassette, named, session), **given)
 
     return click.argument("cassette", type=CASSETTE)(split)  # type: ignore[return-value]

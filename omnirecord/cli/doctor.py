@@ -50,7 +50,8 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
       omnirecord doctor session.db
     """
     from ..analysis.doctor.doctor import examine
-    from ..analysis.gather import conclusions, count_calls, gathered
+    from ..analysis.gather import conclusions, gathered
+    from ..cassette.model_calls import count_calls
 
     with opened(cassette) as store:
         with busy(f"examining {shown(cassette)}"):

@@ -33,7 +33,7 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
       omnirecord ls session.db --streams
     """
     from ..analysis import listing
-    from ..analysis.gather import count_calls
+    from ..cassette.model_calls import count_calls
 
     chosen = [name for name, is_chosen in zip(_LISTS, (exchanges, streams, recordings), strict=True) if is_chosen]
     if len(chosen) > 1:

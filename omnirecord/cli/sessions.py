@@ -121,7 +121,7 @@ def lines_of(
 
 
 def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
-    from ..analysis.gather import count_calls
+    from ..cassette.model_calls import count_calls
 
     where = shown(paths[0]) if len(paths) == 1 else f"{len(paths):,} cassettes"
     kind = "failed session" if failed else "session"

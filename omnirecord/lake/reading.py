@@ -184,6 +184,8 @@ class RecordingRows:
     """One recording. `sessions`: the ids of those whose frames are wanted, None for streams without a session; all
     sessions by default."""
 
+    first_conversation = 1
+
     def __init__(
         self, recording: Recording, exchanges: list[Exchange], bodies: Mapping[tuple[int, Side], bytes],
         frames: Frames, incidents: list[Incident], messages_ns: int, sessions: Collection[str | None] | None,

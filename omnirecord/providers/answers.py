@@ -5,6 +5,7 @@ No content makes it fail: a value of another type is ignored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -41,6 +42,15 @@ class ToolRequest:
     """As the model wrote them, usually JSON."""
     at_ns: int | None
     """The time at which the request was complete; None if it never was."""
+
+
+_COUNTED = re.compile(r"(?:[A-Za-z][A-Za-z_.:-]*)?[0-9]{0,3}")
+"""Ids that a provider may count from 1 in each answer."""
+
+
+def is_counted(call_id: str) -> bool:
+    """Return whether a provider may have counted a tool call, so that other calls have the same id: `call_1`."""
+    return _COUNTED.fullmatch(call_id) is not None
 
 
 class Delta(NamedTuple):

@@ -39,7 +39,11 @@ class Asked:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The parameters that change an answer, by the names under which requests are compared. None is a missing one."""
     previous_id: str | None = None
-    """The id of an earlier answer that the request continues."""
+    """The id of an earlier answer that the request continues; without one, `conversation_id`."""
+    conversation_id: str | None = None
+    """The id of a conversation that the provider keeps, and that the request continues."""
+    history_ids: Iterable[str | None] = ()
+    """The ids of earlier answers and of their items, apart from those of tool calls."""
 
 
 class ModelApi:

@@ -23,13 +23,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Literal
 
 from ..model import Ending, Exchange, TimedFrame
 from ..wire.content_coding import codings_of
 from ..wire.headers import header
 from ..wire.sse import read_fields
-from ..wire.strict_json import as_dict, as_list, as_text, loads, payload_of
+from ..wire.strict_json import as_dict, as_text, loads, payload_of
 from .answers import Answer, CallEnding, CallUsage, Delta, ToolRequest
 from .conversation import Conversation, conversation_of
 from .register import Api, model_api
@@ -176,7 +176,7 @@ def call_of(
         texts=tuple(answer.said()), reasoning="".join(answer.reasoning), tool_calls=tools,
         deltas=tuple(answer.numbered()), conversation=conversation,
         own_ids=tuple(dict.fromkeys(filter(None, (answer.id, *answer.ids, *(one.call_id for one in tools))))),
-        history_ids=tuple(_history_ids(body, conversation)), request_is_cut=x.request_is_cut,
+        history_ids=() if conversation is None else conversation.history_ids, request_is_cut=x.request_is_cut,
         counts_attempts=header(x.request.headers, _RETRY_COUNT) is not None,
         beginnings=tuple(_beginnings(request)),
     )  # fmt: skip
@@ -188,14 +188,6 @@ def _beginnings(body: bytes) -> Iterator[bytes]:
         digest.update(memoryview(body)[at:size])
         yield digest.digest()
         at, size = size, 2 * size
-
-
-def _history_ids(body: dict[str, Any], conversation: Conversation | None) -> dict[str, None]:
-    """Return the ids of earlier answers that a request names."""
-    ids = [as_text(as_dict(item).get("id")) for item in as_list(body.get("input"))]
-    if conversation is not None:
-        ids += [conversation.previous_id, *(item.call_id for item in conversation.items)]
-    return dict.fromkeys(id_ for id_ in ids if id_)
 
 
 def _attempt(x: Exchange) -> int:

@@ -50,6 +50,10 @@ class Conversation:
     lines."""
     previous_id: str | None = field(default=None, compare=False)
     """`previous_response_id`, or the id of a `conversation`, of OpenAI Responses."""
+    conversation_id: str | None = field(default=None, compare=False)
+    """The id of a `conversation` of OpenAI Responses."""
+    history_ids: tuple[str, ...] = field(default=(), compare=False)
+    """The ids in the request: of earlier answers, their items and tool calls, in order."""
     ids: tuple[str, ...] = field(default=(), compare=False)
     """The ids that are not compared, in order: `previous_id`, ids of tool calls, ids in texts."""
 
@@ -166,6 +170,7 @@ def _conversation(api: Api, data: dict[str, Any], target: str) -> Conversation:
     numbers: dict[str, int] = {}  # of the ids of calls
     items = tuple(_items(asked.drafts, normal, numbers))
     previous = asked.previous_id
+    calls = (item.call_id for item in items)
     return Conversation(
         api=api,
         model=asked.model,
@@ -176,6 +181,8 @@ def _conversation(api: Api, data: dict[str, Any], target: str) -> Conversation:
         settings=_settings(asked.settings),
         instructions=instructions,
         previous_id=previous,
+        conversation_id=asked.conversation_id,
+        history_ids=tuple(dict.fromkeys(id_ for id_ in (*asked.history_ids, previous, *calls) if id_)),
         ids=(*((previous,) if previous else ()), *numbers, *normal.ids),
     )
 

@@ -16,7 +16,8 @@ from ..wire.strict_json import as_dict, as_list, as_text, loads, text_of, writte
 
 Kind = Literal["user", "assistant", "system", "reasoning", "call", "output", "other"]
 _ROLES: dict[str, Kind] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
-_OF_MODEL = ("assistant", "call", "reasoning")
+OF_MODEL = ("assistant", "call", "reasoning")
+"""The kinds of the parts of an answer."""
 _TEXTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text")
 _VOLATILE = frozenset(
     {"id", "status", "encrypted_content", "signature", "cache_control", "annotations", "logprobs", "citations"}
@@ -108,7 +109,7 @@ def _shown(text: str) -> str:
 
 def after_answer(parts: Sequence[Item | Draft]) -> int:
     """Return the index of the first part after the model's last answer: what is new in a request."""
-    return 1 + max((n for n, one in enumerate(parts) if one.kind in _OF_MODEL), default=-1)
+    return 1 + max((n for n, one in enumerate(parts) if one.kind in OF_MODEL), default=-1)
 
 
 def drafts_of(value: Any) -> Iterator[Draft]:

@@ -140,6 +140,8 @@ class Responses(ModelApi):
             tools=tools_in(data),
             settings=settings_in(data),
             previous_id=as_text(data.get("previous_response_id")) or conversation_id,
+            conversation_id=conversation_id,
+            history_ids=[as_text(as_dict(item).get("id")) for item in as_list(data.get("input"))],
         )
 
     def error(self, status: int, message: str, code: str | None = None) -> Data:

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from ..cassette.select import named_session
 from ..errors import NotACassette, ServerError
 from ..replayer.control import Server, position_text
 from ..replayer.server import Replay
@@ -91,13 +92,14 @@ class Case:
 @contextmanager
 def served(case: Case, settings: Settings) -> Iterator[Server]:
     """Run the server of a test. Raises `UsageError`, `CassetteError` or `ServerError`."""
-    if settings.record == "all" or (settings.record == "once" and not case.cassette.exists()):
+    file, part = named_session(case.cassette)
+    if part is None and (settings.record == "all" or (settings.record == "once" and not file.exists())):
         from .recording import recorded  # the recorder takes a quarter of the time of a replay's first fixture
 
         with recorded(case, settings) as server:
             yield server
         return
-    if not case.cassette.exists():
+    if not file.exists():
         flags = "--omnirecord-record=once" + ("" if case.has_upstream else " --omnirecord-upstream=URL")
         how = f": record it with `pytest '{case.node_id}' {flags}`"
         if settings.only_replays:

@@ -14,12 +14,13 @@ from typing import Any
 
 from ..analysis.apis import is_unknown
 from ..analysis.follow.sessions import GrowingSession, GrowingSessions
-from ..analysis.gather import ModelHops, model_calls, whole_sessions
+from ..analysis.gather import model_calls, whole_sessions
 from ..analysis.model_calls.pairing import Move, Piece, Place, moves
 from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, time_spent, turns_of
 from ..analysis.search import Hit
 from ..analysis.transcript.other_apis import spent
 from ..analysis.turns.values import Session
+from ..cassette.model_calls import ModelHops
 from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import by_key

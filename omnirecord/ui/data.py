@@ -32,6 +32,7 @@ from ..analysis.turns.conclusion import children_of, concluded
 from ..analysis.turns.draft import Draft, growth_of
 from ..analysis.turns.values import Session
 from ..cassette.files import stamp_of
+from ..cassette.model_calls import ModelHops, without_calls
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store
 from ..cassette.sqlite.search_index import Doc, Index
@@ -229,7 +230,7 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
     `conclusions`. Times are ns of their recording."""
     files = files or {}
     recordings, exchanges = store.recordings(), store.exchanges()
-    asked, with_calls = gather.without_calls(store, exchanges), gather.ModelHops(store).recordings
+    asked, with_calls = without_calls(store, exchanges), ModelHops(store).recordings
     astray = {x.exchange for x in gather.strays_in(store)}
     others = [x for x in asked if x.party == "runner" or x.exchange in astray]
     return {

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.analysis.gather import ModelHops, conclusions, gathered, whole_sessions
+from omnirecord.analysis.gather import conclusions, gathered, whole_sessions
 from omnirecord.analysis.listing import session_rows
+from omnirecord.cassette.model_calls import ModelHops
 from omnirecord.cassette.open import open_store
 from omnirecord.errors import BrokenCassette, UsageError
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, heartbeat

@@ -70,7 +70,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import_file(folder / "text.jsonl", folder / "server.db")
     import_file(folder / "tool.jsonl", folder / "laptop.db")
     Lake(str(folder / "lake")).init()
-    shutil.copytree(ROOT / "cassettes" / "troubled", folder / "cassettes" / "troubled")
+    for name in ("agents", "troubled"):
+        shutil.copytree(ROOT / "cassettes" / name, folder / "cassettes" / name)
     (folder / "recordings").mkdir()
     for name in ("session.db", "turns.jsonl", "tool_hangs.jsonl", "subagent.jsonl", "failed.jsonl"):
         shutil.copy(folder / name, folder / "recordings")

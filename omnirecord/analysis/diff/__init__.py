@@ -18,8 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from ...cassette.open import open_store
-from ...cassette.select import named_session
+from ...cassette.open import named_part, open_store
 from ...errors import UsageError
 from ...model import TimedFrame
 from ...wire.normal import Ids, Normal
@@ -114,7 +113,7 @@ def _sessions_of(
     source: str | Path, session: str | None, watch: Watch, found: list[ModelCalls]
 ) -> Iterator[DiffSession]:
     """The sessions of a cassette. Adds its model calls to `found`."""
-    path, named = named_session(source)
+    path, named = named_part(source)
     if named is not None and session is not None and named != session:
         raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
     with closing(open_store(path)) as store:

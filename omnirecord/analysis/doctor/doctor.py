@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain, takewhile
 
 from ...cassette.contracts import load
+from ...cassette.model_calls import ModelHops
 from ...cassette.select import Source, the_session
 from ...contract import Api
 from ...model import (
@@ -29,7 +30,7 @@ from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, fresh_payload
 from ..apis import FOREIGN, api_in
-from ..gather import Gathering, ModelHops, aftermath_in, all_but_calls, failures_in, strays_in, undecoded
+from ..gather import Gathering, aftermath_in, all_but_calls, failures_in, strays_in, undecoded
 from ..turns.aftermath import ENDED_BY_SERVER, Aftermath
 from ..turns.requests import Act, FailedRequest, deleted_at
 from ..turns.stored import reads_stored_state

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from ...cassette.model_calls import ModelHops
 from ...cassette.select import Source
 from ...model import by_key
 from ...text import counted, joined, one_line
-from ..gather import ModelHops, model_calls, whole_sessions
+from ..gather import model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.values import Session, Turn
 from .finding import Severity, Sign, events, said, seconds

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cassette.files import stamp_of
+from ...cassette.model_calls import ModelHops
 from ...cassette.select import the_session, the_stream
 from ...cassette.sqlite import Store, is_coded
 from ...cassette.sqlite.lock import recorder_is_alive
@@ -29,7 +30,6 @@ from ...wire.json_rpc import message_of
 from ...wire.redirects import leads_to
 from ...wire.strict_json import loads
 from ..apis import call_text
-from ..gather import ModelHops
 from ..listing import NS, FrameFilter, Row, event_row
 from ..turns.requests import act_of, error_in, may_act, severity_of
 

@@ -16,13 +16,14 @@ from operator import attrgetter
 from typing import Generic, TypeVar
 
 from ...cassette.held import Held
+from ...cassette.model_calls import ModelHops, call_in
 from ...cassette.sqlite import Store
 from ...cassette.sqlite.tail import Tail
 from ...model import Exchange, Recording
 from ...providers.call import ModelCall
-from ..gather import ModelHops, acts_in, call_in
+from ...providers.retries import LONGEST_WAIT
+from ..gather import acts_in
 from ..model_calls import evidence_of, linked, order
-from ..model_calls.pairing import LONGEST_WAIT
 from ..model_calls.places import START, Asked, Clocks, History, keys_and_history, named
 from ..model_calls.values import Link, ModelCalls, requests_of, turns_of
 from ..turns import LiveMerge, MergedFrame, SessionBuilder

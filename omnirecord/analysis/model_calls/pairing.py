@@ -16,15 +16,15 @@ decide: the last model delta before the client delta. A model delta after the la
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 from typing import Literal, NamedTuple
 
 from ...model import by_key
+from ...providers.answers import is_counted
 from ...providers.call import ModelCall
+from ...providers.retries import Retries
 from ...text import same_start
-from .places import is_counted
 
 LATEST = 10_000_000_000
 """Delay in ns of a text on its way to the client, at most."""
@@ -146,12 +146,6 @@ def _settled(calls: Sequence[int], texts: Sequence[set[int]]) -> dict[int, int]:
     return settled
 
 
-_MOST_CUT = 100
-"""Refused attempts of one kind that are looked at, at most."""
-LONGEST_WAIT = 600_000_000_000
-"""Time in ns between two attempts, at most."""
-
-
 class Attempts(Groups):
     """The attempts of each request: a group has the index of the first attempt in `calls`. Linear."""
 
@@ -159,68 +153,23 @@ class Attempts(Groups):
         """`starts` and `ends`: the times of the calls on one clock, in ns."""
         super().__init__(len(calls))
         self._calls, self._starts, self._ends = calls, starts, ends
-        self.unsure: set[int] = set()
-        """The calls whose request may be another one: several could be."""
-        waiting: dict[tuple[object, int], deque[int]] = {}
+        self._retries = Retries()
         for number in sorted(range(len(calls)), key=lambda n: (starts[n], calls[n].attempt, n)):
-            call = calls[number]
-            if call.conversation is None and not call.request_is_cut:
-                continue
-            same, cut = (call.recording, call.conversation), (call.recording, call.api)
-            before = None
-            if call.attempt > 1:
-                before = self._before(waiting.get((same, call.attempt - 1), deque()), starts[number], ends)
-            if before is None:
-                refused = waiting.get((cut, max(call.attempt - 1, 1)), deque())
-                before = self._before_cut(refused, number, calls, starts, ends)
-            if before is not None:
-                self.join(before, number)
-            if not call.has_answer:
-                key = cut if call.request_is_cut else same
-                waiting.setdefault((key, call.attempt), deque(maxlen=_MOST_CUT)).append(number)
+            self._join_to(self._retries.before(number, calls[number], starts[number], ends[number]), number)
+
+    @property
+    def unsure(self) -> set[int]:
+        """The calls whose request may be another one: several could be."""
+        return self._retries.unsure
 
     def join_repeats(self, numbers: Iterable[int]) -> None:
         """Join the attempts of clients that send no retry count. `numbers`: the calls in question, as they started."""
-        waiting: dict[object, deque[int]] = {}
-        for number in numbers:
-            call = self._calls[number]
-            if call.conversation is None or not (waiting or call.may_be_retried):
-                continue
-            key = call.recording, call.conversation
-            failed = deque[int]() if call.counts_attempts else waiting.get(key, deque())
-            before = self._before(failed, self._starts[number], self._ends)
-            if before is not None:
-                self.join(before, number)
-            if call.may_be_retried:
-                waiting.setdefault(key, deque(maxlen=_MOST_CUT)).append(number)
+        for n in numbers:
+            self._join_to(self._retries.repeated(n, self._calls[n], self._starts[n], self._ends[n]), n)
 
-    def _before_cut(
-        self, refused: deque[int], number: int, calls: Sequence[ModelCall], starts: Sequence[int],
-        ends: Sequence[int | None],
-    ) -> int | None:  # fmt: skip
-        """Return the attempt before whose body was cut, and drop it. Without a retry count in the request, the bodies
-        need an equal beginning."""
-        call = calls[number]
-        alike = deque(
-            n for n in refused
-            if n != number and calls[n].may_begin(call) and (call.attempt > 1 or calls[n].beginnings)
-        )  # fmt: skip
-        before = self._before(alike, starts[number], ends)
-        if before is not None:
-            refused.remove(before)
-        return before
-
-    def _before(self, waiting: deque[int], start_ns: int, ends: Sequence[int | None]) -> int | None:
-        """Return the attempt before, and drop it: the oldest one that is over. If several are, the choice is unsure."""
-        while waiting and start_ns - (ends[waiting[0]] or start_ns) > LONGEST_WAIT:
-            waiting.popleft()
-        over = [n for n in list(waiting)[:2] if (ends[n] is not None and (ends[n] or 0) <= start_ns)]
-        if not over:
-            return None
-        if len(over) > 1:
-            self.unsure.update(over)
-        waiting.remove(over[0])
-        return over[0]
+    def _join_to(self, before: Sequence[int], number: int) -> None:
+        for one in before[:1]:
+            self.join(one, number)
 
     def join(self, before: int, after: int) -> None:
         """Note that both calls are attempts of one request."""

@@ -6,15 +6,13 @@ run of user texts with nothing between them. White space does not count.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
 from itertools import chain
 from typing import NamedTuple
 
-from ...model import Recording
+from ...model import Recording, since_1970
 from ...omnigent.protocol import INTERRUPTED_TEXT
-from ...providers.call import ToolRequest
+from ...providers.answers import ToolRequest, is_counted
 from ...providers.conversation import Conversation
 from ...wire.strict_json import loads
 from ..turns.values import Session, Tool, Turn
@@ -68,12 +66,6 @@ class Clocks:
         return model == client or (run is not None and run == self._runs.get(client))
 
 
-def since_1970(started_at: str) -> int:
-    """Return a time in ns since 1970."""
-    at = datetime.fromisoformat(started_at)
-    return (at - datetime(1970, 1, 1, tzinfo=at.tzinfo)) // timedelta(microseconds=1) * 1000
-
-
 Key = tuple[object, ...]
 
 
@@ -95,13 +87,6 @@ class Asked(NamedTuple):
 
 
 NOTHING = Asked((), (), (), ())
-_COUNTED = re.compile(r"(?:[A-Za-z][A-Za-z_.:-]*)?[0-9]{0,3}")
-"""Ids that a provider may count from 1 in each answer."""
-
-
-def is_counted(call_id: str) -> bool:
-    """Return whether a provider may have counted a tool call, so that other calls have the same id: `call_1`."""
-    return _COUNTED.fullmatch(call_id) is not None
 
 
 def asked_of(conversation: Conversation) -> Asked:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...cassette.files import stamp_of
+from ...cassette.model_calls import ModelHops
 from ...cassette.open import open_store
 from ...cassette.select import Given, Moment, moment, span, the_session
 from ...cassette.sqlite import Store, is_database, is_packed
@@ -27,7 +28,7 @@ from ...cassette.sqlite.search_index import UNANSWERED, UNUSABLE, Index, State, 
 from ...errors import NotACassette, UsageError
 from ...model import Exchange, Recording, Streaming, TimedFrame
 from ...providers.register import Api
-from ..gather import ModelHops, model_calls
+from ..gather import model_calls
 from ..listing import event_row, request_row, zeros
 from ..model_calls.values import Link, turns_of
 from ..turns.requests import may_have_failed

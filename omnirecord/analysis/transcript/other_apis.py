@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ...cassette.model_calls import ModelHops, without_calls
 from ...cassette.sqlite import Store
 from ...contract.judge import NONE
 from ...model import Exchange, Recording, TimedFrame, by_key
@@ -22,7 +23,6 @@ from ...wire.json_rpc import message_of
 from ...wire.sse import read_fields
 from ...wire.strict_json import loads, payload_of
 from ..apis import is_unknown, request_text, shows_omnigent, summary
-from ..gather import ModelHops, without_calls
 from ..model_calls.values import Link, ModelCalls, TimeSpent
 from ..turns.builder import LAST
 from ..turns.tool_output import failure_in

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -167,9 +167,10 @@ def text(data: bytes) -> str | dict[str, str]:
         return {"base64": base64.b64encode(data).decode()}
 
 
-def jsonl_bytes(store: Store, sessions: Collection[str] | None = None) -> Iterator[bytes]:
-    """Yield the lines of the cassette or of these sessions, by recording, time and exchange. Raises `CassetteError`."""
-    return encoded(values(store, sessions))
+def jsonl_bytes(store: Store, takes: Callable[[Exchange], bool] | None = None) -> Iterator[bytes]:
+    """Yield the lines of the cassette, by recording, time and exchange. `takes`: whether an exchange is wanted. Raises
+    `CassetteError`."""
+    return encoded(values(store, takes))
 
 
 def encoded(values: Iterable[dict[str, Any]]) -> Iterator[bytes]:
@@ -177,15 +178,15 @@ def encoded(values: Iterable[dict[str, Any]]) -> Iterator[bytes]:
 
 
 def values(
-    store: Store, sessions: Collection[str] | None = None, *, will_change: bool = False
+    store: Store, takes: Callable[[Exchange], bool] | None = None, *, will_change: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Yield the values of the lines. Numbers and ids are those of the whole cassette, also for a part. `will_change`:
     the caller changes exchanges. An id that follows from all the lines is left out."""
-    is_whole = sessions is None and not will_change
+    is_whole = takes is None and not will_change
     every = store.exchanges()
-    exchanges = [x for x in every if sessions is None or x.session_id in sessions]
+    exchanges = [x for x in every if takes is None or takes(x)]
     there, whole = Counter(x.recording for x in exchanges), Counter(x.recording for x in every)
-    recordings = [r.recording for r in store.recordings() if sessions is None or r.recording in there]
+    recordings = [r.recording for r in store.recordings() if takes is None or r.recording in there]
     heads = [_recording(store, one, is_whole, is_part=there[one] < whole[one]) for one in recordings]
     yield {"omnirecord": FORMAT_VERSION, "recordings": heads}
     for incident in store.incidents():

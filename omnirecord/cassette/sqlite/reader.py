@@ -98,6 +98,7 @@ class Store(Tables):
         self._verdicts: dict[int, Verdicts] = {}
         self.is_judged_now = False
         """Whether the stored verdicts are those of the contracts that judge now, as in a copy in memory."""
+        self.first_conversation = 1
         self._look = _LOOK
         self._held: list[Exchange] | None = None
         self._known_groups: list[Group] | None = None

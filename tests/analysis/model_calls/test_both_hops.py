@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from omnirecord.analysis.gather import calls_in, model_calls, whole_sessions
+from omnirecord.analysis.gather import model_calls, whole_sessions
 from omnirecord.analysis.model_calls.values import Link, ModelCalls
 from omnirecord.analysis.turns.values import Session
+from omnirecord.cassette.model_calls import calls_in
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED
 from tests.support.examples import each

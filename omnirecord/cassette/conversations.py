@@ -1,0 +1,77 @@
+"""The conversations of a cassette: its model calls, grouped by `providers.grouping`.
+
+A conversation has a number, which counts from 1 in the order in which the conversations began. `CASSETTE#2` names the
+second one. A number is the beginning of a session id, too: then the name is `CASSETTE#conversation-2`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ..errors import UsageError
+from ..model import Exchange, since_1970
+from ..providers.call import ModelCall
+from ..providers.grouping import Grouping, Place
+from .model_calls import ModelHops, call_in
+from .select import Source, session_ids, the_session, with_children
+
+_PREFIX = "conversation-"
+Takes = Callable[[Exchange], bool]
+"""Whether a part of a cassette has an exchange."""
+
+
+def placed_calls(store: Source) -> Iterator[tuple[ModelCall, Place]]:
+    """Return each model call of a cassette with its place in a conversation, in the order in which the calls started.
+
+    One call is in memory at a time.
+    """
+    hops = ModelHops(store)
+    zeros = {one.recording: since_1970(one.started_at) for one in store.recordings()}
+    grouping = Grouping(store.first_conversation)
+    exchanges = sorted(hops.exchanges(), key=lambda x: (zeros[x.recording] + x.request.at_ns, x.exchange))
+    for x in exchanges:
+        call = call_in(store, x, hops)
+        if call is not None:
+            yield call, grouping.add(call, zeros[call.recording])
+
+
+def may_be_conversation(name: str) -> bool:
+    """Return whether a name after `#` has the form of a conversation's name."""
+    number = name.removeprefix(_PREFIX)
+    return number.isascii() and number.isdecimal()
+
+
+def conversation_named(store: Source, name: str) -> int | None:
+    """Return the number of the conversation that a name after `#` means; None if it means a session. Raises
+    `UsageError` if the cassette has no conversation with this number, or if the name means a session, too."""
+    if not may_be_conversation(name):
+        return None
+    number = name.removeprefix(_PREFIX)
+    last = max((place.conversation for _, place in placed_calls(store)), default=0)
+    is_one = store.first_conversation <= int(number) <= last
+    session = next((one for one in session_ids(store) if name == number and one.startswith(name)), None)
+    if session is not None:
+        if is_one and session != name:
+            raise UsageError(
+                f"{name} is a conversation, and the session {session} begins with it: give more of the id, or"
+                f" #{_PREFIX}{name}"
+            )
+        return None
+    if is_one:
+        return int(number)
+    if last:
+        first = store.first_conversation
+        there = f"is only #{first}" if first == last else f"are #{first} to #{last}"
+        raise UsageError(f"the cassette has no conversation {number}: there {there}")
+    return None
+
+
+def part_named(store: Source, name: str) -> tuple[Takes, int | None]:
+    """Return which exchanges a session has with its sub-agents, or a conversation; and the number of the conversation,
+    or None. Raises `UsageError`."""
+    number = conversation_named(store, name)
+    if number is None:
+        family = with_children(store, the_session(store, name))
+        return (lambda x: x.session_id in family), None
+    exchanges = {call.exchange for call, place in placed_calls(store) if place.conversation == number}
+    return (lambda x: x.exchange in exchanges), number

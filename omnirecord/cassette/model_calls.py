@@ -1,0 +1,86 @@
+"""The model calls of a cassette: which exchanges are calls, and their values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from ..contract import OMNIGENT
+from ..model import Exchange
+from ..providers.call import ModelCall, call_of
+from ..providers.register import REGISTER, Api, api_of, api_of_path
+from .contracts import AUTO, judge_with, load
+from .select import Source
+
+
+class ModelHops:
+    """The model calls among the exchanges of a cassette.
+
+    A call is a POST to a path of a model API, if the contract of such an API judges it. For a further upstream that was
+    recorded with `none` or a file, the contract `auto` decides instead. If the contract of a model API was given, a
+    stream at another path is a call, too.
+    """
+
+    def __init__(self, store: Source) -> None:
+        self._store = store
+        self.names = {one.recording: one.hop for one in store.recordings()}
+        """The names of the hops, by recording."""
+
+    def __bool__(self) -> bool:
+        return bool(self.recordings)
+
+    @cached_property
+    def recordings(self) -> set[int]:
+        """The recordings with calls. No body is read."""
+        return {x.recording for x in self.exchanges()}
+
+    @property
+    def has_further(self) -> bool:
+        """Whether a further upstream was recorded, which is that of a model."""
+        return any(name is not None for name in self.names.values())
+
+    def api_of(self, x: Exchange) -> Api | None:
+        """Return the API of a model call; None for another exchange. No body is read."""
+        if x.request.method != "POST" or x.session_id is not None:
+            return None
+        judge, by_path = self._store.judge_of(x).api.name, api_of(x.request.target)
+        if judge in REGISTER:
+            is_at_another_path = x.kind == "sse" and api_of_path(x.request.target) is None
+            return by_path or (judge if is_at_another_path else None)
+        if judge == OMNIGENT or by_path is None or self.names.get(x.recording) is None:
+            return None
+        return by_path if judge_with(load(AUTO), x).api.name in REGISTER else None
+
+    def has(self, x: Exchange) -> bool:
+        """Return whether an exchange is a model call. No body is read."""
+        return self.api_of(x) is not None
+
+    def exchanges(self) -> Iterator[Exchange]:
+        """Return the model calls, by recording and start. No body is read."""
+        return (x for x in self._store.exchanges(in_session=False) if self.has(x))
+
+
+def without_calls(store: Source, exchanges: list[Exchange]) -> list[Exchange]:
+    """Return the exchanges that are no model calls."""
+    hops = ModelHops(store)
+    return [x for x in exchanges if not hops.has(x)]
+
+
+def calls_in(store: Source) -> Iterator[ModelCall]:
+    """Return the model calls of a cassette, by recording and start."""
+    hops = ModelHops(store)
+    return filter(None, (call_in(store, x, hops) for x in hops.exchanges()))
+
+
+def call_in(store: Source, x: Exchange, hops: ModelHops, *, with_answer: bool = True) -> ModelCall | None:
+    """Return the model call in an exchange; None if it is none. Without its answer, only the request is read."""
+    is_streamed = x.kind == "sse"
+    response = store.decoded_body(x, "response") if with_answer and not is_streamed else b""
+    frames = store.frames(x) if with_answer and is_streamed else ()
+    api, hop = hops.api_of(x), hops.names.get(x.recording)
+    return call_of(x, store.decoded_body(x, "request"), response, frames, hop=hop, api=api)
+
+
+def count_calls(store: Source) -> int:
+    """Return the number of model calls of a cassette. No body is read."""
+    return sum(1 for _ in ModelHops(store).exchanges())

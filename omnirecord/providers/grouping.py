@@ -1,0 +1,253 @@
+"""Which conversation each model call belongs to: the only place that says so. Pure, incremental.
+
+    grouping = Grouping()
+    for call in calls:  # in the order in which they started
+        grouping.add(call)  # Place(conversation=1, call=2, attempt=1, candidates=())
+
+The evidence, strongest first:
+
+1. The call repeats a failed one (`retries`): it is another attempt of the same request.
+2. The request names an id of one conversation: of an earlier answer, of its items and tool calls, or of the
+   conversation itself. An id of two conversations does not count, nor one that a provider may count from 1.
+3. The messages begin with all messages of an earlier request, and its answer comes next. The longest such request
+   counts. Of several, those count whose answer, texts as sent, instructions and model are equal, and which no other
+   call continues.
+4. The history was shortened, but its last answer, and the message before that, are those of an earlier call.
+
+A call without evidence begins a conversation, even if an earlier request is equal: two runs of a program are two
+conversations. If several conversations are possible, the call is in the first one, and `candidates` names all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..wire.strict_json import loads
+from .answers import is_counted
+from .call import ModelCall
+from .parts import OF_MODEL, Item
+from .retries import Retries
+
+_MOST = 64
+"""Equal requests and equal answers that are looked at: the last ones."""
+_LEAST = 24
+"""Characters of an answer and of the message before it, at least, that show the conversation of a shortened history."""
+
+
+class Place(NamedTuple):
+    """The place of a model call in its conversation. All numbers count from 1."""
+
+    conversation: int
+    """Conversations are numbered in the order in which they began."""
+    call: int
+    """The number of its request in the conversation. The attempts of a request share it."""
+    attempt: int
+    """Its number among the recorded attempts of its request."""
+    candidates: tuple[int, ...] = ()
+    """The conversations that are possible, its own included; empty if that is the only one."""
+
+
+@dataclass(slots=True)
+class _Earlier:
+    """What is kept of a call that a later one may continue."""
+
+    place: Place
+    ended_ns: int | None
+    has_answer: bool
+    answer: int
+    same: tuple[object, ...]
+    """The texts as sent, the instructions and the model."""
+    is_continued: bool = False
+    rivals: tuple[int, ...] = ()
+    """The conversations of equal calls, if it is not sure which call continues which."""
+
+
+class Grouping:
+    """The conversations of the calls so far. It keeps no text."""
+
+    def __init__(self, first: int = 1) -> None:
+        """`first`: the number of the first conversation."""
+        self._first = first
+        self._retries = Retries()
+        self._calls: list[_Earlier] = []
+        self._requests: list[int] = []
+        """The number of requests of each conversation."""
+        self._owners: dict[str, int | None] = {}
+        """The conversation of an id; None if it has several."""
+        self._by_messages: dict[int, deque[_Earlier]] = {}
+        self._by_answer: dict[int, deque[_Earlier]] = {}
+
+    def add(self, call: ModelCall, zero_ns: int = 0) -> Place:
+        """Return the place of a call that has ended, or whose end was not recorded. `zero_ns`: the start of its
+        recording on a clock that all calls share."""
+        start_ns = zero_ns + call.started_ns
+        end_ns = None if call.ended_ns is None else zero_ns + call.ended_ns
+        number = len(self._calls)
+        repeated = self._retries.before(number, call, start_ns, end_ns)
+        uncounted = self._retries.repeated(number, call, start_ns, end_ns)
+        request = _Request(call)
+        if repeated or uncounted:
+            place = self._attempt([self._calls[n] for n in repeated or uncounted])
+        else:
+            place = self._request(call, request, start_ns)
+        self._keep(call, request, place, end_ns)
+        return place
+
+    def _attempt(self, before: Sequence[_Earlier]) -> Place:
+        chosen = before[0]
+        candidates = _rivals(before)
+        return chosen.place._replace(attempt=chosen.place.attempt + 1, candidates=candidates)
+
+    def _request(self, call: ModelCall, request: _Request, start_ns: int) -> Place:
+        """Return the place of a call that is no other attempt."""
+        conversation = self._owner(call.history_ids)
+        candidates: tuple[int, ...] = ()
+        if conversation is None:
+            alike = self._by_history(request, start_ns) or self._shortened(request, start_ns)
+            if alike:
+                free = [one for one in alike if not one.is_continued] or alike
+                candidates = _rivals(free)
+                free[0].is_continued = True
+                conversation = free[0].place.conversation
+        if conversation is None:
+            conversation = self._first + len(self._requests)
+            self._requests.append(0)
+        self._requests[conversation - self._first] += 1
+        return Place(conversation, self._requests[conversation - self._first], 1, candidates)
+
+    def _owner(self, ids: Sequence[str]) -> int | None:
+        """Return the conversation that owns an id; that of the last id counts."""
+        owners = (self._owners.get(id_) for id_ in reversed(ids))
+        return next((owner for owner in owners if owner is not None), None)
+
+    def _by_history(self, request: _Request, start_ns: int) -> list[_Earlier]:
+        """Return the calls whose messages, as many as possible, begin the messages of this request."""
+        for length in range(len(request.items) - 1, 0, -1):
+            earlier = self._by_messages.get(request.messages[length], ())
+            over = [one for one in earlier if one.ended_ns is not None and one.ended_ns <= start_ns]
+            if over and (alike := _continued(over, request, length)):
+                return alike
+        return []
+
+    def _shortened(self, request: _Request, start_ns: int) -> list[_Earlier]:
+        """Return the calls with the last answer of this request."""
+        earlier = self._by_answer.get(request.last_answer(), ())
+        return [one for one in earlier if one.ended_ns is not None and one.ended_ns <= start_ns]
+
+    def _keep(self, call: ModelCall, request: _Request, place: Place, end_ns: int | None) -> None:
+        tools = [(one.name, loads(one.arguments)) for one in call.tool_calls]
+        same = request.same(len(request.items))
+        earlier = _Earlier(place, end_ns, call.has_answer, _answer("".join(call.texts), tools), same)
+        self._calls.append(earlier)
+        counted = {one.call_id for one in call.tool_calls if is_counted(one.call_id)}
+        named = None if call.conversation is None else call.conversation.conversation_id
+        for id_ in filter(None, (*call.own_ids, named)):
+            if id_ not in counted:
+                is_alone = self._owners.get(id_, place.conversation) == place.conversation
+                self._owners[id_] = place.conversation if is_alone else None
+        if request.is_whole:
+            self._by_messages.setdefault(request.messages[-1], deque(maxlen=_MOST)).append(earlier)
+        last = request.with_answer("".join(call.texts))
+        if last:
+            self._by_answer.setdefault(last, deque(maxlen=_MOST)).append(earlier)
+
+
+def _rivals(alike: Sequence[_Earlier]) -> tuple[int, ...]:
+    """Return the conversations of equal calls if there are several, or if an equal call was continued before."""
+    conversations = {one.place.conversation for one in alike}
+    if len(conversations) > 1:
+        for one in alike:
+            one.rivals = tuple(sorted(conversations))
+    return alike[0].rivals
+
+
+def _continued(over: Sequence[_Earlier], request: _Request, length: int) -> list[_Earlier]:
+    """Return the calls that a request continues. `length`: the number of their messages."""
+    if request.items[length].kind not in OF_MODEL:
+        found = [one for one in over if not one.has_answer]
+    else:
+        answer = _answer_in(request.items[length:])
+        found = [one for one in over if one.answer == answer]
+        if not found and len({one.place.conversation for one in over}) == 1:
+            found = list(over)  # the client wrote the answer anew
+    for count in range(1, 4):
+        same = request.same(length)[:count]
+        found = [one for one in found if one.same[:count] == same] or found
+    return found
+
+
+class _Request:
+    """The messages of a request as hashes."""
+
+    def __init__(self, call: ModelCall) -> None:
+        conversation = call.conversation
+        self.items: tuple[Item, ...] = () if conversation is None else conversation.items
+        self.messages = list(_chain((one.kind, one.same, one.name, one.call) for one in self.items))
+        """The hash of the first messages, by their number."""
+        self.is_whole = bool(self.items) and conversation is not None and conversation.previous_id is None
+        """Whether it has all messages of its conversation."""
+        self._sent = list(_chain((one.text, one.call_id) for one in self.items))
+        self._more = () if conversation is None else (conversation.instructions, conversation.model)
+
+    def same(self, length: int) -> tuple[object, ...]:
+        """Return what equal requests share: the first messages as sent, the instructions and the model."""
+        return (self._sent[length], *map(hash, self._more))
+
+    def last_answer(self) -> int:
+        """Return a hash of the last answer and of the message before it; 0 if there is none."""
+        begin = max((n for n, one in enumerate(self.items) if one.kind == "assistant"), default=None)
+        if begin is None:
+            return 0
+        while begin > 0 and self.items[begin - 1].kind in OF_MODEL:
+            begin -= 1
+        return _exchanged(_last_user(self.items[:begin]), _said_in(self.items[begin:]))
+
+    def with_answer(self, text: str) -> int:
+        """Return `last_answer` of a request that continues this one. `text`: its answer."""
+        return _exchanged(_last_user(self.items), text)
+
+
+def _chain(parts: Iterable[tuple[object, ...]]) -> Iterator[int]:
+    found = hash(())
+    yield found
+    for part in parts:
+        found = hash((found, part))
+        yield found
+
+
+def _last_user(items: Sequence[Item]) -> str:
+    return next((one.text for one in reversed(items) if one.kind == "user"), "")
+
+
+def _exchanged(asked: str, said: str) -> int:
+    asked, said = _dense(asked), _dense(said)
+    return hash((asked, said)) if said and len(asked) + len(said) >= _LEAST else 0
+
+
+def _run(items: Iterable[Item]) -> Iterator[Item]:
+    """Return the items of one answer. Parts of an unknown kind may be within it."""
+    for one in items:
+        if one.kind not in (*OF_MODEL, "other"):
+            return
+        yield one
+
+
+def _said_in(items: Iterable[Item]) -> str:
+    return "".join(one.text for one in _run(items) if one.kind == "assistant")
+
+
+def _answer_in(items: Sequence[Item]) -> int:
+    return _answer(_said_in(items), [(one.name, one.value) for one in _run(items) if one.kind == "call"])
+
+
+def _answer(text: str, tools: Iterable[tuple[str, Any]]) -> int:
+    """Return a hash of an answer: of its text without white space, and of the tools that it asks for."""
+    return hash((_dense(text), *((name, json.dumps(arguments, sort_keys=True)) for name, arguments in tools)))
+
+
+def _dense(text: str) -> str:
+    return "".join(text.split())
