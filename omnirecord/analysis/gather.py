@@ -15,13 +15,14 @@ from ..cassette.select import Source, the_session, with_children
 from ..cassette.sqlite import Store
 from ..contract import OMNIGENT
 from ..model import Exchange, Incident, TimedFrame
+from ..omnigent.line import MergedFrame
 from ..text import one_line
 from ..wire.content_coding import tells_of_coding
 from ..wire.strict_json import payload
 from .apis import api_in, error_text, is_unknown, request_text
 from .model_calls import linked
 from .model_calls.values import ModelCalls
-from .turns import Around, MergedFrame, SessionBuilder, session_of
+from .turns import Around, SessionBuilder, session_of
 from .turns.aftermath import ENDED_BY_SERVER, Aftermath
 from .turns.builder import is_snapshot, snapshot_of
 from .turns.conclusion import Conclusion, children_of, concluded

@@ -24,6 +24,7 @@ from ..cassette.sqlite.query import Query, pending
 from ..cassette.sqlite.views import ABOUT as VIEWS
 from ..errors import __version__
 from ..model import Exchange, Recording, TimedFrame, wall_clock
+from ..omnigent.line import merged
 from ..text import dumps
 from ..wire.strict_json import Payload, fresh_payload
 from .doctor.doctor import SessionChecks, examine
@@ -34,7 +35,7 @@ from .model_calls.values import Link, ModelCalls
 from .stats import measure, measured, waited
 from .stats.values import SessionStats, TurnStats, cost, count, total
 from .tables import TABLES
-from .turns import SessionBuilder, merged
+from .turns import SessionBuilder
 from .turns.conclusion import concluded
 from .turns.values import Approval, Session, Tool, Turn
 from .validate import Problem, Tally, validation
@@ -242,7 +243,7 @@ class Whole(Analysis):
             checks.read(x, some, payload)
             if self._problems is not None:
                 self._problems.add(x, some, payload)
-        parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames)
+        parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames, exchanges)
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
         around = self._context.of(exchanges)
         builder.add_all(line if around.request is None else ())

@@ -3,18 +3,14 @@
 No other package spells an event type: it takes the constant, the set or the predicate from here. A constant is called
 like its type: `RESPONSE_CREATED` is `response.created`. The models are in `response_events` and
 `session_events`.
-
-The connect snapshot: the frames by which a server tells a new connection the state of the session. A replay holds none
-of them back at a gate. In a transcript they are no events of a turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import takewhile
+from collections.abc import Mapping
 from typing import Literal
 
-from ..model import Exchange, TimedFrame
+from ..model import Exchange
 from ..wire.headers import header
 
 SESSION_STATUS = "session.status"
@@ -100,8 +96,6 @@ SNAPSHOT_TYPES = frozenset(
     }
 )
 """Text in flight comes among these without a sequence number: `response.created`, and a delta of all text so far."""
-SNAPSHOT_LASTS = 1_000_000_000
-"""Duration of a connect snapshot at most, in ns. The longest that was seen took 0.1 s."""
 
 
 def is_of_response(type_: str | None) -> bool:
@@ -121,45 +115,3 @@ def is_denial(response_id: str | None) -> bool:
 def stream_epoch(exchange: Exchange) -> str | None:
     """Return the epoch of the server that answered; None without one."""
     return header(exchange.response.headers, STREAM_EPOCH) if exchange.response else None
-
-
-class ConnectSnapshot:
-    """The connect snapshot of one stream, found frame by frame. It ends before a second heartbeat, and before a late
-    frame: the first events of a message may have the same types."""
-
-    def __init__(self) -> None:
-        self._begun_ns: int | None = None
-        self._number = 0
-        self._in_flight = 0  # the number of the frame after which text in flight may come: the heartbeat
-        self._over = False
-
-    def takes(self, frame: TimedFrame) -> bool:
-        """Return whether the next frame belongs to it. After the first one that does not, none does."""
-        if self._begun_ns is None:
-            self._begun_ns = frame.offset_ns
-        self._over = self._over or not self._is_part(frame, self._begun_ns)
-        self._number += 1
-        return not self._over
-
-    def _is_part(self, frame: TimedFrame, begun_ns: int) -> bool:
-        is_late = frame.offset_ns - begun_ns > SNAPSHOT_LASTS
-        if is_late or (self._number and frame.type == SESSION_HEARTBEAT):
-            return False
-        if frame.type in SNAPSHOT_TYPES:
-            return True
-        if self._number != self._in_flight + 1 or frame.type not in RESENT or _is_numbered(frame):
-            return False
-        self._in_flight = self._number
-        return True
-
-
-def connect_snapshot_length(frames: Iterable[TimedFrame]) -> int:
-    """Return the number of frames in the connect snapshot of a stream, which is the number of its last frame."""
-    return sum(1 for _ in takewhile(ConnectSnapshot().takes, frames))
-
-
-def _is_numbered(frame: TimedFrame) -> bool:
-    from ..wire.strict_json import payload_of  # the command line imports this module, and does without the parser
-
-    value = payload_of(frame)
-    return not isinstance(value, dict) or value.get("sequence_number") is not None

@@ -19,7 +19,7 @@ from typing import overload
 from ..cassette.sqlite.stream_reads import FrameTable
 from ..errors import UsageError
 from ..model import TimedFrame
-from ..omnigent.protocol import connect_snapshot_length
+from ..omnigent.line import connect_snapshot_length
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from yarl import URL
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store, is_coded
 from ..model import Exchange, root_of
-from ..omnigent.protocol import ConnectSnapshot
+from ..omnigent.line import ConnectSnapshot
 from ..text import counted, same_start
 from ..wire.headers import end_to_end
 from .player.plan import start_of

@@ -18,7 +18,7 @@ pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and P
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.model import Exchange, TimedFrame
-from omnirecord.omnigent.protocol import connect_snapshot_length
+from omnirecord.omnigent.line import connect_snapshot_length
 from omnirecord.omnigent.routes import is_gate
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay

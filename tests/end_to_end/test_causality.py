@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omnirecord.cassette.open import open_store
-from omnirecord.omnigent.protocol import connect_snapshot_length
+from omnirecord.omnigent.line import connect_snapshot_length
 from omnirecord.omnigent.routes import is_gate
 from omnirecord.replayer.server import Replay
 from tests.replayer.test_server import post

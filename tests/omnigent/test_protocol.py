@@ -34,7 +34,7 @@ MAY_NAME_A_PATH = {
     "replayer/omnigent_ui/__init__.py": "answers requests of Omnigent's web UI",
 }
 """Modules outside that name a path of the server, and why."""
-PUBLIC = frozenset({"contract", "protocol", "routes", "server_version", "summary"})
+PUBLIC = frozenset({"contract", "line", "protocol", "routes", "server_version", "summary"})
 """The modules of `omnirecord.omnigent` that other packages may import."""
 
 

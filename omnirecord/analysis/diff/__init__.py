@@ -21,10 +21,11 @@ from typing import Any
 from ...cassette.open import named_part, open_store
 from ...errors import UsageError
 from ...model import TimedFrame
+from ...omnigent.line import MergedFrame, by_stream, copied, merged
 from ...wire.normal import Ids, Normal
 from ..gather import Gathered, gathered, model_calls
 from ..model_calls.values import Link, ModelCalls
-from ..turns import MergedFrame, SessionBuilder, by_stream, copied, merged
+from ..turns import SessionBuilder
 from ..turns.draft import Draft
 from ..turns.values import Turn
 from .align import IGNORED, Pair, Step, Steps, aligned, elements, moved
@@ -148,7 +149,7 @@ def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame])
     streams = [x for x in exchanges if x.stream is not None]
     frames = list(frames) if len(streams) > 1 else frames
     steps: dict[Draft | None, Steps] = {None: Steps()}
-    has_turns, line = one.has_turns, merged(frames)
+    has_turns, line = one.has_turns, merged(frames, exchanges)
     deviations = _deviations(line, frames) if isinstance(frames, list) else []
     until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
     line.reverse()

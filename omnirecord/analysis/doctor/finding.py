@@ -19,7 +19,7 @@ from itertools import chain, islice
 from typing import Any, Literal, NamedTuple, get_args
 
 from ...model import TimedFrame, Verdict
-from ...omnigent.protocol import connect_snapshot_length
+from ...omnigent.line import connect_snapshot_length
 from ...text import clip, one_line
 from ...wire.strict_json import Payload, as_dict, as_text, fresh_payload
 from ..turns.patience import SECOND

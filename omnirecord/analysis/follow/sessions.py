@@ -12,21 +12,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from operator import attrgetter
 from typing import Generic, TypeVar
 
 from ...cassette.held import Held
 from ...cassette.model_calls import ModelHops, call_in
 from ...cassette.sqlite import Store
 from ...cassette.sqlite.tail import Tail
-from ...model import Exchange, Recording
+from ...model import Exchange, Recording, TimedFrame
+from ...omnigent.line import Line, in_order
 from ...providers.call import ModelCall
 from ...providers.retries import LONGEST_WAIT
 from ..gather import acts_in
 from ..model_calls import evidence_of, linked, order
 from ..model_calls.places import START, Asked, Clocks, History, keys_and_history, named
 from ..model_calls.values import Link, ModelCalls, requests_of, turns_of
-from ..turns import LiveMerge, MergedFrame, SessionBuilder
+from ..turns import SessionBuilder
 from ..turns.draft import LONG_SILENCE, Draft
 from ..turns.requests import Act
 from ..turns.values import Session, Turn
@@ -43,7 +43,7 @@ class GrowingSession:
         self.recording, self.session_id, self.parent_id = first.recording, first.session_id, parent_id
         self.builder = SessionBuilder(is_child=parent_id is not None, long_silence=long_silence)
         self.exchanges: dict[int, Exchange] = {}
-        self._merge = LiveMerge()
+        self._line = Line()
         self._listening: dict[int, int] = {}  # the last frame of each stream that goes on, by its exchange
         self._streams: set[int] = set()
         self._frozen: dict[Draft, Turn] = {}
@@ -62,7 +62,8 @@ class GrowingSession:
         if x.stream is not None and x.exchange not in self._streams:
             self._streams.add(x.exchange)
             self._listening[x.exchange] = 0
-            self._merge.open(x.stream, x.request.at_ns)
+        if x.stream is not None:
+            self._line.listen(x.stream, x.end_ns)
         acts = acts_in(store, [x])
         for act in acts:
             self.builder.turns.act(x.exchange, act)
@@ -76,10 +77,10 @@ class GrowingSession:
     def hear(self, store: Store, open_: set[int], tail: Tail) -> None:
         """Add the new frames. `open_`: the exchanges that go on. `tail` has their streams, apart from those that a
         contract file judges."""
-        news: list[MergedFrame] = []
+        news: list[Iterable[TimedFrame]] = []
         for exchange, after in list(self._listening.items()):
             x = self.exchanges[exchange]
-            stream, is_over = x.stream or 0, exchange not in open_
+            is_over = exchange not in open_
             if tail.has(exchange):
                 if is_over:
                     tail.end(exchange)
@@ -89,16 +90,14 @@ class GrowingSession:
             frames = list(Held().of(behind))
             if is_over:
                 tail.forget(exchange)
-            news += self._merge.add(stream, frames)
+            news.append(frames)
             if is_over:
                 del self._listening[exchange]
-                self._merge.end(stream)
             elif frames:
                 self._listening[exchange] = frames[-1].seq
             if is_over or frames:
                 self._so_far = None
-        self._merge.settle()
-        self.builder.add_all(sorted(news, key=attrgetter("at_ns")))
+        self.builder.add_all(self._line.add(in_order(news)))
 
     @property
     def has_news(self) -> bool:

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from ...cassette.jsonl import data_of
 from ...model import TimedFrame
 from ...omnigent import protocol
-from ...omnigent.protocol import ConnectSnapshot
+from ...omnigent.line import Line as EventLine
 from ...omnigent.routes import is_bookkeeping, path_of, session_of
 from ...omnigent.summary import short_id
 from ...providers.summary import text_delta
@@ -59,9 +59,6 @@ _LABELS: dict[str, tuple[str, Kind]] = {
 }
 _DELTA_TYPES = {"text": protocol.RESPONSE_OUTPUT_TEXT_DELTA, "reasoning": protocol.RESPONSE_REASONING_TEXT_DELTA}
 """The key of `_LABELS` for a delta of a model API."""
-_SAME_WITHIN = 2_000_000_000
-"""Time between copies of an event, one for each stream of the session, at most, in ns."""
-_MOST_COPIES = 4000
 _MOST_SESSIONS = 500
 """Number of sessions that the view remembers, at most: a recorder may run for months."""
 
@@ -264,8 +261,12 @@ class Fold:
 
 
 class _Session(State):
-    def __init__(self, answered: dict[str, str]) -> None:
+    def __init__(self, recording: int, first: int, answered: dict[str, str]) -> None:
         super().__init__(answered)
+        self.recording = recording
+        self.first = first
+        """The stream with the first known event."""
+        self.line = EventLine()
         self.fold: Fold | None = None
         self.answer: AnswerLines | None = None
         """Of a stream of Chat Completions or Messages."""
@@ -273,6 +274,15 @@ class _Session(State):
     @property
     def in_turn(self) -> bool:
         return self.unfinished is not None if self.answer is None else self.answer.goes_on
+
+
+def _is_new(session: _Session, row: Row) -> bool:
+    """Return whether an event is no copy, and not in the connect snapshot of a session that the view knows."""
+    if session.recording != row["recording"]:
+        session.recording, session.line = row["recording"], EventLine()
+    raw = data_of(row["raw"])
+    frame = TimedFrame(row["stream"], row["seq"], row["offset_ns"], None, raw, 0, row["type"], row["verdict"], ())
+    return any(not one.in_snapshot or row["stream"] == session.first for one in session.line.add([frame]))
 
 
 class LiveView:
@@ -283,10 +293,8 @@ class LiveView:
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._name = ""
         self._are_several = False
-        self._copies: OrderedDict[tuple[str, int], tuple[int, set[int]]] = OrderedDict()
         self._requests = Requests(every=every)
         self._last = ""
-        self._snapshots: dict[int, ConnectSnapshot] = {}
         self._before: dict[int, int] = {}
         self._left_for: set[str] = set()
 
@@ -306,7 +314,7 @@ class LiveView:
             before: int = self._before.get(stream) or at_ns
             self._before[stream] = at_ns
             yield from plain_lines(row, before, self._place(name, f"{row['stream']}:{row['seq']}"))
-        elif not self._in_snapshot(row, name) and not self._is_copy(row):
+        else:
             yield from self._event(row, name or f"stream {row['stream']}")
 
     def growing(self) -> Line | None:
@@ -330,9 +338,11 @@ class LiveView:
     def _event(self, row: Row, name: str) -> Iterator[Line]:
         if name not in self._sessions:
             yield from self._make_room()
-            self._sessions[name] = _Session(self._requests.answered)
+            self._sessions[name] = _Session(row["recording"], row["stream"], self._requests.answered)
         self._sessions.move_to_end(name)
         session = self._sessions[name]
+        if not _is_new(session, row):
+            return
         place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
         delta = _delta(row)
         for told in self._of_answer(session, row, place, is_text=delta is not None):
@@ -392,9 +402,10 @@ class LiveView:
         if is_over and heard is not None and heard.answer is not None:
             yield from heard.answer.end(row["end_ns"], place)
         in_turn = heard is not None and heard.in_turn
+        if is_over and session is not None and row["stream"] is not None:
+            session.line.listen(row["stream"], row["end_ns"])
         if is_over:  # a stream without a session has no further events
             self._sessions.pop(f"stream {row['stream']}", None)
-            self._snapshots.pop(row["stream"], None)
             self._before.pop(row["stream"], None)
         yield from self._requests.lines_of(row, place, in_turn=in_turn)
 
@@ -407,33 +418,6 @@ class LiveView:
         head = f"to {server}: the client leaves the recorder."
         text = f"To record this server: --upstream NAME={server}"
         yield Line(row["end_ns"], "redirect", "warning", head, text, place=self._place(name, _address(row)))
-
-    def _is_copy(self, row: Row) -> bool:
-        """Return whether another stream of the session has brought this event."""
-        key = (row["session_id"] or f"stream {row['stream']}", hash(data_of(row["raw"])))
-        at_ns, streams = self._copies.get(key, (-_SAME_WITHIN, set[int]()))
-        if row["stream"] not in streams and row["offset_ns"] - at_ns < _SAME_WITHIN and streams:
-            streams.add(row["stream"])
-            return True
-        self._copies[key] = (row["offset_ns"], {row["stream"]})
-        self._copies.move_to_end(key)
-        if len(self._copies) > _MOST_COPIES:
-            self._copies.popitem(last=False)
-        return False
-
-    def _in_snapshot(self, row: Row, name: str) -> bool:
-        """Return whether this is in the connect snapshot of a session that the view knows."""
-        stream, seq = row["stream"], row["seq"]
-        if seq == 1 and name in self._sessions:
-            self._snapshots[stream] = ConnectSnapshot()
-        snapshot = self._snapshots.get(stream)
-        if snapshot is None:
-            return False
-        frame = TimedFrame(stream, seq, row["offset_ns"], None, data_of(row["raw"]), 0, row["type"], row["verdict"], ())
-        if snapshot.takes(frame):
-            return True
-        del self._snapshots[stream]
-        return False
 
     def _place_of(self, fold: Fold) -> str:
         return self._place(fold.session, f"{fold.stream}:{fold.first}")

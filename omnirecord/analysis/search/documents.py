@@ -23,9 +23,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from ...cassette.sqlite.search_index import COPIES_NEAR, EVER, SAID_NEAR, Doc, digest
+from ...cassette.sqlite.search_index import EVER, SAID_NEAR, Doc, digest
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
+from ...omnigent.line import COPIES_WITHIN, copied
 from ...omnigent.routes import path_of
 from ...providers.answers import Answer
 from ...providers.conversation import conversation_of
@@ -249,7 +250,7 @@ def _says(frame: TimedFrame, data: dict[str, Any]) -> tuple[int, int]:
 
 
 def _itself(frame: TimedFrame) -> tuple[int, int]:
-    return digest("event", frame.raw or b""), COPIES_NEAR
+    return digest("event", copied(frame) or b""), COPIES_WITHIN
 
 
 PROMPT = "prompt"

@@ -19,9 +19,10 @@ from typing import Any, cast
 from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
+from ...omnigent.line import MergedFrame, by_stream, merged
 from ..gather import Gathered, conclusions, model_calls
 from ..model_calls.values import FirstToken, Link, ModelCalls, first_token, requests_of
-from ..turns import Around, MergedFrame, by_stream, merged
+from ..turns import Around
 from ..turns.builder import Span, union
 from ..turns.conclusion import Conclusion
 from ..turns.requests import Act
@@ -60,7 +61,7 @@ def measured(store: Source, session: str | None = None) -> Iterator[SessionStats
 
     def tell(one: Gathered, around: Around) -> Session:
         frames = list(one.frames())
-        line = merged(frames)
+        line = merged(frames, one.exchanges)
         read[:] = [(frames, line)]
         return one.told(around, line=line)[0]
 

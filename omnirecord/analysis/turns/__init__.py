@@ -3,7 +3,7 @@
     session, drafts = session_of(exchanges, frames, acts)
     for turn in session.turns: ...
 
-- Here, the frames of a session's streams become one sequence, so that each event is in it once. A `SessionBuilder`
+- `omnigent.line` makes one sequence of the frames of all streams, so that each event is in it once. A `SessionBuilder`
   gives them to a `TurnBuilder` (`builder`), which has the turns. A turn is a `Draft` until nothing follows, and then a
   frozen `Turn` (`values`).
 - `events` adds each event to its turn by its type, `builder` each output item.
@@ -11,33 +11,17 @@
 - `why_stopped` finds out why a recording holds no more of a session; `conclusion` has that in one line.
 
 No frame makes it fail: an event that fits no type is counted, and read as far as possible.
-
-One sequence of frames:
-
-1. Copies of an event are equal byte for byte, apart from the `id` field, which counts the events of one stream. An
-   event that came on several streams at once is kept once.
-2. Frames of a connect snapshot are marked: they tell a state, and nothing happened. While another stream is open, the
-   snapshot is left out.
-3. Text in flight, which a server sends again to a client that connects in the middle of a turn, is part of the
-   snapshot.
-
-`merged` does this for complete streams, `LiveMerge` during the recording. Both are linear in the number of frames.
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left, insort
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import chain, groupby, repeat
-from operator import attrgetter
 from typing import NamedTuple
 
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
-from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
+from ...omnigent.line import MergedFrame, merged
 from ...omnigent.routes import party_name
 from ...wire.strict_json import Payload, fresh_payload
 from .aftermath import Aftermath
@@ -48,17 +32,7 @@ from .requests import Act, deleted_at
 from .stored import Stored, complete
 from .values import SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
 
-_new = tuple.__new__
 _NO_EVENTS = frozenset({"comment", "sentinel"})
-_STREAM = attrgetter("stream")
-_AT_NS = attrgetter("frame.offset_ns")  # without the call of `at_ns`
-SUBSCRIBING = 50_000_000
-"""Time between a subscription and the first frame of its stream, at most, in ns."""
-COPIES_WITHIN = 60_000_000_000
-"""Time between copies of an event on two open streams, at most, in ns: older events are forgotten."""
-_RECENT = 20 * SUBSCRIBING
-"""The same while one stream is open: another one may begin."""
-_ID_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))id:[^\r\n]*(?:\r\n?|\n)")
 
 
 class Around(NamedTuple):
@@ -195,7 +169,7 @@ def session_of(
     """
     builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
     if around.request is None:
-        builder.add_all(merged(frames) if line is None else line)
+        builder.add_all(merged(frames, exchanges) if line is None else line)
     return builder.session(exchanges, parent_id, around)
 
 
@@ -212,137 +186,3 @@ def _until(x: Exchange, last_known_ns: int) -> int:
     """Return the end of an exchange, or the last known time before it."""
     answered = x.response.at_ns if x.response else x.request.at_ns
     return x.end_ns if x.end_ns is not None else max(answered, last_known_ns)
-
-
-class MergedFrame(NamedTuple):
-    """A frame, and whether it belongs to a connect snapshot."""
-
-    frame: TimedFrame
-    in_snapshot: bool
-
-    @property
-    def at_ns(self) -> int:
-        return self.frame.offset_ns
-
-
-def copied(frame: TimedFrame) -> bytes | None:
-    """Return what the copies of an event have in common: the frame without its `id` field; None if it was not kept."""
-    raw = frame.raw
-    return raw if raw is None or b"id:" not in raw else _ID_LINE.sub(b"", raw, count=1)
-
-
-def merged(frames: Iterable[TimedFrame]) -> list[MergedFrame]:
-    """Return the frames of one session in one recording, each event once, by time."""
-    heard, last = list[MergedFrame](), list[MergedFrame]()
-    times: dict[bytes, list[int]] = {}  # of the events before `last`, by `copied`
-    last_ns = -(1 << 63)
-    for stream in sorted(_streams(frames), key=lambda stream: stream[0].at_ns):
-        begin = stream[0].at_ns
-        if last_ns >= begin:  # another stream is open
-            stream = [one for one in stream if not one.in_snapshot]
-        for one in last:
-            if (raw := _copied(one)) is not None:
-                insort(times.setdefault(raw, []), one.at_ns)
-        last = list(_not_in(times, begin - SUBSCRIBING, stream)) if heard else stream
-        heard += last
-        last_ns = max([last_ns, *map(_AT_NS, last)])
-    return sorted(heard, key=_AT_NS)
-
-
-def _copied(heard: MergedFrame) -> bytes | None:
-    """Return what other streams may have of a frame, too."""
-    return None if heard.in_snapshot else copied(heard.frame)
-
-
-def _not_in(times: Mapping[bytes, list[int]], since_ns: int, stream: list[MergedFrame]) -> Iterator[MergedFrame]:
-    """Return the frames without a copy on the other streams from that time on; each copy counts once."""
-    copies: Counter[bytes] = Counter()
-    for heard in stream:
-        raw = _copied(heard)
-        there = times.get(raw, ()) if raw is not None else ()
-        if raw is None or copies[raw] >= len(there) - bisect_left(there, since_ns):
-            yield heard
-        else:
-            copies[raw] += 1
-
-
-def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:
-    streams: dict[int, list[TimedFrame]] = {}
-    for stream, some in groupby(frames, key=_STREAM):
-        streams.setdefault(stream, []).extend(some)
-    return streams
-
-
-def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
-    for stream in by_stream(frames).values():
-        flags = chain(repeat(True, connect_snapshot_length(stream)), repeat(False))
-        yield list(map(_new, repeat(MergedFrame), zip(stream, flags, strict=False)))
-
-
-class LiveMerge:
-    """The same during the recording: `open` announces a stream, `add` takes its new frames, `end` its end. An event
-    counts when the first stream brings it. `settle` ends a batch: the caller has added what each stream has by now."""
-
-    def __init__(self) -> None:
-        self._begins: dict[int, int] = {}
-        """The open streams, and the times of their requests in ns."""
-        self._snapshots: dict[int, ConnectSnapshot] = {}
-        self._told: deque[tuple[int, bytes]] = deque()
-        """The recent events: time and bytes."""
-        self._counts: Counter[bytes] = Counter()
-        """How often `_told` has an event."""
-        self._brought: dict[int, Counter[bytes]] = {}
-        """How many of these each stream has brought, or cannot bring."""
-        self._told_ns = -1
-
-    def open(self, stream: int, at_ns: int) -> None:
-        """Announce a stream that was requested at that time."""
-        self._begins[stream] = at_ns
-
-    def add(self, stream: int, frames: Sequence[TimedFrame]) -> Iterator[MergedFrame]:
-        """Yield the frames of a stream that are new events."""
-        if not frames:
-            return
-        begin, others = frames[0].offset_ns, [at for other, at in self._begins.items() if other != stream]
-        is_second = self._told_ns >= begin or any(at < self._begins.get(stream, begin) for at in others)
-        snapshot = self._snapshots.setdefault(stream, ConnectSnapshot())
-        if stream not in self._brought:
-            self._brought[stream] = Counter(raw for at_ns, raw in self._told if at_ns < begin - SUBSCRIBING)
-        brought, counts, told = self._brought[stream], self._counts, self._told
-        first_ns = min(others, default=0) - SUBSCRIBING  # another stream may bring the events since then
-        for frame in frames:
-            heard, at_ns = MergedFrame(frame, snapshot.takes(frame)), frame.offset_ns
-            raw = _copied(heard)
-            if raw is None:
-                if not (heard.in_snapshot and is_second):
-                    yield heard
-                continue
-            if brought.get(raw, 0) < counts.get(raw, 0):
-                brought[raw] += 1
-                continue
-            if at_ns >= first_ns:
-                told.append((at_ns, raw))
-                counts[raw] += 1
-                brought[raw] += 1
-                if not others:
-                    self._forget(at_ns - _RECENT)
-            self._told_ns = max(self._told_ns, at_ns)
-            yield heard
-
-    def end(self, stream: int) -> None:
-        """Note that nothing follows on a stream."""
-        self._begins.pop(stream, None)
-        self._snapshots.pop(stream, None)
-
-    def settle(self) -> None:
-        """Forget the events that no stream can bring again."""
-        self._forget(self._told_ns - (COPIES_WITHIN if len(self._begins) > 1 else _RECENT))
-        self._brought = {stream: brought for stream, brought in self._brought.items() if stream in self._begins}
-
-    def _forget(self, before_ns: int) -> None:
-        while self._told and self._told[0][0] < before_ns:
-            raw = self._told.popleft()[1]
-            for counts in (self._counts, *self._brought.values()):
-                counts[raw] -= 1
-                if counts[raw] <= 0:
-                    del counts[raw]

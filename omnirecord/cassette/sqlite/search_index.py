@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import NotACassette
+from ...omnigent.line import COPIES_WITHIN
 from ..files import sibling
 from .checked import DAMAGED
 from .connection import closed_on_error, harden, refuse_company, refuse_foreign_journal, transaction
 
-VERSION = 5
+VERSION = 6
 APPLICATION_ID = 0x6F6D6E73  # "omns"
 UNUSABLE = (sqlite3.Error, *DAMAGED)
 """Errors of an unusable index: the file is damaged, the disk is full, another search hangs."""
@@ -38,10 +39,8 @@ _HEAD = 8
 """Common first characters from which on two texts are the same text, of which one client received less."""
 Kind = Literal["event", "text", "request", "answer"]
 """`request`: the body of a client's POST; `answer`: the response to a failed request, or a whole one of a model."""
-COPIES_NEAR = 10_000_000_000
-"""Longest distance in ns of copies of one event to several clients."""
 SAID_NEAR = 600_000_000_000
-"""The same for a message, which may wait for an approval, or be received in part by a reconnecting client."""
+"""Longest distance in ns of copies of a message: it may wait for an approval."""
 EVER = 1 << 62
 """The same for a document with an id: no limit."""
 
@@ -265,7 +264,7 @@ class Index:
             is_begun = doc.kind == "text" and len(doc.text) >= _HEAD
             head = digest(doc.type, doc.text[:_HEAD]) if is_begun else None
             # One client may receive a text twice: as deltas and an item, or as a request and an event.
-            is_sought = others or doc.near_ns != COPIES_NEAR
+            is_sought = others or doc.near_ns != COPIES_WITHIN
             same = self._same(doc, number, exchange, session, head, others) if is_sought else None
             values = (
                 number, session, recording, exchange, doc.kind, doc.type, doc.first_seq, doc.last_seq, doc.first_ns,
@@ -317,7 +316,7 @@ class Doc:
     last_ns: int
     text: str
     says: int = 0
-    near_ns: int = COPIES_NEAR
+    near_ns: int = COPIES_WITHIN
     """Longest distance in time of a document with the same content that counts as the same, in ns."""
     key: str | None = None
     """Identifies a text that may grow."""

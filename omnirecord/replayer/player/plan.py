@@ -19,7 +19,7 @@ from ...cassette.sqlite import Store, is_coded
 from ...errors import CassetteError, UsageError
 from ...model import Exchange, Recording, TimedFrame, root_of
 from ...omnigent import routes
-from ...omnigent.protocol import connect_snapshot_length
+from ...omnigent.line import connect_snapshot_length
 from ...text import quoted
 from ...wire.json_rpc import message_of
 from ...wire.limits import AN_EVENT

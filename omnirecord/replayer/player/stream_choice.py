@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import dropwhile
+from itertools import chain, dropwhile
 from typing import TYPE_CHECKING, Any
 
 from ...cassette.sqlite import is_coded
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
-from ...omnigent.protocol import SNAPSHOT_TYPES, connect_snapshot_length
+from ...omnigent.line import connect_snapshot_length, merged
+from ...omnigent.protocol import SNAPSHOT_TYPES
 from ...wire.strict_json import payload
 from ..stream_parts import Part, decoded_parts, part_of
 from .plan import ReplayPlan, Session, Tree, start_of
@@ -245,25 +246,28 @@ def rest_after(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
     """Return the parts for a client that has the first of these streams up to frame `seq`."""
     mine = streams[0]
     snapshot = connect_snapshot_length(mine)
-    later = [frame for frame in session_line(streams) if frame.stream != mine[0].stream]
+    later = [frame for frame in session_line(streams) if frame.offset_ns > mine[-1].offset_ns]
     return [part_of(frame, frame.seq <= snapshot) for frame in mine[seq:]] + [part_of(frame, False) for frame in later]
 
 
 def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
-    """Return the frames of a session's streams as one sequence: of each stream, those after the end of the one before.
-    A connect snapshot is left out, but for text in flight that no earlier stream has: no client was connected then."""
+    """Return the frames of a session's streams as one sequence. A connect snapshot is left out, but for text in flight
+    that no earlier stream has: no client was connected then."""
     line: list[TimedFrame] = []
-    for frames in streams:
-        last = line[-1].offset_ns if line else -1
-        snapshot = connect_snapshot_length(frames)
-        text = (frame for frame in frames[:snapshot] if protocol.is_of_response(frame.type))
-        line += _new_text(line, [frame for frame in text if frame.offset_ns > last])
-        line += [frame for frame in frames[snapshot:] if frame.offset_ns > last]
-    return line
+    resent: list[TimedFrame] = []
+    for frame, in_snapshot in merged(chain.from_iterable(streams)):
+        if in_snapshot:
+            resent += [frame] if protocol.is_of_response(frame.type) else []
+        else:
+            line += [*_new_text(line, resent), frame]
+            resent = []
+    return [*line, *_new_text(line, resent)]
 
 
 def _new_text(line: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFrame]:
     """Return the part of the text in flight that is not in `line` yet."""
+    if not resent:
+        return []
     heard = _turn(line)[1]
     text = _turn(resent)[1]
     if not heard or not text.startswith(heard):

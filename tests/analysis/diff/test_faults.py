@@ -15,7 +15,7 @@ from omnirecord.analysis.diff.align import IGNORED
 from omnirecord.analysis.diff.differences import counts
 from omnirecord.errors import UsageError
 from omnirecord.model import TimedFrame
-from omnirecord.omnigent.protocol import connect_snapshot_length
+from omnirecord.omnigent.line import connect_snapshot_length
 from omnirecord.wire.normal import role
 from omnirecord.wire.strict_json import payload_of
 from tests.support.cassettes import SHIPPED

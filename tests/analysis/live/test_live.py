@@ -137,6 +137,14 @@ def test_two_clients_of_a_session_are_told_once(tape: Made, tmp_path: Path) -> N
     assert sum("completed" in line for line in found) == 1
 
 
+def test_two_clients_whose_streams_number_their_events_are_told_once(tape: Made, tmp_path: Path) -> None:
+    for stream in (1, 2):
+        reads = [(1.0 + n, b"id: %d\n" % (10 * stream + n) + delta(f"w{n} ", n)) for n in range(3)]
+        tape.stream("s", 0.0, (0.0, heartbeat()), *((at + stream / 100, data) for at, data in reads), end=5.0)
+    (said,) = [one for one in lines(tape.save(tmp_path / "a.db")) if one.startswith("assistant")]
+    assert '"w0 w1 w2" (3 deltas' in said
+
+
 def test_a_client_that_comes_back_does_not_have_the_text_so_far_told_again() -> None:
     said = [line for line in lines(HEALTHY["reconnect"]) if line.startswith("assistant")]
     assert len(said) == 2

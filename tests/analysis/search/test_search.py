@@ -333,3 +333,11 @@ def test_a_hundred_thousand_events_are_searched_in_a_tenth_of_a_second(tmp_path:
     assert built < 10 * share * slowness()
     assert slowest < (0.02 + 0.18 * share) * slowness(), "0.1 s for all of them on a machine that is not busy"
     assert spent.megabytes < 80 + 220 * share
+
+
+def test_an_event_that_two_streams_number_in_their_own_way_is_one_hit(tmp_path: Path) -> None:
+    tape = Made()
+    for stream in (1, 2):
+        said = b"id: %d\n" % (7 * stream) + event("session.title", title="The lighthouse")
+        tape.stream("s", 1.0, (1.0, heartbeat()), (2.0 + stream, said), end=9.0)
+    assert search(tape.save(tmp_path / "a.db"), "lighthouse").total == 1

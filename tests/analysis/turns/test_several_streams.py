@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from omnirecord.analysis.turns import merged
 from omnirecord.analysis.turns.values import Turn
+from omnirecord.omnigent.line import merged
 from omnirecord.wire.event_ids import event_id, stamp
 from tests.analysis.turns.test_turns import (
     GREETING,
@@ -70,7 +70,9 @@ def test_a_client_that_joins_while_another_listens_adds_nothing() -> None:
     second = stream(
         HEARTBEAT, *in_flight, *words[2:], end(), IDLE, number=2, begin=first[7].offset_ns + 1, step=MS // 4
     )
-    assert turns([*first, *second]) == turns(first)
+    alone, together = only(first), only([*first, *second])
+    assert together.ended_ns != alone.ended_ns  # the earliest copy tells the time
+    assert (together.text, together.ended, together.events) == (alone.text, alone.ended, alone.events)
 
 
 def test_a_turn_that_ended_while_nobody_listened_is_told_apart_from_the_next() -> None:

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.analysis.transcript import turn_row
-from omnirecord.analysis.turns import SessionBuilder, merged, session_of
+from omnirecord.analysis.turns import SessionBuilder, session_of
 from omnirecord.analysis.turns.requests import Act, act_of
 from omnirecord.analysis.turns.values import Turn
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, Request, Response, TimedFrame, Verdict
 from omnirecord.omnigent.contract import MODELS
+from omnirecord.omnigent.line import merged
 from tests.support.examples import each
 from tests.support.watchdog import slowness
 

@@ -11,7 +11,7 @@ import pytest
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import is_coded
 from omnirecord.errors import UsageError
-from omnirecord.omnigent.protocol import connect_snapshot_length
+from omnirecord.omnigent.line import connect_snapshot_length
 from omnirecord.replayer.player.plan import GateRule, ReplayPlan
 from omnirecord.replayer.stream_parts import Part, StreamParts, parts_of
 from tests.support.cassettes import (

@@ -21,8 +21,13 @@ def frames(*reads: tuple[float, bytes]) -> list[TimedFrame]:
     return list(store.frames(store.streams()[0]))
 
 
+def numbered(*streams: list[TimedFrame]) -> list[list[TimedFrame]]:
+    return [[frame._replace(stream=number) for frame in stream] for number, stream in enumerate(streams, 1)]
+
+
 def joined(streams: list[list[TimedFrame]], sent: float, snapshot_of: int = 0) -> list[str]:
-    return gists(b"".join(part.data for part in join_at_playhead(streams, int(sent * 1e9), snapshot_of)))
+    parts = join_at_playhead(numbered(*streams), int(sent * 1e9), snapshot_of)
+    return gists(b"".join(part.data for part in parts))
 
 
 def in_flight(*reads: bytes) -> list[dict[str, object]]:
@@ -117,7 +122,7 @@ def test_frames_that_were_lost_break_nothing() -> None:
 def test_a_sessions_line_has_of_each_stream_what_came_after_the_last() -> None:
     one = frames((1.0, heartbeat()), (2.0, delta("a")), (3.0, delta("b")))
     other = frames((1.5, heartbeat()), (2.0001, delta("a")), (3.0, delta("b")), (4.0, delta("c")))
-    assert [gists(frame.raw or b"") for frame in session_line([one, other])] == [["a"], ["b"], ["c"]]
+    assert [gists(frame.raw or b"") for frame in session_line(numbered(one, other))] == [["a"], ["b"], ["c"]]
 
 
 def test_text_that_nobody_listened_to_is_taken_from_the_next_connect_snapshot() -> None:
