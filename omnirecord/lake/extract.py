@@ -167,6 +167,7 @@ class _Content:
             stopped_at,
             derives_reads,
             x.request_is_cut,
+            x.answered_from,
         )
         self._flush(_MANY)
 

@@ -127,6 +127,7 @@ _EXCHANGES = (
     "max_decoded",
     "derives_reads",
     "request_cut",
+    "answered_from",
 )
 _EVENTS = ("seq", "raw", "raw_bytes", "length", "offset_ns", "sent_ns")
 _READS = ("n", "offset_ns", "sent_ns", "size", "is_lost")
@@ -223,6 +224,7 @@ class Part:
             },
             "response": self._response(row, [n for n, *_, is_lost in of_reads if is_lost]),
             "ending": row[16],
+            **({} if row[20] is None else {"answered_from": row[20]}),
         }
         if stream is not None:
             stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}

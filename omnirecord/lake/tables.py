@@ -105,6 +105,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("max_decoded", pa.int64()),
         ("derives_reads", pa.bool_()),
         ("request_cut", pa.bool_()),
+        ("answered_from", pa.int32()),
     ),
     "messages": _table(
         ("session_id", pa.string()),
@@ -154,6 +155,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 with `derives_reads`, `reads` has only the reads that do not follow from the events (`derived_reads`).
 `response_body` of a stream is null unless it has a content coding. Headers are JSON pairs. `max_decoded` is the limit
 in bytes at which the recorder stopped decoding. `request_cut`: the body of the request was not read to its end.
+`answered_from`: the number of the exchange of another cassette that is the answer.
 """
 
 TABLES = tuple(SCHEMAS)

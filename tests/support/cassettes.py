@@ -80,7 +80,8 @@ def ns(seconds: float) -> int:
 
 def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str]:
     """The lines of the text form of a cassette, or of these sessions in it."""
-    return (line.decode().removesuffix("\n") for line in jsonl_bytes(store, sessions))
+    takes = None if sessions is None else lambda x: x.session_id in sessions
+    return (line.decode().removesuffix("\n") for line in jsonl_bytes(store, takes))
 
 
 def as_bytes(body: Any) -> bytes:
@@ -121,9 +122,10 @@ class Made:
     def request(
         self, method: str, target: str, at: float, *, until: float | None = None, status: int = 200, body: Any = b"",
         answer: Any = b"", headers: Headers = JSON, sent: Headers = (), party: str = "client",
-        ending: Ending = "eof", answered: bool = True, cut: bool = False,
+        ending: Ending = "eof", answered: bool = True, cut: bool = False, answered_from: int | None = None,
     ) -> int:  # fmt: skip
-        """One request and its answer, which came at `until`; the exchange's number. `cut`: its body is cut."""
+        """One request and its answer, which came at `until`; the exchange's number. `cut`: its body is cut.
+        `answered_from`: the exchange of another cassette with the answer."""
         body, answer = as_bytes(body) if body else b"", as_bytes(answer) if answer else b""
         session = session_of(target)
         if creates_session(method, target) and answer:
@@ -132,6 +134,7 @@ class Made:
         made = [self._request_row(number, "http", session, party, at, method, target, sent)]
         made += [rows.chunk(number, "request", 0, body)] if body else []
         made += [rows.cut(number)] if cut else []
+        made += [rows.answered_from(number, answered_from)] if answered_from is not None else []
         if answered:
             made.append(rows.response(number, "http", None, end, status, "OK", headers))
             made += [rows.chunk(number, "response", 0, answer)] if answer else []
