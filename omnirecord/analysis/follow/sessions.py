@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import chain
 from typing import Generic, TypeVar
 
 from ...cassette.held import Held
@@ -20,9 +21,10 @@ from ...cassette.sqlite import Store
 from ...cassette.sqlite.tail import Tail
 from ...model import Exchange, Recording, TimedFrame
 from ...omnigent.line import Line, in_order
+from ...omnigent.routes import is_session
 from ...providers.call import ModelCall
 from ...providers.retries import LONGEST_WAIT
-from ..gather import acts_in
+from ..gather import Context, acts_in, failures_in
 from ..model_calls import evidence_of, linked, order
 from ..model_calls.places import START, Asked, Clocks, History, keys_and_history, named
 from ..model_calls.values import Link, ModelCalls, requests_of, turns_of
@@ -48,6 +50,7 @@ class GrowingSession:
         self._streams: set[int] = set()
         self._frozen: dict[Draft, Turn] = {}
         self._so_far: Session | None = None
+        self._acts: dict[int, list[Act]] = {}
 
     @property
     def begun_ns(self) -> int:
@@ -64,7 +67,7 @@ class GrowingSession:
             self._listening[x.exchange] = 0
         if x.stream is not None:
             self._line.listen(x.stream, x.end_ns)
-        acts = acts_in(store, [x])
+        acts = self._acts[x.exchange] = acts_in(store, [x])
         for act in acts:
             self.builder.turns.act(x.exchange, act)
         return acts
@@ -110,6 +113,13 @@ class GrowingSession:
             exchanges = sorted(self.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
             self._so_far = self.builder.so_far(exchanges, self.parent_id, self._turns())
         return self._so_far
+
+    def whole(self, store: Store, context: Context) -> Session:
+        """Return the session as `show` has it. Nothing follows."""
+        exchanges = sorted(self.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
+        told, _ = self.builder.session(exchanges, self.parent_id, context.of(exchanges))
+        acts = chain.from_iterable(self._acts.values())
+        return replace(told, failures=tuple(failures_in(store, exchanges, acts)))
 
     def turn(self, draft: Draft, number: int) -> Turn:
         return draft.freeze(self.recording, self.session_id, number, self.builder.turns.answered)
@@ -252,8 +262,8 @@ _Make = Callable[[Exchange, str | None, int], S]
 class GrowingSessions(Generic[S]):
     """The sessions of a cassette, present and future. `make` makes one from its first exchange.
 
-    `session`: only those whose id begins with it, unless model calls need all. `reads_open`: whether an open call is
-    read at each look; else it is read again at its end.
+    `session`: only those whose id begins with it, and those of their sub-agents; with model calls all are read.
+    `reads_open`: whether an open call is read at each look; else it is read again at its end.
     """
 
     def __init__(
@@ -324,12 +334,28 @@ class GrowingSessions(Generic[S]):
     def _session_of(self, x: Exchange, parents: Callable[[], dict[str, str]], *, all_: bool) -> S | None:
         if x.party == "runner" or (x.session_id is None and x.kind != "sse"):
             return None
-        if not all_ and not self.is_wanted(x.session_id):
+        if not all_ and not self._is_read(x.session_id, parents):
             return None
         key: Key = (x.recording, x.session_id if x.session_id is not None else x.exchange)
         if key not in self.all:
             self.all[key] = self._make(x, parents().get(x.session_id or ""), self._long_silence)
         return self.all[key]
+
+    def _is_read(self, session_id: str | None, parents: Callable[[], dict[str, str]]) -> bool:
+        """Return whether a session is wanted, or is of a sub-agent of a wanted one, or of one of theirs."""
+        seen: set[str | None] = set()
+        while not self.is_wanted(session_id) and session_id not in seen:
+            seen.add(session_id)
+            session_id = parents().get(session_id or "")
+        return self.is_wanted(session_id)
+
+    def complete(self, store: Store) -> tuple[dict[S, Session], ModelCalls]:
+        """Return the sessions and the calls as `show` has them. Nothing follows."""
+        context = Context(store)
+        sessions = [one for one in self.all.values() if is_session(one.exchanges.values())]
+        wholes = {one: one.whole(store, context) for one in sessions}
+        calls = [link.call for link in self.calls.links]
+        return wholes, linked(calls, wholes.values(), store.recordings()) if calls else self.calls
 
     def is_wanted(self, session_id: str | None) -> bool:
         return self._wanted is None or (session_id or "").startswith(self._wanted)

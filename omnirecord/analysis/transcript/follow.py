@@ -6,23 +6,22 @@ Of an open turn, each piece has its line as soon as it is complete, and is looke
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from ...cassette.sqlite import Store
 from ...model import Exchange
 from ...omnigent.routes import is_session
-from ...text import counted, one_line, seconds
+from ...text import counted, dumps, one_line, seconds
 from ..follow.sessions import GrowingSession, GrowingSessions
-from ..gather import Context, failures_in
-from ..model_calls.values import Link, TurnKey, spent_in
+from ..gather import failures_in
+from ..model_calls.values import Link, ModelCalls, TurnKey, spent_in
 from ..turns.builder import LAST, TurnBuilder
-from ..turns.conclusion import concluded
+from ..turns.conclusion import children_of, concluded
 from ..turns.draft import LONG_SILENCE, Block, Draft
 from ..turns.requests import Act, FailedRequest
 from ..turns.values import Ended, Session
-from . import failures, row_without_turn, sentences, told_failures, total, turn_row, verdict, why
+from . import ById, failures, row_without_turn, sentences, told_failures, total, turn_row, turn_rows, verdict, why
 from .other_apis import AstrayCalls, LiveOthers, call_name, call_pieces, spent
 from .sentences import COLUMN, Line, Page, Piece
 
@@ -179,16 +178,14 @@ class _Session(GrowingSession):
         self.turns: list[UnfoldingTurn] = []
         self.by_number: dict[int, UnfoldingTurn] = {}
         self.is_headed = False
-        self.failed: list[FailedRequest] = []
         self.untold: list[FailedRequest] = []
         """The failed requests without a line yet."""
 
     def take(self, store: Store, x: Exchange, *, is_open: bool) -> list[Act]:
         acts = super().take(store, x, is_open=is_open)
         if not is_open:
-            failed = failures_in(store, [x], acts if is_session(self.exchanges.values()) else ())
-            self.failed += failed
-            self.untold += told_failures(failed)
+            taken = acts if is_session(self.exchanges.values()) else ()
+            self.untold += told_failures(failures_in(store, [x], taken))
         return acts
 
     def take_up(self) -> None:
@@ -225,6 +222,8 @@ class Following:
         self._turn_of: dict[int, TurnKey | None] = {}
         """The calls without a line that are over, and the turn that the look before gave them."""
         self._told_calls: set[int] = set()
+        self._told_rows: set[int] = set()
+        """The hashes of the objects that were returned."""
         self._astray_calls = AstrayCalls()
 
     @property
@@ -249,9 +248,11 @@ class Following:
         yield from failures(self._page, self._astray)
         self._astray = []
         yield from self._others.news(self._page)
-        wholes = self._wholes() if last else {}
-        others = {one.session_id or "": one for one in wholes.values()}
-        linked, astray = self._new_calls(last=last)
+        wholes, calls = self._growing.complete(self._store) if last else ({}, self._growing.calls)
+        by_id = {(one.recording, one.session_id): one for one in wholes.values()}
+        for session in wholes:
+            session.take_up()
+        linked, astray = self._new_calls(calls, last=last)
         for session in self._sessions:
             page = self._page_of(session)
             if not is_session(session.exchanges.values()):  # requests of no session, as long as all get a 404
@@ -269,18 +270,18 @@ class Following:
                 session.is_headed = True
                 lines = [*page.wrapped(_head(session, page), "head", "", "  "), *lines]
             if last:
-                lines += _end(page, wholes[session], others)
+                lines += _end(page, wholes[session], by_id)
             if lines:
                 self._astray_calls.interrupt()
             yield from self._named(session, lines)
         yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=not self._growing.all)
 
-    def _new_calls(self, *, last: bool) -> tuple[dict[TurnKey, list[Link]], list[Link]]:
+    def _new_calls(self, calls: ModelCalls, *, last: bool) -> tuple[dict[TurnKey, list[Link]], list[Link]]:
         """Return the calls that are over and have no line yet: by turn, and those without a turn."""
         linked: dict[TurnKey, list[Link]] = {}
         astray: list[Link] = []
         is_busy = not last and any(one.builder.turns.open is not None for one in self._growing.all.values())
-        for link in self._growing.calls.links:
+        for link in calls.links:
             number = link.call.exchange
             if number in self._told_calls or (link.call.ending == "open" and not last):
                 continue
@@ -316,29 +317,31 @@ class Following:
                 yield from self._named(session, [*turn.growing(page), *more])
 
     def rows(self, *, last: bool = False) -> Iterator[dict[str, Any]]:
-        """Return the objects of turns that ended since the last call; at the end, also of calls without a turn."""
-        if last:
-            self._wholes()
+        """Return the objects of turns that ended since the last call. At the end: those of `show --json` that were not
+        returned yet, or have changed."""
+        for row in self._all_rows() if last else self._ended_rows():
+            told = hash(dumps(row))
+            if told not in self._told_rows:
+                self._told_rows.add(told)
+                yield row
+
+    def _ended_rows(self) -> Iterator[dict[str, Any]]:
         for session in self._sessions:
             for turn in session.turns:
                 before = turn.told_end
-                for _ in turn.news(self._page_of(session), session.builder.turns, last=last):
+                for _ in turn.news(self._page_of(session), session.builder.turns):
                     pass
                 if turn.told_end != before:
-                    yield turn_row(session.turn(turn.draft, turn.number), self._growing.calls)
-        for link in self._growing.calls.astray if last and self._is_whole else ():
-            yield row_without_turn(link)
+                    told = session.turn(turn.draft, turn.number)
+                    yield turn_row(told, self._growing.calls, begun_ns=session.begun_ns)
 
-    def _wholes(self) -> dict[_Session, Session]:
-        """Return the complete sessions; nothing follows."""
-        context = Context(self._store)
-        wholes = {}
-        for session in self._sessions:
-            exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
-            whole, _ = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
-            wholes[session] = replace(whole, failures=tuple(session.failed))
-            session.take_up()
-        return wholes
+    def _all_rows(self) -> Iterator[dict[str, Any]]:
+        wholes, calls = self._growing.complete(self._store)
+        by_id = {(one.recording, one.session_id): one for one in wholes.values()}
+        for session in filter(wholes.__contains__, self._sessions):
+            yield from turn_rows(wholes[session], by_id, calls)
+        for link in calls.astray if self._is_whole else ():
+            yield row_without_turn(link)
 
     def _page_of(self, session: _Session) -> Page:
         page = self._page.since(session.begun_ns)
@@ -356,9 +359,15 @@ def _head(session: _Session, page: Page) -> str:
     return f"Session {session.name}{of} · recording {session.recording}{since}"
 
 
-def _end(page: Page, whole: Session, others: dict[str, Session]) -> Iterator[Line]:
+def _end(page: Page, whole: Session, by_id: ById) -> Iterator[Line]:
+    for turn in whole.turns:
+        for note in turn.notes:
+            if note.place == LAST:  # about the clients, which is known at the end
+                piece = Piece(note.at_ns, note.place, f"-- {page.short(note.text)}", "note")
+                since = f"+{seconds(max(note.at_ns - turn.begin_ns, 0))}"
+                yield from sentences.piece_lines(page, piece, str(turn.turn), since)
     if sums := total(whole):
         yield from page.wrapped(sums, "total", "  ", "  ")
-    conclusion = concluded(whole, others)
+    conclusion = concluded(whole, children_of(whole, by_id))
     yield from verdict(page, conclusion)
     yield from page.wrapped(why(conclusion), "stop", "  ", "  ")

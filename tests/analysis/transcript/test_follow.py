@@ -6,7 +6,9 @@ import random
 import time
 from collections import Counter
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,10 @@ from tests.support.cassettes import Made, child, completed, created, delta, even
 from tests.support.examples import a_third, each
 from tests.support.live_rows import live_rows
 
+Row = dict[str, Any]
+Key = tuple[Any, ...]
 ROOT = Path(__file__).parent.parent.parent.parent
+ALL = sorted((ROOT / "cassettes").rglob("*.jsonl"))
 CASSETTES = [
     path for folder in ("", "troubled", "both_hops") for path in sorted((ROOT / "cassettes" / folder).glob("*.jsonl"))
 ]
@@ -65,18 +70,50 @@ def test_wherever_the_looks_fall_the_same_is_told(path: Path, tmp_path: Path) ->
     assert Counter(map(text, followed(path, tmp_path, random.Random(path.stem)))) == whole
 
 
-@each("path", a_third(CASSETTES, 1))
-def test_the_turns_are_those_that_show_tells_afterwards(path: Path) -> None:
-    store = open_store(path)
-    following = Following(store, None)
+def final_rows(path: Path, folder: Path, cuts: random.Random, session: str | None = None) -> list[Row]:
+    """The last object of each turn, in the order of `show`, of a cassette that is followed at random cuts."""
+    left, found = live_rows(path), dict[Key, Row]()
+    places = sorted(cuts.choices(range(len(left)), k=cuts.choice([1, 3, 10])))
+    db = folder / f"{cuts.random()}.db"
+    with closing(Writer(db)) as writer:
+        following = Following(store := Store.open(db), session)
+        for begin, end in pairwise([0, *places, len(left)]):
+            writer.write(left[begin:end])
+            following.look()
+            found |= {key(row): row for row in following.rows()}
     following.look()
-    live = {(row["session_id"], row["turn"]): row for row in following.rows(last=True)}
-    whole = {(row["session_id"], row["turn"]): row for row in rows_of(store, None)}
+    found |= {key(row): row for row in following.rows(last=True)}
     store.close()
-    assert live.keys() == whole.keys()
-    for key, row in whole.items():
-        for field in ("text", "ended", "usage", "asked", "reasoning", "model_calls", "time_spent"):
-            assert live[key][field] == row[field], (key, field)
+    return sorted(found.values(), key=str)
+
+
+def key(row: Row) -> Key:
+    calls = (row["model_calls"][0]["exchange"],) if row["turn"] is None else ()
+    return row["recording"], row["session_id"], row["turn"], *calls
+
+
+def shown_rows(path: Path, session: str | None = None) -> list[Row]:
+    with closing(open_store(path)) as store:
+        return sorted(rows_of(store, session), key=str)
+
+
+@each("path", a_third(CASSETTES, 1))
+def test_the_last_object_of_each_turn_is_that_of_show(path: Path, tmp_path: Path) -> None:
+    assert final_rows(path, tmp_path, random.Random(path.stem)) == shown_rows(path)
+
+
+@pytest.mark.slow
+@each("number", range(100))
+def test_a_hundred_random_cuts_end_with_the_objects_of_show(number: int, tmp_path: Path) -> None:
+    cuts = random.Random(number)
+    path = cuts.choice(ALL)
+    assert final_rows(path, tmp_path, cuts) == shown_rows(path)
+
+
+def test_a_followed_session_knows_how_its_sub_agents_ended(tmp_path: Path) -> None:
+    path = ROOT / "cassettes" / "subagent.jsonl"
+    (session,) = {row["session_id"] for row in shown_rows(path) if row["children"]}
+    assert final_rows(path, tmp_path, random.Random(1), session) == shown_rows(path, session)
 
 
 RECORDING = rows.recording(Recording(1, "2026-01-01T00:00:00+00:00", "0", "omnigent", None))
