@@ -247,13 +247,22 @@ def _why_nothing(names: Iterable[str]) -> str:
 
 
 def _tell(db: Path, fail_on: str | None) -> bool:
-    """Print the sessions, figures and findings of a run. Return whether none is of the severity `fail_on` or worse."""
+    """Print the sessions, figures and findings of a run. Return whether none is of the severity `fail_on` or worse.
+
+    Requests that belong to no session, and call no model, have no line in the list of sessions.
+    """
+    from ..analysis.gather import gathered
+    from ..cassette.model_calls import count_calls
+    from .arguments import opened
     from .doctor import doctor
     from .sessions import sessions
     from .stats import print_brief
 
+    with opened(db) as store:
+        has_sessions = count_calls(store) > 0 or any(gathered(store))
     with redirect_stdout(sys.stderr):
-        _print(sessions, cassettes=(db,), failed=False, since=None)
+        if has_sessions:
+            _print(sessions, cassettes=(db,), failed=False, since=None)
         print_brief(db)
         has_findings = _print(doctor, cassette=db, session=None, fail_on=fail_on or "error")
     say(f"look at it with: omnirecord ui {shlex.quote(str(db))}")

@@ -171,6 +171,16 @@ async def test_another_server_has_its_address_in_a_variable(tmp_path: Path) -> N
     assert (done.code, done.out) == (0, b"Hello there.\n" * 2), done.errors.decode()
 
 
+async def test_requests_that_are_no_model_calls_are_not_called_missing_sessions(tmp_path: Path) -> None:
+    program = "import os, urllib.request as u\ntry: u.urlopen(os.environ['OMNIRECORD_URL'] + '/health')\n"
+    async with ModelApis(SCRIPT) as provider:
+        words = ["-o", "a.db", "--upstream", provider.url, "--", *PYTHON, program + "except OSError: pass"]
+        done = await asyncio.to_thread(run, tmp_path, *words)
+    assert done.code == 0
+    assert "recorded 1 exchange" in done.errors.decode()
+    assert "no session" not in done.errors.decode()
+
+
 def test_nothing_recorded_says_why_and_leaves_no_file(tmp_path: Path) -> None:
     done = run(tmp_path, "--", "sh", "-c", "echo $OPENAI_BASE_URL; exit 3")
     assert done.code == 3

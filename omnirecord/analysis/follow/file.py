@@ -23,6 +23,7 @@ from ...cassette.sqlite.tail import Tail
 from ...model import Exchange, Recording, Side, Streaming, TimedFrame, clocks
 from ...omnigent.routes import party_name
 from ...providers.conversation import new_in
+from ...providers.register import model_api
 from ...text import clip, one_line
 from ...wire.headers import header
 from ...wire.json_rpc import MARK as JSON_RPC
@@ -160,9 +161,10 @@ class Requests:
         if is_first and (is_stream or act is not None):
             self._open[x.exchange] = True
             is_first = False
-            yield {**_row(store, x, act, is_over=False), "asked": _asked(store, hops, x)}
+            yield {**_row(store, x, act, is_over=False), "asked": _asked(store, hops, x), "answer": None}
         if is_over:
-            yield {**_row(store, x, act, is_over=True), "asked": _asked(store, hops, x) if is_first else None}
+            asked, answer = _asked(store, hops, x) if is_first else None, _answer(store, hops, x)
+            yield {**_row(store, x, act, is_over=True), "asked": asked, "answer": answer}
 
 
 def _settled(store: Store, x: Exchange, is_done: bool | None) -> Exchange:
@@ -209,6 +211,29 @@ def _asked(store: Store, hops: ModelHops, x: Exchange) -> list[dict[str, str]] |
         return None
     new = new_in(store.decoded_body(x, "request"), x.request.target)
     return [{"kind": one.kind, "text": clip(one.text, 400)} for one in new[-_MOST_NEW:]]
+
+
+def _answer(store: Store, hops: ModelHops, x: Exchange) -> dict[str, Any] | None:
+    """Return the answer of a model that is no stream; None for another exchange, and for a failed one."""
+    is_whole = x.kind == "http" and x.response is not None and x.response.status < 400
+    api = hops.api_of(x) if is_whole and x.response_bytes <= _LARGEST_CALL else None
+    if api is None:
+        return None
+    answer = model_api(api).answer()
+    answer.body(loads(store.decoded_body(x, "response")))
+    tools = [one.request() for one in answer.tools.values()]
+    usage = answer.usage
+    return {
+        "model": answer.model,
+        "reasoning": clip("".join(answer.reasoning), 400),
+        "text": clip("\n\n".join(answer.said()), 400),
+        "tools": [{"name": one.name, "arguments": clip(one.arguments, 400)} for one in tools],
+        "ending": answer.ending,
+        "reason": answer.reason,
+        "error": answer.error,
+        "input_tokens": usage and usage.input_tokens,
+        "output_tokens": usage and usage.output_tokens,
+    }
 
 
 def _call(store: Store, x: Exchange) -> str | None:

@@ -30,7 +30,7 @@ from ...text import clip, counted, joined, one_line, seconds
 from ...wire.strict_json import as_dict, as_text
 from ..apis import summary
 from ..turns.requests import READS
-from .answers import AnswerLines, answer_lines
+from .answers import AnswerLines, answer_lines, whole_lines
 from .events import Kind, Line, Make, Row, State, event_lines, objections
 
 __all__ = ["Line", "LiveView"]
@@ -75,6 +75,7 @@ class Requests:
         """Return the lines of a request that begins or has ended. `in_turn`: a turn of its session is open."""
         is_over = row["end_ns"] is not None
         yield from _asked(row, place)
+        yield from whole_lines(row, place)
         act = row["act"] or {}
         if act.get("kind") == "answer" and act["elicitation_id"]:
             self.answered[act["elicitation_id"]] = _who(row)

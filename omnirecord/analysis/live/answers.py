@@ -1,4 +1,4 @@
-"""The lines of a streamed answer of a model API: its beginning, its tool calls and its end.
+"""The lines of an answer of a model API: its beginning, its tool calls and its end; of a whole answer also its text.
 
 The events of Responses have the types of Omnigent's, and so the lines of `events`. Texts and reasoning have lines of
 deltas.
@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from ...providers.answers import CallEnding
 from ...providers.api import ModelApi
 from ...providers.summary import api_of_type
 from ...text import ENOUGH, clip, joined, one_line, seconds, tokens
 from ...wire.strict_json import as_dict
-from .events import Kind, Line, Row
+from .events import Kind, Line, Make, Row
 
 
 class AnswerLines:
@@ -44,12 +45,12 @@ class AnswerLines:
             answer.event(as_dict(row["data"]))
         if self._begun_ns is None:
             self._begun_ns = row["offset_ns"]
-            yield make("turn", "note", "begins", f"with {one_line(answer.model)}" if answer.model else "")
+            yield _first_line(make, answer.model)
         for key, tool in answer.tools.items():
             if tool.at_ns is not None and key not in self._told:
                 self._told.add(key)
                 asked = tool.request()
-                yield make("tool", "tool", "", one_line(clip(f"{asked.name} {asked.arguments}", ENOUGH)))
+                yield _tool_line(make, asked.name, asked.arguments)
         if is_last or self._api.contract().api.is_end(row["verdict"], row["type"]):
             yield from self.end(row["offset_ns"], place)
 
@@ -59,16 +60,47 @@ class AnswerLines:
         if answer.ending is None or self._is_ended:
             return
         self._is_ended = True
-        lasted = "" if self._begun_ns is None else f" in {seconds(at_ns - self._begun_ns)}"
-        kind: Kind = "end" if answer.ending == "completed" else "trouble"
-        why = "" if answer.ending == "completed" else joined([answer.reason, answer.error], ": ")
-        usage = answer.usage
+        usage, make = answer.usage, partial(Line, at_ns, place=place)
         used = None if usage is None else tokens(usage.input_tokens, usage.output_tokens)
-        text = joined([one_line(why[:ENOUGH]), used], " · ")
-        yield Line(at_ns, "turn", kind, f"{answer.ending}{lasted}{' ·' if text else ''}", text, place=place)
+        lasted = None if self._begun_ns is None else at_ns - self._begun_ns
+        yield _last_line(make, answer.ending, lasted, joined([answer.reason, answer.error], ": "), used)
 
 
 def answer_lines(row: Row) -> AnswerLines | None:
     """Return the lines of the answer that begins with this event; None if it is of another API."""
     api = api_of_type(row["type"])
     return None if api is None else AnswerLines(api)
+
+
+def whole_lines(row: Row, place: str) -> Iterator[Line]:
+    """Return the lines of a whole answer, from the row of its request, which is over."""
+    answer = row.get("answer")  # rows of an older proxy have none
+    if answer is None or answer["ending"] is None:
+        return
+    make = partial(Line, row["end_ns"], place=place)
+    yield _first_line(partial(Line, row["offset_ns"], place=place), answer["model"])
+    if answer["reasoning"]:
+        yield make("thinking", "thought", "", f'"{one_line(answer["reasoning"])}"')
+    if answer["text"]:
+        yield make("assistant", "said", "", f'"{one_line(answer["text"])}"')
+    for tool in answer["tools"]:
+        yield _tool_line(make, tool["name"], tool["arguments"])
+    used = tokens(answer["input_tokens"], answer["output_tokens"])
+    why = joined([answer["reason"], answer["error"]], ": ")
+    yield _last_line(make, answer["ending"], row["end_ns"] - row["offset_ns"], why, used)
+
+
+def _first_line(make: Make, model: str | None) -> Line:
+    return make("turn", "note", "begins", f"with {one_line(model)}" if model else "")
+
+
+def _tool_line(make: Make, name: str, arguments: str) -> Line:
+    return make("tool", "tool", "", one_line(clip(f"{name} {arguments}", ENOUGH)))
+
+
+def _last_line(make: Make, ending: CallEnding, lasted_ns: int | None, why: str, used: str | None) -> Line:
+    """Return the line of the end. `why`: reason and error, which a completed answer does not need."""
+    kind: Kind = "end" if ending == "completed" else "trouble"
+    lasted = "" if lasted_ns is None else f" in {seconds(lasted_ns)}"
+    text = joined(["" if ending == "completed" else one_line(why[:ENOUGH]), used], " · ")
+    return make("turn", kind, f"{ending}{lasted}{' ·' if text else ''}", text)

@@ -452,3 +452,45 @@ def test_a_tool_that_returns_an_error_as_an_object_has_failed(tape: Made, tmp_pa
     output = {"type": "function_call_output", "call_id": "c", "output": {"error": {"message": "no such file"}}}
     tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, event("response.output_item.done", item=output)))
     assert any("failed, no such file" in one for one in lines(tape.save(tmp_path / "made.db")))
+
+
+CITY = '{"city": "Oslo"}'
+WHOLE = {
+    CHAT: {
+        "id": "c", "object": "chat.completion", "created": 1, "model": "gpt",
+        "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {
+            "role": "assistant", "content": "Let me look.",
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "weather", "arguments": CITY}}],
+        }}],
+        "usage": {"prompt_tokens": 40, "completion_tokens": 9, "total_tokens": 49},
+    },
+    "/v1/messages": {
+        "id": "m", "type": "message", "role": "assistant", "model": "gpt", "stop_reason": "tool_use",
+        "content": [
+            {"type": "text", "text": "Let me look."},
+            {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Oslo"}},
+        ],
+        "usage": {"input_tokens": 40, "output_tokens": 9},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("target", WHOLE)
+def test_an_answer_that_is_no_stream_has_its_text_its_tool_and_its_tokens(target: str, tmp_path: Path) -> None:
+    tape = Made("auto")
+    sent = ANTHROPIC if target == "/v1/messages" else ()
+    tape.post(target, 1.0, until=1.5, body=json.loads(asked({"role": "user", "content": "Weather?"})),
+              answer=WHOLE[target], sent=sent)  # fmt: skip
+    assert lines(tape.save(tmp_path / "a.db")) == [
+        'message user: "Weather?" exchange 1', "turn begins with gpt exchange 1",
+        'assistant "Let me look." exchange 1', 'tool weather {"city": "Oslo"} exchange 1',
+        "turn completed in 0.50 s · 40 in, 9 out tokens exchange 1", f"request POST {target} 200 in 0.50 s exchange 1",
+    ]  # fmt: skip
+
+
+def test_a_whole_answer_that_was_cut_short_says_why(tmp_path: Path) -> None:
+    tape = Made("auto")
+    choice = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": "Let"}}
+    tape.post(CHAT, 1.0, until=1.5, body=json.loads(asked()), answer={**WHOLE[CHAT], "choices": [choice]})
+    (end,) = [one for one in told(tape.save(tmp_path / "a.db")) if "incomplete" in one.head]
+    assert (end.kind, end.text) == ("trouble", "length · 40 in, 9 out tokens")
