@@ -20,6 +20,7 @@ from .group import Group
 SECTIONS = {
     "Record and replay": {
         "run": "Run a command, and record or replay its model calls.",
+        "fork": "Run a command again from a model call on, with a change.",
         "proxy": "Record the traffic between clients and a server.",
         "serve": "Replay a cassette as a server.",
         "verify": "Compare a replay of a cassette with the recording.",

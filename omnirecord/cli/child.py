@@ -87,6 +87,12 @@ def run(command: Sequence[str], environment: Mapping[str, str], mask: Mask) -> i
                 os.kill(child, number)
 
 
+def wait_for_end() -> None:
+    """Wait for a signal that ends a process, within `signals_held`."""
+    while _next_signal()[0] in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
+        pass
+
+
 def _next_signal() -> tuple[int, bool]:
     """Wait for a signal. Return it, and whether the terminal sent it to the whole process group."""
     if hasattr(signal, "sigwaitinfo"):

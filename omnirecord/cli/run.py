@@ -122,7 +122,7 @@ def run(
         elif faults or (match and not is_setting(click.get_current_context(), "match")):
             raise UsageError(f"{'--match' if match else '--fault'} changes a replay: give --replay as well")
         else:
-            db = _new(output)
+            db = new_cassette(output)
             code, count = _record(command, mask, db, upstreams, variables, ui=ui, **of_recording)
     if cassette is None and count:
         is_fine = _tell(db, fail_on)
@@ -139,7 +139,7 @@ def _refuse_with_replay(given: Mapping[str, Any]) -> None:
             raise UsageError(f"--replay records nothing, and connects to no server: leave out {option}")
 
 
-def _new(output: Path | None) -> Path:
+def new_cassette(output: Path | None) -> Path:
     """The cassette of a run, which does not exist. Raises `UsageError`."""
     from ..cassette.files import new_cassette
 
@@ -176,12 +176,12 @@ def _record(
     proxy = Proxy(first, db, upstreams=servers, contract=every, contracts=contracts, **chosen)
     with proxy as recorder:
         own: dict[str | None, str] = {} if first is None else {None: recorder.url}
-        made = _own({**own, **{hop: recorder.urls[hop] for hop in named}})
+        made = own_variables({**own, **{hop: recorder.urls[hop] for hop in named}})
         for route in routes:
             made |= {name: f"{recorder.urls[route.hop]}{path}" for name, path in route.paths.items()}
         if recorder.page is not None:
             say(f"the recording is at {recorder.page}")
-        code = child.run(command, _environment(made), mask)
+        code = child.run(command, environment_of(made), mask)
         _wait_for_clients(proxy)
     count = proxy.exchanges
     passed = f"{counted(proxy.unrecorded, 'request')} passed unrecorded, as --only and --except say"
@@ -192,7 +192,7 @@ def _record(
         say(f"recorded {counted(count, 'exchange')}{f' ({shares})' if shares else ''} into {db}")
     else:
         db.unlink(missing_ok=True)
-        say(f"nothing was recorded: {passed if proxy.unrecorded else _why_nothing(made)}")
+        say(f"nothing was recorded: {passed if proxy.unrecorded else why_nothing(made)}")
     if proxy.is_incomplete:
         code = code or 1
     return code, count
@@ -224,12 +224,12 @@ def _wait_for_clients(proxy: Proxy) -> None:
         sleep(0.005)
 
 
-def _own(addresses: Mapping[str | None, str]) -> dict[str, str]:
+def own_variables(addresses: Mapping[str | None, str]) -> dict[str, str]:
     """The variables of upstreams that are no model API."""
     return {_OWN if hop is None else f"{_OWN}_{hop.upper().replace('-', '_')}": url for hop, url in addresses.items()}
 
 
-def _environment(made: Mapping[str, str]) -> dict[str, str]:
+def environment_of(made: Mapping[str, str]) -> dict[str, str]:
     """The environment of the command. An HTTP proxy is not used for the recorder's addresses."""
     environment = {**os.environ, **made}
     if any(environment.get(name) for name in (*_PROXIES, *map(str.lower, _PROXIES))):
@@ -239,7 +239,7 @@ def _environment(made: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
-def _why_nothing(names: Iterable[str]) -> str:
+def why_nothing(names: Iterable[str]) -> str:
     return (
         f"the command sent no request to the addresses in {', '.join(names)}. A program ignores them if its code names"
         " another server, or if its client reads another variable: give --env VARIABLE. See docs/run.md"
@@ -290,7 +290,7 @@ def _replay(command: Sequence[str], mask: child.Mask, cassette: Path, variables:
     with replay as server:
         hops = _hops(server)
         expected = {hop: one.unplayed for hop, one in hops.items()}
-        made = _own({hop: one.url for hop, one in hops.items()})
+        made = own_variables({hop: one.url for hop, one in hops.items()})
         asked = list(made)
         for one in replayed({hop: [path_of(x.request.target) for x in found] for hop, found in expected.items()}):
             made |= one.variables(os.environ, hops[one.hop].url)
@@ -300,7 +300,7 @@ def _replay(command: Sequence[str], mask: child.Mask, cassette: Path, variables:
                 raise UsageError(f"--env {name}: {by_name(str(cassette))} has no requests to this server")
             made[name] = hops[hop].url
             asked.append(name)
-        code = child.run(command, _environment(made), mask)
+        code = child.run(command, environment_of(made), mask)
         lines = list(_verdict(by_name(str(cassette)), list(hops.values()), sum(map(len, expected.values())), asked))
     first, *differences = lines
     say(first)
@@ -328,6 +328,6 @@ def _verdict(name: str, hops: Sequence[Server], expected: int, asked: Iterable[s
     if not expected:
         yield f"This is an error: {name} has no requests"
     elif not requests:
-        yield f"This is an error: {_why_nothing(asked)}"
+        yield f"This is an error: {why_nothing(asked)}"
     for hop in hops:
         yield from hop.differences()

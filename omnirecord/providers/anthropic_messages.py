@@ -378,6 +378,14 @@ _SUMMARIES: Mapping[str, Summary] = {
 class Messages(ModelApi):
     name = NAME
     path = "/v1/messages"
+    parameters = frozenset(
+        {
+            "cache_control", "compaction", "container", "context_management", "diagnostics", "fallbacks",
+            "inference_geo", "max_tokens", "mcp_servers", "messages", "metadata", "model", "output_config",
+            "output_format", "service_tier", "speed", "stop_sequences", "stream", "system", "temperature", "thinking",
+            "thread", "tool_choice", "tools", "top_k", "top_p", "user_profile_id", "workspace_id",
+        }
+    )  # fmt: skip
     answer = MessagesAnswer
     summaries = _SUMMARIES
     own_types = frozenset(EVENTS.keys() - {"error", "ping"})

@@ -53,6 +53,10 @@ class ModelApi:
     """The name in `REGISTER`."""
     path: ClassVar[str]
     """The usual path. An imported body of unknown origin gets it."""
+    messages: ClassVar[str] = "messages"
+    """The field of a request that has the messages."""
+    parameters: ClassVar[frozenset[str]]
+    """The fields that a request may have, as far as they are known."""
     answer: ClassVar[type[Answer]]
     """The reader of an answer, streamed or whole."""
     summaries: ClassVar[Mapping[str, Summary]] = {}
@@ -86,6 +90,10 @@ class ModelApi:
     def asked(self, data: Data, target: str) -> Asked:
         """Return the parts of a request that `asks`."""
         raise NotImplementedError
+
+    def with_model(self, data: Data, target: str, model: str) -> tuple[Data, str]:
+        """Return the body and the target of a request with another model."""
+        return {**data, "model": model}, target
 
     def deltas(self, data: Data) -> Iterable[tuple[TextKind, str]]:
         """Return the pieces of text and reasoning in an event of `own_types`."""

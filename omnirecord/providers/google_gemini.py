@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from ..contract import Api
 from ..contract.events import Event, Shape
@@ -358,6 +358,13 @@ _STATUSES = {
 class Gemini(ModelApi):
     name = NAME
     path = "/v1beta/models/gemini:streamGenerateContent?alt=sse"
+    messages = "contents"
+    parameters = frozenset(
+        {
+            "cachedContent", "contents", "generationConfig", "labels", "modelArmorConfig", "safetySettings",
+            "serviceTier", "store", "systemInstruction", "toolConfig", "tools",
+        }
+    )  # fmt: skip
     answer = GeminiAnswer
     summaries = _SUMMARIES
     own_types = frozenset({CHUNK, FINISHED})
@@ -393,6 +400,12 @@ class Gemini(ModelApi):
             settings=settings | {"tool_choice": data.get("toolConfig"), "safety": data.get("safetySettings")},
             previous_id=as_text(data.get("cachedContent")),
         )
+
+    def with_model(self, data: Data, target: str, model: str) -> tuple[Data, str]:
+        path, mark, query = target.partition("?")
+        before, slash, _ = path.rpartition("/")
+        verb = _target(target)[1]
+        return data, f"{before}{slash}{quote(model)}:{verb}{mark}{query}" if verb else target
 
     def deltas(self, data: Data) -> Iterator[tuple[TextKind, str]]:
         for candidate in as_list(data.get("candidates"))[:1]:

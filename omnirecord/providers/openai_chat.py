@@ -201,6 +201,16 @@ _SUMMARIES: Mapping[str, Summary] = {CHUNK: _chunk}
 class Chat(ModelApi):
     name = NAME
     path = "/v1/chat/completions"
+    parameters = frozenset(
+        {
+            "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+            "max_completion_tokens", "max_tokens", "messages", "metadata", "modalities", "model", "moderation", "n",
+            "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_retention",
+            "reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier", "stop", "store",
+            "stream", "stream_options", "temperature", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "user",
+            "verbosity", "web_search_options",
+        }
+    )  # fmt: skip
     answer = ChatAnswer
     summaries = _SUMMARIES
     own_types = frozenset({CHUNK})

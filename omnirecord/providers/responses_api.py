@@ -110,6 +110,16 @@ _SUMMARIES: Mapping[str, Summary] = {
 class Responses(ModelApi):
     name = "openai-responses"
     path = "/v1/responses"
+    messages = "input"
+    parameters = frozenset(
+        {
+            "background", "context_management", "conversation", "include", "input", "instructions",
+            "max_output_tokens", "max_tool_calls", "metadata", "model", "moderation", "parallel_tool_calls",
+            "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_retention", "reasoning",
+            "safety_identifier", "service_tier", "store", "stream", "stream_options", "temperature", "text",
+            "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user",
+        }
+    )  # fmt: skip
     answer = ResponsesAnswer
     repeats_texts = True
     summaries = _SUMMARIES

@@ -307,6 +307,10 @@ class Replay(WithBlock, PlayheadControl):
             if isinstance(where, player.Incoming):
                 if question.exchange is not None:
                     self._player.pass_over(question.exchange)
+                failing, earliest = self._player.fault(incoming, self.now())
+                if failing is not None:
+                    return await self._carry_out(request, incoming, failing)
+                await self._waiting.sleep_until(earliest)
                 return await self._live(self.beyond, request, where)
         decision = await self._decide(incoming)
         self._announce()

@@ -87,7 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(line: str, folder: Path) -> forked.Done:
     """Run an example as it stands; a server until it is ready, on a free port, then stopped with Ctrl-C."""
     words = shlex.split(line.partition("  # ")[0])[1:]
-    if words[0] == "run":
+    if words[0] in ("run", "fork"):
         return run_a_program(words, folder)
     if words[0] not in SERVERS:
         with chdir(folder):
@@ -108,7 +108,8 @@ def run_a_program(words: list[str], folder: Path) -> forked.Done:
         done = forked.run(words, folder, environment=around)
     finally:
         serving.stop()
-    said = b"replayed weather.db: 1 request expected, 1 made" if "--replay" in words else b"look at it with"
+    replayed, forked_ = b"replayed weather.db: 1 request expected, 1 made", b"1 live, 0 missing"
+    said = replayed if "--replay" in words else forked_ if words[0] == "fork" else b"look at it with"
     return replace(done, errors=b"") if said in done.errors else done
 
 

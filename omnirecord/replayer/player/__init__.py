@@ -107,18 +107,29 @@ class Player:
 
     def answer(self, request: Incoming, now: int) -> Decision:
         """Return the answer to a request, with the time at which it begins."""
-        fault = self.streams.effects.on_request(request.method, request.target) if not request.is_runner else None
-        if fault is None:
-            return self._in_its_ids(request, now)
-        earliest = now + fault.late_ns
-        if (instead := fault.answer) is not None:
-            return Failing(instead.status, f"the fault {str(instead)!r} says so", earliest, instead.retry_after_ns)
+        failing, earliest = self.fault(request, now)
+        if failing is not None:
+            return failing
         decision = self._in_its_ids(request, now)
+        if earliest == now:
+            return decision
         if isinstance(decision, Answering):
             return replace(decision, earliest=max(decision.earliest, earliest))
         if isinstance(decision, Playing):
             decision.begins_at = max(decision.begins_at, earliest)
         return decision
+
+    def fault(self, request: Incoming, now: int) -> tuple[Failing | None, int]:
+        """Return the answer that a fault gives to a request, if one does, and the time from which on the request may be
+        answered. Counts the request."""
+        fault = self.streams.effects.on_request(request.method, request.target) if not request.is_runner else None
+        if fault is None:
+            return None, now
+        earliest = now + fault.late_ns
+        if (instead := fault.answer) is None:
+            return None, earliest
+        told = f"the fault {str(instead)!r} says so"
+        return Failing(instead.status, told, earliest, instead.retry_after_ns), earliest
 
     def _in_its_ids(self, request: Incoming, now: int) -> Decision:
         """Return the answer in the session ids of the client."""

@@ -1,0 +1,89 @@
+"""One branch of a fork: decides for each request of the agent whether the recording or the provider answers.
+
+The calls before call N are answered from the recording. Call N goes to the provider with the change, and later calls
+with the same change, as far as it fits (`change`). Before call N, a call that was not recorded ends the branch: it is
+refused, and nothing goes to the provider any more. Other requests, such as one for the list of models, are answered
+from the recording, or else by the provider.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..episodes import with_body
+from ..errors import UsageError
+from ..providers.register import api_of
+from ..replayer.beyond import Question, Where
+from ..replayer.matching.key import Incoming
+from .change import Change, Made
+from .point import Point
+
+
+class Branch:
+    """The decisions of one run. `decide` is that of `Episodes`."""
+
+    def __init__(self, point: Point, change: Change) -> None:
+        self._point = point
+        self._change = change
+        self._made: Made | None = None
+        self.has_forked = False
+        """Whether call N was made."""
+        self.is_stopped = False
+        """Whether a call before call N was not recorded."""
+        self.changed = 0
+        """The number of calls to the provider with the change, or a part of it."""
+        self.problem = ""
+        """Why the change could not be made in the request that the command sent."""
+        self.asked: set[int] = set()
+        """The recorded calls that the recording answered."""
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """The calls before call N that were not made."""
+        return self._point.expected - self.asked
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether all calls before call N were answered from the recording, and call N was made."""
+        return self.has_forked and not self.is_stopped and not self.missing
+
+    def decide(self, question: Question) -> Where | Incoming:
+        request = question.request
+        is_call = request.method == "POST" and api_of(request.target) is not None
+        x = question.exchange
+        if x is not None and x.exchange in self._point.before:
+            self.asked.add(x.exchange)
+            return "recording"
+        if self.is_stopped:
+            return "recording"
+        if not is_call:
+            return request
+        if self.has_forked:
+            return self._live(request)
+        if x is None:
+            self.is_stopped = True
+            return "recording"
+        if x.exchange not in self._point.attempts:  # a call beside call N, which came first
+            return request
+        return self._fork(request)
+
+    def _fork(self, request: Incoming) -> Where | Incoming:
+        if self._change:
+            try:
+                self._made = self._change.made(request.content, request.target, self._point.body)
+            except UsageError as error:  # it had an effect on the recorded request
+                self.is_stopped, self.problem = True, str(error)
+                return "recording"
+        self.has_forked = True
+        return self._live(request)
+
+    def _live(self, request: Incoming) -> Incoming:
+        """Return a call for the provider, with the change as far as it fits."""
+        if self._made is None:
+            return request
+        carried = self._made.carried(request.content, request.target)
+        if carried is None:
+            return request
+        self.changed += 1
+        body, target = carried
+        return with_body(replace(request, target=target), body)

@@ -1,0 +1,148 @@
+"""The point of a fork: call N of a recorded session, and the calls before it.
+
+A session is a conversation of model calls, or a session of Omnigent with its calls; without a name, all calls of a
+cassette. If another conversation has a request that is equal to one of a named conversation, the fork answers only from
+the named one: its program was run several times. Else the whole cassette answers, since the calls of a sub-agent are
+another conversation of the same program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ..analysis.gather import model_calls
+from ..cassette.conversations import conversation_named, placed_calls
+from ..cassette.open import open_store
+from ..cassette.select import named_session, the_session
+from ..cassette.sqlite import Store
+from ..errors import UsageError
+from ..model import by_key, clocks
+from ..omnigent.routes import path_of
+from ..text import counted
+
+
+class Hop(NamedTuple):
+    """A recorded upstream, and the paths of the requests to it."""
+
+    upstream: str | None
+    paths: list[str]
+
+
+class _Call(NamedTuple):
+    """One attempt of a call. `session`: its conversation, or the id of its session. `call`: its number there. `same`:
+    the hash of the request."""
+
+    exchange: int
+    session: object
+    call: int
+    same: int
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a fork begins. Calls are known by the numbers of their exchanges.
+
+    `number`: N. `source`: the cassette, or the part of it, that answers. `hop`, `target`, `body`: of the request of
+    call N. `attempts`: its exchanges. `before`: the exchanges that began before it, calls or not. `expected`: the calls
+    of the session among these. `after`: those of call N and of the later calls of the session. `recording_id`: that of
+    call N. `hops`: those of the cassette, by name.
+    """
+
+    number: int
+    source: str
+    hop: str | None
+    target: str
+    body: bytes
+    attempts: frozenset[int]
+    before: frozenset[int]
+    expected: frozenset[int]
+    after: frozenset[int]
+    recording_id: str
+    hops: Mapping[str | None, Hop]
+
+
+def point_of(source: str, number: int) -> Point:
+    """Return the point at call `number`, from 1, of `CASSETTE#SESSION`. Raises `UsageError`."""
+    path, name = named_session(source)
+    with closing(open_store(path, judges=False)) as store:
+        calls = _calls(store, path, name)
+        session = None if name is None else _session(store, name)
+        own = [one for one in calls if session is None or one.session == session]
+        if not own:
+            raise UsageError(f"the session {name} has no model calls in {path.name}")
+        most = max(one.call for one in own)
+        if not 1 <= number <= most:
+            raise UsageError(
+                f"--from-call {number}: the session has {counted(most, 'model call')}, which omnirecord show prints"
+            )
+        others = {one.same for one in calls if one not in own}
+        is_repeated = isinstance(session, int) and not others.isdisjoint(one.same for one in own)
+        return _point(store, own, number, source if is_repeated else str(path))
+
+
+def _calls(store: Store, path: Path, name: str | None) -> list[_Call]:
+    """Return the calls of a cassette: by conversation, or by session of Omnigent if the name is that of a session.
+    Without a name, they are numbered in the order in which they began."""
+    if name is not None and conversation_named(store, name) is None:
+        the_session(store, name)
+        links = [one for one in model_calls(store).links if one.turn is not None]
+        sessions = by_key(links, lambda one: one.turn and one.turn.session_id)
+        found = [_Call(one.call.exchange, session, call, hash(one.call.conversation))
+                 for session, some in sessions.items()
+                 for call, attempts in enumerate(by_key(some, lambda one: one.request).values(), 1)
+                 for one in attempts]  # fmt: skip
+    else:
+        placed = [(call.exchange, place, hash(call.conversation)) for call, place in placed_calls(store)]
+        numbers: dict[tuple[int, int], int] = {}
+        for _, place, _ in placed if name is None else ():
+            numbers.setdefault(place[:2], len(numbers) + 1)
+        found = [_Call(x, place.conversation, numbers.get(place[:2], place.call), same) for x, place, same in placed]
+    if not found:
+        raise UsageError(
+            f"{path.name} holds no model calls, so nothing can be forked: record the program with omnirecord run"
+        )
+    return found
+
+
+def _session(store: Store, name: str) -> str | int:
+    """Return the id of a session of Omnigent, or the number of a conversation. Raises `UsageError`."""
+    conversation = conversation_named(store, name)
+    return the_session(store, name) if conversation is None else conversation
+
+
+def _point(store: Store, own: Iterable[_Call], number: int, source: str) -> Point:
+    recordings = store.recordings()
+    clock = clocks(recordings)
+    exchanges = store.exchanges()
+    at = {x.exchange: (clock[x.recording], x.request.at_ns) for x in exchanges}
+    attempts = frozenset(one.exchange for one in own if one.call == number)
+    first = min(attempts, key=lambda exchange: at[exchange])
+    x = next(x for x in exchanges if x.exchange == first)
+    recording = next(one for one in recordings if one.recording == x.recording)
+    return Point(
+        number=number,
+        source=source,
+        hop=recording.hop,
+        target=x.request.target,
+        body=store.decoded_body(x, "request"),
+        attempts=attempts,
+        before=frozenset(other for other, when in at.items() if when < at[first]),
+        expected=frozenset(one.exchange for one in own if one.call < number),
+        after=frozenset(one.exchange for one in own if one.call >= number),
+        recording_id=recording.recording_id,
+        hops=_hops(store),
+    )
+
+
+def _hops(store: Store) -> dict[str | None, Hop]:
+    """Return the hops of a cassette that have requests."""
+    recordings = {one.recording: one for one in store.recordings()}
+    found: dict[str | None, Hop] = {}
+    for x in store.exchanges():
+        of = recordings[x.recording]
+        found.setdefault(of.hop, Hop(of.upstream, [])).paths.append(path_of(x.request.target))
+    return found

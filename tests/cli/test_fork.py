@@ -1,0 +1,270 @@
+"""`fork`: a command against a recording up to one model call, and against the live provider from there on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord import open_cassette
+from tests.cli.test_run import LONGEST, PYTHON, run, variables
+from tests.omnigent_rig.provider import Answer, Failure, InTurn, Step
+from tests.support import forked
+from tests.support.forked import Done
+from tests.support.providers import ModelApis
+
+AGENT = """
+import json, os, sys, threading, urllib.error, urllib.request
+def ask(word):
+    body = json.dumps({"model": "m", "input": word}).encode()
+    url = os.environ["OPENAI_BASE_URL"] + "/responses"
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    for _ in range(3):
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return json.load(answer)["output"][-1]["content"][0]["text"]
+        except urllib.error.HTTPError as error:
+            if error.code not in (429, 503):
+                return f"status {error.code}"
+    return "given up"
+said = {}
+for words in sys.argv[1:]:
+    threads = [threading.Thread(target=lambda word=word: said.setdefault(word, ask(word))) for word in words.split("+")]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    print(*(said.pop(word) for word in words.split("+")), flush=True)
+"""
+SCRIPT: dict[str, Step] = {
+    "Hi": Answer("Hello."),
+    "Bye": Answer("Goodbye."),
+    "One": Answer("1."),
+    "Two": Answer("2."),
+    "Busy?": InTurn((Failure("Slow down.", 429, "rate_limit_exceeded"), Answer("Sorry."))),
+    "No": Failure("I will not.", 400),
+}
+
+
+async def record(folder: Path, *words: str) -> None:
+    """Run the agent, and record it into a.db."""
+    async with ModelApis(SCRIPT) as provider:
+        command = ["-o", "a.db", "--", *PYTHON, AGENT, *words]
+        done = await asyncio.to_thread(run, folder, *command, OPENAI_BASE_URL=provider.url)
+    assert done.code == 0, done.errors.decode()
+
+
+async def fork(folder: Path, *options: str, words: tuple[str, ...], of: str = "a.db") -> tuple[Done, list[Any]]:
+    """Fork the agent. Return the end of the command, and the inputs of the calls that the provider got."""
+    async with ModelApis(SCRIPT) as provider:
+        command = ["fork", of, *options, "--upstream", provider.url, "--", *PYTHON, AGENT, *words]
+        done = await asyncio.to_thread(forked.run, command, folder, environment=variables())
+    return done, [body["input"] for body in provider.requests]
+
+
+def failed(done: Done) -> str:
+    """Return what a command that did not start said."""
+    assert (done.code, done.out) == (2, b"")
+    return done.errors.decode()
+
+
+@pytest.mark.parametrize(("call", "due"), [(1, ["Hi", "Bye", "Bye"]), (2, ["Bye", "Bye"]), (3, ["Bye"])])
+async def test_the_recording_answers_the_calls_before_the_fork_and_the_provider_the_others(
+    tmp_path: Path, call: int, due: list[str]
+) -> None:
+    words = ("Hi", "Bye", "Bye")
+    await record(tmp_path, *words)
+    done, asked = await fork(tmp_path, "--from-call", str(call), "-o", "b.db", words=words)
+    assert (done.code, done.out, asked) == (0, b"Hello.\nGoodbye.\nGoodbye.\n", due)
+    counts = f"3 made, {call - 1} answered from the recording, {len(due)} live, 0 missing\n"
+    assert counts in done.errors.decode()
+    assert done.errors.decode().endswith("omnirecord: compare it with: omnirecord diff a.db b.db\n")
+    with open_cassette(tmp_path / "b.db") as cassette:
+        found = [x.answered_from for x in cassette.exchanges()]
+    assert found == [*range(1, call), *[None] * len(due)]
+
+
+async def test_a_conversation_of_several_with_equal_requests_is_forked_alone(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Hi", "Bye")
+    done, asked = await fork(tmp_path, "--from-call", "1", "-o", "b.db", words=("Hi",), of="a.db#2")
+    assert (done.code, asked) == (0, ["Hi"])
+    assert "0 calls expected before it, 1 made, 0 answered from the recording, 1 live" in done.errors.decode()
+    with open_cassette(tmp_path / "b.db") as cassette:
+        assert {one.labels["fork.of"] for one in cassette.recordings()} == {"a.db#2"}
+    error = failed(forked.run(["fork", "a.db#4", "--from-call", "1", "--", "true"], tmp_path))
+    assert "the cassette has no conversation 4: there are #1 to #3" in error
+
+
+async def test_an_equal_prompt_after_the_fork_goes_to_the_provider(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    done, asked = await fork(tmp_path, "--from-call", "2", "-o", "b.db", words=("Hi", "Bye", "Hi"))
+    assert (done.code, asked) == (0, ["Bye", "Hi"])
+
+
+async def test_a_refused_call_before_the_fork_is_refused_again_and_one_after_it_by_the_provider(tmp_path: Path) -> None:
+    words = ("Hi", "Busy?", "Bye")
+    await record(tmp_path, *words)
+    done, asked = await fork(tmp_path, "--from-call", "3", "-o", "3.db", words=words)
+    assert (done.code, done.out, asked) == (0, b"Hello.\nSorry.\nGoodbye.\n", ["Bye"])
+    assert "3 calls expected before it, 4 made, 3 answered from the recording, 1 live" in done.errors.decode()
+    done, asked = await fork(tmp_path, "--from-call", "2", "--model", "m2", "-o", "2.db", words=words)
+    assert (done.code, done.out, asked) == (0, b"Hello.\nSorry.\nGoodbye.\n", ["Busy?", "Busy?", "Bye"])
+    assert "the change is in 3 of 3 live calls: --model m2" in done.errors.decode()
+
+
+async def test_calls_side_by_side_are_each_answered_from_where_they_belong(tmp_path: Path) -> None:
+    words = ("Hi", "One+Two", "Bye")
+    await record(tmp_path, *words)
+    done, asked = await fork(tmp_path, "--from-call", "4", "-o", "4.db", words=words)
+    assert (done.code, done.out, asked) == (0, b"Hello.\n1. 2.\nGoodbye.\n", ["Bye"])
+    done, asked = await fork(tmp_path, "--from-call", "2", "-o", "2.db", words=words)
+    assert (done.code, done.out, sorted(asked)) == (0, b"Hello.\n1. 2.\nGoodbye.\n", ["Bye", "One", "Two"])
+
+
+async def test_another_request_before_the_fork_is_refused_with_the_word_and_nothing_goes_to_the_provider(
+    tmp_path: Path,
+) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    done, asked = await fork(tmp_path, "--from-call", "2", "-o", "b.db", words=("Ho", "Bye"))
+    assert (done.code, asked) == (1, [])
+    errors = done.errors.decode()
+    assert "1 request matched nothing, so no later request went to the provider:\n" in errors
+    assert "item 1 (user): [-Hi-]{+Ho+}" in errors
+    assert "1 call before call 2 not made: exchange 1\n" in errors
+
+
+async def test_a_fork_that_is_not_reached_fails_and_so_does_one_without_a_call(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    done, asked = await fork(tmp_path, "--from-call", "2", "-o", "b.db", words=("Hi",))
+    assert (done.code, asked) == (1, [])
+    assert "Call 2 was not made, so no call went to the provider\n" in done.errors.decode()
+    done, asked = await fork(tmp_path, "--from-call", "2", "-o", "c.db", words=())
+    assert (done.code, asked, (tmp_path / "c.db").exists()) == (1, [], False)
+    assert "This is an error: the command sent no request to the addresses in" in done.errors.decode()
+
+
+async def test_a_live_call_that_fails_fails_the_fork(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi")
+    done, asked = await fork(tmp_path, "--from-call", "1", "--set", "input=No", "-o", "b.db", words=("Hi",))
+    assert (done.code, done.out, asked) == (1, b"status 400\n", ["No"])
+    assert "A live call failed: m: 400 refused: invalid_request_error: I will not." in done.errors.decode()
+
+
+async def test_the_new_cassette_says_what_it_was_forked_from(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    await fork(tmp_path, "--from-call", "2", "--set", "input=Hi", "--label", "a=b", "-o", "b.db", words=("Hi", "Bye"))
+    with open_cassette(tmp_path / "a.db") as cassette:
+        origin = next(one for one in cassette.recordings() if one.hop == "openai")
+    with open_cassette(tmp_path / "b.db") as cassette:
+        recording = next(one for one in cassette.recordings() if one.hop == "openai")
+    assert recording.labels == {
+        "a": "b",
+        "fork.of": "a.db",
+        "fork.recording": origin.recording_id,
+        "fork.call": "2",
+        "fork.change": "--set input=Hi",
+    }
+
+
+async def test_an_edited_body_replaces_that_of_the_call(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    (tmp_path / "new.json").write_text(json.dumps({"model": "m", "input": "One", "temperature": 0}))
+    done, asked = await fork(tmp_path, "--from-call", "2", "--edit", "new.json", "-o", "b.db", words=("Hi", "Bye"))
+    assert (done.code, done.out, asked) == (0, b"Hello.\n1.\n", ["One"]), done.errors.decode()
+
+
+async def test_several_branches_are_compared(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    options = ("--from-call", "2", "--set", "input=One", "--repeat", "2", "-o", "b.db")
+    done, asked = await fork(tmp_path, *options, words=("Hi", "Bye"))
+    assert (done.code, asked) == (0, ["One", "One"])
+    heads, *rows = [line.split("  ") for line in done.errors.decode().splitlines()[-4:]]
+    found = [[cell.strip() for cell in row if cell] for row in rows]
+    assert [cell.strip() for cell in heads if cell] == ["branch", "ended", "calls", "tools", "tokens", "time", "answer"]
+    assert [(row[0], row[1], row[2], row[-1]) for row in found] == [
+        ("recorded", "completed", "1", "Goodbye."),
+        ("1", "completed, exit 0", "1", "1."),
+        ("2", "completed, exit 0", "1", "as branch 1"),
+    ]
+    assert (tmp_path / "b-1.db").exists()
+    assert (tmp_path / "b-2.db").exists()
+
+
+async def test_a_fault_is_injected_before_and_after_the_fork(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    options = ("--from-call", "2", "--fault", "answer first 3 POST /v1/responses with 503", "-o", "b.db")
+    done, asked = await fork(tmp_path, *options, words=("Hi", "Bye"))
+    assert (done.out, asked) == (b"given up\nGoodbye.\n", ["Bye"])
+    options = ("--from-call", "2", "--fault", "answer 2nd POST /v1/responses with 503", "-o", "c.db")
+    done, asked = await fork(tmp_path, *options, words=("Hi", "Bye"))
+    assert (done.code, done.out, asked) == (0, b"Hello.\nGoodbye.\n", ["Bye"])
+    assert "1 live, 1 fault, 0 missing" in done.errors.decode()
+
+
+async def test_a_text_cassette_and_a_fork_are_forked(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    forked.run(["export", "a.db", "-o", "a.jsonl"], tmp_path)
+    await fork(tmp_path, "--from-call", "2", "--set", "input=One", "-o", "b.db", words=("Hi", "Bye"), of="a.jsonl")
+    done, asked = await fork(tmp_path, "--from-call", "2", "-o", "c.db", words=("Hi", "One"), of="b.db")
+    assert (done.code, done.out, asked) == (0, b"Hello.\n1.\n", ["One"]), done.errors.decode()
+
+
+async def test_mistakes_are_said_before_the_command_starts(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi")
+    (tmp_path / "empty.jsonl").write_text('{"omnirecord": 1, "recordings": []}\n')
+
+    def error(*words: str, of: str = "a.db") -> str:
+        return failed(forked.run(["fork", of, *words], tmp_path, environment=variables()))
+
+    assert "Missing option '--from-call'" in error("--", "true")
+    assert "--from-call 2: the session has 1 model call" in error("--from-call", "2", "--", "true")
+    assert "--from-call 0: the session has 1 model call" in error("--from-call", "0", "--", "true")
+    assert "--model m changes nothing" in error("--from-call", "1", "--model", "m", "--", "true")
+    assert "--set x: the request has no such field" in error("--from-call", "1", "--set", "x=1", "--", "true")
+    assert "--edit no.json cannot be read" in error("--from-call", "1", "--edit", "no.json", "--", "true")
+    assert "--repeat runs a command" in error("--from-call", "1", "--repeat", "2")
+    assert "a.db exists already" in error("--from-call", "1", "-o", "a.db", "--", "true")
+    assert "--upstream x=: the cassette has no such hop: openai" in error(
+        "--from-call", "1", "--upstream", "x=http://127.0.0.1:1", "--", "true"
+    )
+    assert "holds no model calls" in error("--from-call", "1", "--", "true", of="empty.jsonl")
+    assert "the command nothing-of-this-name was not found" in failed_with(
+        127, forked.run(["fork", "a.db", "--from-call", "1", "--", "nothing-of-this-name"], tmp_path)
+    )
+
+
+def failed_with(code: int, done: Done) -> str:
+    assert done.code == code
+    return done.errors.decode()
+
+
+async def test_without_a_command_the_addresses_are_printed_and_a_signal_ends_the_fork(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    async with ModelApis(SCRIPT) as provider:
+        words = [sys.executable, "-m", "omnirecord", "fork", "a.db", "--from-call", "2", "--upstream", provider.url]
+        process = subprocess.Popen(  # noqa: ASYNC220
+            [*words, "-o", "b.db"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables()
+        )
+        try:
+            assert process.stdout is not None
+            names = {}
+            while "COHERE" not in names and "OLLAMA_API_BASE" not in names:
+                line = (await asyncio.to_thread(process.stdout.readline)).decode()
+                name, _, value = line.strip().partition("=")
+                assert name, "the fork ended"
+                names[name] = value
+            agent = [*PYTHON, AGENT, "Hi", "Bye"]
+            said = await asyncio.to_thread(
+                subprocess.run, agent, env=variables(OPENAI_BASE_URL=names["OPENAI_BASE_URL"]),
+                capture_output=True, timeout=LONGEST, check=True,
+            )  # fmt: skip
+            process.send_signal(signal.SIGINT)
+            _, errors = await asyncio.to_thread(process.communicate, timeout=LONGEST)
+        finally:
+            process.kill()
+    assert (said.stdout, len(provider.requests), process.returncode) == (b"Hello.\nGoodbye.\n", 1, 0)
+    assert b"2 made, 1 answered from the recording, 1 live, 0 missing" in errors

@@ -1,0 +1,94 @@
+"""`omnirecord fork` with unmodified programs and the SDKs of four model APIs, before a scripted provider.
+
+The log of the provider shows which calls it got: those from the fork on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord import open_cassette
+from tests.cli.test_run import run, variables
+from tests.omnigent_rig.provider import Provider
+from tests.support import forked
+from tests.support.fork_agents import AGENTS, SAID, SCRIPT, Agent
+from tests.support.forked import Done
+from tests.support.gemini import GeminiApi
+from tests.support.providers import ModelApis
+
+pytestmark = pytest.mark.slow
+AGENT = pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)
+
+
+@asynccontextmanager
+async def provider_of(agent: Agent) -> AsyncIterator[tuple[Provider, dict[str, str]]]:
+    """A new provider, and the variables of the program."""
+    provider = GeminiApi(SCRIPT) if agent.name == "gemini" else ModelApis(SCRIPT)
+    async with provider:
+        url = provider.url if agent.name != "messages" else provider.url.removesuffix("/v1")
+        yield provider, {agent.variable: url, agent.key: "key"}
+
+
+async def record(folder: Path, agent: Agent) -> None:
+    (folder / "agent.py").write_text(agent.program)
+    async with provider_of(agent) as (provider, settings):
+        words = ["-o", "a.db", "--", sys.executable, "agent.py"]
+        done = await asyncio.to_thread(run, folder, *words, **settings)
+    assert (done.code, done.out.decode(), len(provider.requests)) == (0, SAID, 4), done.errors.decode()
+
+
+async def fork(folder: Path, agent: Agent, *words: str, program: str = "agent.py") -> tuple[Done, list[dict[str, Any]]]:
+    """Return the end of a fork, and the bodies of the requests that the provider got."""
+    async with provider_of(agent) as (provider, settings):
+        command = ["fork", "a.db", *words, "--", sys.executable, program]
+        done = await asyncio.to_thread(forked.run, command, folder, environment=variables(**settings))
+    return done, provider.requests
+
+
+def texts(bodies: list[dict[str, Any]]) -> list[str]:
+    return [json.dumps(body) for body in bodies]
+
+
+@AGENT
+async def test_the_provider_gets_the_calls_from_the_fork_on_and_no_other(tmp_path: Path, agent: Agent) -> None:
+    await record(tmp_path, agent)
+    for call, due in ((1, 4), (2, 3), (3, 2)):  # call 3 is refused once
+        done, asked = await fork(tmp_path, agent, "--from-call", str(call), "-o", f"{call}.db")
+        assert (done.code, done.out.decode()) == (0, SAID), done.errors.decode()
+        assert len(asked) == due
+        counts = f"{call - 1} call{'' if call == 2 else 's'} expected before it, 4 made"
+        assert counts in done.errors.decode()
+        with open_cassette(tmp_path / f"{call}.db") as cassette:
+            exchanges = cassette.exchanges()
+        assert [x.answered_from is None for x in exchanges] == [False] * (4 - due) + [True] * due
+
+
+@AGENT
+async def test_a_changed_message_a_changed_output_and_another_model_reach_the_provider(
+    tmp_path: Path, agent: Agent
+) -> None:
+    await record(tmp_path, agent)
+    done, asked = await fork(tmp_path, agent, "--from-call", "1", "--set", f"{agent.question}=Snow?", "-o", "1.db")
+    assert (done.code, done.out.decode()) == (0, "There is no snow.\nSorry for the wait.\n"), done.errors.decode()
+    assert len(asked) == 3
+    assert all("Snow?" in text and "Weather?" not in text for text in texts(asked))
+    done, asked = await fork(tmp_path, agent, "--from-call", "2", "--set", f"{agent.output}=rainy", "-o", "2.db")
+    assert (done.code, len(asked)) == (0, 3), done.errors.decode()
+    assert all("rainy" in text and 'sunny"' not in text for text in texts(asked))
+    done, asked = await fork(tmp_path, agent, "--from-call", "3", "--set", f"{agent.question}=Hi", "-o", "3.db")
+    assert (done.code, done.out.decode()) == (0, "It is sunny in Rome.\nHello there.\n"), done.errors.decode()
+    assert len(asked) == 1
+    done, asked = await fork(tmp_path, agent, "--from-call", "2", "--model", "m2", "-o", "4.db")
+    assert (done.code, len(asked)) == (0, 3), done.errors.decode()
+    with open_cassette(tmp_path / "4.db") as cassette:
+        targets = [x.request.target for x in cassette.exchanges() if x.answered_from is None]
+    models = [target.partition("models/")[2].partition(":")[0] for target in targets]
+    assert models == ["m2"] * 3 if agent.name == "gemini" else [body["model"] for body in asked] == ["m2"] * 3
