@@ -292,7 +292,15 @@ def facts(db: Path) -> None:
     """The analyses with which a recording is shipped, in one pass."""
     with contextlib.closing(open_store(db)) as store:
         told = Whole(store, 1)
-        for table in (told.sessions, told.turns, told.tools, told.approvals, told.findings, told.problems):
+        for table in (
+            told.sessions,
+            told.turns,
+            told.tools,
+            told.approvals,
+            told.model_calls,
+            told.findings,
+            told.problems,
+        ):
             list(table())
 
 

@@ -29,9 +29,10 @@ from ..text import dumps
 from ..wire.strict_json import Payload, fresh_payload
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
-from .gather import Concluded, Context, Gathered, all_concluded, conclusions, model_calls, whole_sessions
+from .doctor.model import ModelChecks
+from .gather import Concluded, Context, Gathered, all_concluded, conclusions, whole_sessions
 from .listing import Row, summaries
-from .model_calls.values import Link, ModelCalls
+from .model_calls.values import USAGE, Link, ModelCalls, prompt_sizes, tool_calls_of
 from .stats import measure, measured, waited
 from .stats.values import SessionStats, TurnStats, cost, count, total
 from .tables import TABLES
@@ -61,18 +62,25 @@ def query_of(store: Store) -> Query:
 class Analysis:
     """The rows of the computed tables. What two tables need is computed once."""
 
-    def __init__(self, store: Source) -> None:
+    def __init__(self, store: Source, model: ModelChecks | None = None) -> None:
+        """`model`: the checks of the model calls of the store, if they are known."""
         self._store = store
+        if model is not None:
+            self._model = model
+
+    @cached_property
+    def _model(self) -> ModelChecks:
+        return ModelChecks(self._store)
 
     @cached_property
     def examined(self) -> list[Finding]:
         """The findings of `doctor`."""
-        return examine(self._store)
+        return examine(self._store, model=self._model)
 
     @cached_property
     def measured(self) -> list[SessionStats]:
         """The numbers of `stats`."""
-        return list(measured(self._store))
+        return list(measured(self._store, calls=self._calls))
 
     @cached_property
     def _told(self) -> list[Session]:
@@ -84,7 +92,7 @@ class Analysis:
 
     @cached_property
     def _calls(self) -> ModelCalls:
-        return model_calls(self._store)
+        return self._model.calls
 
     @cached_property
     def _started(self) -> dict[int, str]:
@@ -123,8 +131,9 @@ class Analysis:
                 }  # fmt: skip
 
     def model_calls(self) -> Iterator[Row]:
+        codes = self._model.codes()
         for link in self._calls.links:
-            yield _call_row(link, self._started[link.call.recording])
+            yield _call_row(link, self._started[link.call.recording]) | {"finding": codes.get(link.call.exchange)}
 
     def findings(self) -> Iterator[Row]:
         recordings = {x.stream: x.recording for x in self._store.streams()}
@@ -159,14 +168,25 @@ def _stats_row(one: SessionStats) -> Row:
 
 def _call_row(link: Link, started_at: str) -> Row:
     call, turn, usage = link.call, link.turn, link.call.usage
+    conversation = call.conversation
     ends_ns = {"first_byte_s": call.first_byte_ns, "first_token_s": call.first_token_ns, "duration_s": call.ended_ns}
     return {
         **_fields(call, "model_calls"),
-        "attempt": max(call.attempt, link.attempt), "started_at": wall_clock(started_at, call.started_ns),
+        "attempt": max(call.attempt, link.attempt),
+        "started_at": wall_clock(started_at, call.started_ns),
         **{name: None if ns is None else (ns - call.started_ns) / 1e9 for name, ns in ends_ns.items()},
-        "input_tokens": usage and count(usage.input_tokens), "output_tokens": usage and count(usage.output_tokens),
-        "session_id": turn and turn.session_id, "turn": turn and turn.turn, "by": link.by, "certainty": link.certainty,
-    }  # fmt: skip
+        **{name: usage and count(getattr(usage, name)) for name in USAGE},
+        **prompt_sizes(conversation),
+        "instructions": conversation and conversation.instructions,
+        "asked": conversation and conversation.asked,
+        "text": call.text,
+        "tool_calls": dumps(tool_calls_of(call)),
+        "turn_recording": turn and turn.recording,
+        "session_id": turn and turn.session_id,
+        "turn": turn and turn.turn,
+        "by": link.by,
+        "certainty": link.certainty,
+    }
 
 
 def _turn_row(turn: Turn, measures: TurnStats) -> Row:
@@ -218,9 +238,15 @@ class Whole(Analysis):
     `tells_problems`: whether `problems` will be called."""
 
     def __init__(
-        self, store: Source, recording: int, frames: Frames | None = None, *, tells_problems: bool = True
+        self,
+        store: Source,
+        recording: int,
+        frames: Frames | None = None,
+        *,
+        tells_problems: bool = True,
+        model: ModelChecks | None = None,
     ) -> None:
-        super().__init__(store)
+        super().__init__(store, model)
         (self._recording,) = (one for one in store.recordings() if one.recording == recording)
         self._frames = frames or store.frames
         self._context, self.parents = Context(store), store.parents()
@@ -231,7 +257,10 @@ class Whole(Analysis):
 
     @cached_property
     def examined(self) -> list[Finding]:
-        return examine(self._store, recording=self._recording.recording, read=self._read)
+        return examine(self._store, recording=self._recording.recording, read=self._read, model=self._model)
+
+    def model_calls(self) -> Iterator[Row]:
+        return (row for row in super().model_calls() if row["recording"] == self._recording.recording)
 
     def _read(self, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
         """Read the streams of a session into all analyses."""

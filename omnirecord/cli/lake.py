@@ -267,21 +267,21 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     Example:
       omnirecord lake compact s3://team-lake/omnirecord
     """
-    from ..lake.tables import TABLES
     from ..lake.upkeep import Merged, merge, merges
 
     target = size_of("--target-size", target_size, "a size as in 128MiB")
     age = _retention(retain)
     lake = lake_at(url)
-    found = [one for name in progress(TABLES, "reading the tables") for one in merges(lake, name, target)]
-    merged = {name: Merged() for name in TABLES}
+    tables = lake.tables()
+    found = [one for name in progress(tables, "reading the tables") for one in merges(lake, name, target)]
+    merged = {name: Merged() for name in tables}
     if dry_run:
         for one in found:
             merged[one.table].add(one, ())
     else:
         steps = (part for one in found for part in merge(lake, one, merged[one.table], target))
         _run(steps, "merging objects", sum(len(one.files) for one in found))
-    left = _removed(lake, age, {name for name in TABLES if merged[name].into}, dry_run)
+    left = _removed(lake, age, {name for name in tables if merged[name].into}, dry_run)
     rows: list[dict[str, Any]] = [
         {"table": name, **asdict(one), "removed": len(left[name]), "dry_run": dry_run}
         for name, one in merged.items()
@@ -333,7 +333,6 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
     Example:
       omnirecord lake expire s3://team-lake/omnirecord --older-than 90d
     """
-    from ..lake.tables import TABLES
     from ..lake.upkeep import expire as expired_from
     from ..lake.upkeep import expiring, first_day_kept
 
@@ -346,7 +345,7 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
     if days and not dry_run and not yes and is_terminal(sys.stdin):
         click.confirm("Remove them from the lake?", abort=True, err=True)
     if not dry_run:
-        _run(expired_from(lake, until), "removing days", len(TABLES))
+        _run(expired_from(lake, until), "removing days", len(lake.tables()))
     removed = sum(map(len, _removed(lake, age, {one.table for one in days}, dry_run).values()))
     if as_json:
         print_rows({**asdict(one), "dry_run": dry_run} for one in days)
@@ -367,13 +366,13 @@ def _removed(lake: Lake, age: timedelta, changed: set[str], dry_run: bool) -> di
 
     Returns the paths by table; with `dry_run`, those that would be removed.
     """
-    from ..lake.tables import TABLES
     from ..lake.upkeep import remove, shorten_log
 
+    tables = lake.tables()
     label = "looking for old objects" if dry_run else "removing old objects"
-    found = {name: remove(lake, name, age, dry_run=dry_run) for name in progress(TABLES, label)}
+    found = {name: remove(lake, name, age, dry_run=dry_run) for name in progress(tables, label)}
     if not dry_run:
-        names = [name for name in TABLES if name in changed or found[name]]
+        names = [name for name in tables if name in changed or found[name]]
         _run(shorten_log(lake, names), "writing checkpoints", len(names))
     return found
 

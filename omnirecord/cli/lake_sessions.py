@@ -277,7 +277,7 @@ def _analysed(
     wanted = plan(lake, snapshot, after, part)
     outcomes = run(lake, snapshot, wanted, Job((analysis,), contract), jobs or default_jobs(), _warn)
     found = _Found()
-    for one in progress(outcomes, f"{analysis}: recordings", total=len(wanted)):
+    for one in progress(outcomes, f"{analysis}: recordings", total=sum(one.is_wanted for one in wanted)):
         found.sessions += one.sessions
         found.events += one.events
         found.verdicts.update(one.verdicts)
@@ -342,6 +342,7 @@ def _table(cells: list[dict[str, str]], of: int = 0) -> Iterator[str]:
 
 def _slowest(rows: Rows, sessions: int) -> Iterator[str]:
     """The medians of all turns, and the sessions with the slowest first token."""
+    rows = [row for row in rows if row["turns"] is not None]  # the others are model calls without a turn
     turns = [turn for row in rows for turn in row["turns"]]
     events = sum(row["events"] for row in rows)
     yield f"{counted(sessions, 'session')}, {counted(len(turns), 'turn')}, {counted(events, 'event')}"

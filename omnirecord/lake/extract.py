@@ -1,7 +1,7 @@
 """Reads a cassette into the tables of a lake: one `Extract` for each recording in it.
 
-`_Content` makes the tables with the content of the text form, so that `get` can write it again, byte for byte. `facts`
-makes those with the results of the analyses.
+`_Content` makes the tables with the content of the text form, so that `get` can write it again, byte for byte. Then it
+makes those with the results of the analyses. The recordings of a cassette are analysed together.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..analysis.query import Frames, Whole
+from ..analysis.doctor.model import ModelChecks
+from ..analysis.listing import Row
+from ..analysis.query import Whole
 from ..cassette.sqlite import Store, is_coded
 from ..cassette.sqlite.stream_reads import FrameTable
 from ..model import Exchange, Headers, Recording, TimedFrame, children_of
 from ..text import dumps
 from .files import Encoder
-from .tables import CHILDREN, COMPUTED, EPOCH, SCHEMAS, EventColumns, is_text, start_of, underived
+from .tables import CHILDREN, COMPUTED, EPOCH, SCHEMAS, TURN_RECORDING, EventColumns, is_text, start_of, underived
 
 _US = datetime.resolution
 _HELD = 128 << 20
@@ -58,21 +60,28 @@ def extracted(
     *,
     shipper: str = "",
     redact: str | None = None,
+    ids: Mapping[int, str] | None = None,
+    model: ModelChecks | None = None,
 ) -> Extract:
     """Return a recording in a closed cassette, encoded. Raises `CassetteError`.
 
-    `labels` are added to its own. `redact`: what was masked on the way. It takes the memory of the files and of one
-    batch of events.
+    `labels` are added to its own. `redact`: what was masked on the way. `ids`: those of all recordings of the cassette
+    by number, by default its own. `model`: the checks of the model calls of the cassette, if they are known. It takes
+    the memory of the files and of one batch of events.
     """
-    return _Content(store, recording).read({**recording.labels, **(labels or {})}, shipper, redact)
+    ids = ids or {one.recording: one.recording_id for one in store.recordings()}
+    content = _Content(store, recording, ids, model)
+    return content.read({**recording.labels, **(labels or {})}, shipper, redact)
 
 
 class _Content:
     """The tables that hold a recording itself."""
 
-    def __init__(self, store: Store, recording: Recording) -> None:
+    def __init__(self, store: Store, recording: Recording, ids: Mapping[int, str], model: ModelChecks | None) -> None:
         started = start_of(recording.started_at)
         self._store = store
+        self._ids = ids
+        self._model = model
         self._recording = recording
         self._made = Extract(recording.recording_id, started.date().isoformat())
         self._day = started.date()
@@ -90,13 +99,28 @@ class _Content:
             if one.recording == self._recording.recording:
                 self._row("incidents", self._us(one.at_ns), one.at_ns, one.message)
         self._flush(0)
-        for name, columns in facts(self._store, self._recording.recording, self._frames):
+        for name, columns in self._facts():
             self._add(name, columns)
         self._recording_row(labels, shipper, redact)
         for name, encoder in self._encoders.items():
             if (data := encoder.close()) is not None:
                 self._made.files[name], self._made.rows[name] = data, encoder.rows
         return self._made
+
+    def _facts(self) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+        """Yield the tables of the analyses that have rows, each with its columns. Raises `CassetteError`."""
+        analysis = Whole(self._store, self._recording.recording, self._frames, model=self._model)
+        children = children_of(analysis.parents)
+        for name in COMPUTED:
+            rows: list[Row] = list(getattr(analysis, name)())
+            if name == "sessions":
+                rows = [{**row, CHILDREN: children.get(row["session_id"] or "")} for row in rows]
+            if name == "model_calls":
+                rows = [{**row, TURN_RECORDING: self._ids.get(row["turn_recording"])} for row in rows]
+            if rows:
+                yield name, _columns(name, rows)
+        if problems := [{**one.row, **one.row["first"]} for one in analysis.problems()]:
+            yield "problems", _columns("problems", problems)
 
     def _frames(self, x: Exchange) -> Iterable[TimedFrame]:
         """Return the frames of a stream, those of the last read streams without reading them again."""
@@ -225,23 +249,6 @@ class _Content:
 @functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request
 def headers_text(headers: Headers) -> str:
     return dumps([list(pair) for pair in headers])
-
-
-def facts(store: Store, recording: int, frames: Frames | None = None) -> Iterator[tuple[str, dict[str, list[Any]]]]:
-    """Yield the tables of the analyses that have rows, each with its columns. Raises `CassetteError`.
-
-    `frames` returns those of a stream.
-    """
-    analysis = Whole(store, recording, frames)
-    children = children_of(analysis.parents)
-    for name in COMPUTED:
-        rows = list(getattr(analysis, name)())
-        if name == "sessions":
-            rows = [{**row, CHILDREN: children.get(row["session_id"] or "")} for row in rows]
-        if rows:
-            yield name, _columns(name, rows)
-    if problems := [{**one.row, **one.row["first"]} for one in analysis.problems()]:
-        yield "problems", _columns("problems", problems)
 
 
 def _columns(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

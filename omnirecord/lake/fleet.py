@@ -1,9 +1,9 @@
 """`doctor`, `stats` and `validate` of this version over all sessions of a lake, in worker processes.
 
 The tables `findings`, `turns` and `problems` have the facts of the version that shipped a recording. Here each
-recording is read from its rows and analysed anew. A shard has whole session trees, chosen by a hash of the id of the
-root session: each session is in one shard, whatever the order and the number of recordings. Results come in order; a
-worker that dies is reported and replaced.
+recording is read from its rows and analysed anew, together with the other hops of its cassette. A shard has whole
+session trees: a hash of the id of the root session chooses it. So each session is in one shard, whatever the order and
+the number of recordings. Results come in order; a worker that dies is reported and replaced.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ..analysis.doctor.doctor import examine
+from ..analysis.doctor.model import ModelChecks
 from ..analysis.query import Whole
+from ..analysis.stats import astray_row, astray_rows
 from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
 from ..cassette.contracts import load, reading_with
@@ -91,8 +93,10 @@ def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None, shard: S
     with the recording: by its id, and by its day.
     """
     recordings = snapshot.recordings(lake)
+    groups = snapshot.groups(lake)
+    group_of = {id_: least for least, ids in groups.items() for id_ in ids}
     if since is None and shard is None:
-        return [Wanted(day, recording_id) for recording_id, day in recordings.items()]
+        return [Wanted(day, id_, None, group_of.get(id_, "")) for id_, day in recordings.items()]
     rows = snapshot.sessions(lake)
     parents = {child: one["session_id"] for one in rows for child in one[CHILDREN] or ()}
     parents |= {one["session_id"]: one["parent_session_id"] for one in rows if one["parent_session_id"] is not None}
@@ -110,37 +114,50 @@ def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None, shard: S
         is_late = since is None or (began is not None and began >= since)
         if is_late and (shard is None or shard.has(root_of(session_id, parents))):
             chosen.setdefault(recording_id, set()).add(session_id)
-    return [Wanted(recordings[id_], id_, frozenset(sessions)) for id_, sessions in sorted(chosen.items())]
+    for ids in groups.values():
+        if any(id_ in chosen for id_ in ids):  # the others are only read
+            chosen |= {id_: set() for id_ in ids if id_ not in chosen and id_ in recordings}
+    return [
+        Wanted(recordings[id_], id_, frozenset(sessions), group_of.get(id_, ""))
+        for id_, sessions in sorted(chosen.items())
+    ]
 
 
 Begun = Callable[[str, list[str]], None]
-"""Called before a recording is analysed, with its id and its sessions."""
+"""Called before recordings are analysed, with the id of the first one and its sessions."""
 
 
 def analysed(reader: Reader, batch: Batch, job: Job, begun: Begun) -> Iterator[Outcome]:
     """Yield the result of each recording of a batch. Raises `UsageError` for a contract of another API."""
-    for wanted, rows in reader.recordings(batch):
-        groups = rows.sessions()
-        begun(wanted.recording_id, [one for one in groups if one is not None])
-        yield _outcome(wanted, rows, groups, job)
+    for group, rows in reader.recordings(batch):
+        numbers = {one.recording_id: one.recording for one in rows.recordings()}
+        first = group[0].recording_id
+        begun(first, [one for one in rows.sessions(numbers[first]) if one is not None])
+        model = ModelChecks(rows)
+        for wanted in group:
+            if wanted.is_wanted:
+                yield _outcome(wanted, rows, numbers[wanted.recording_id], model, job)
 
 
-def _outcome(wanted: Wanted, rows: RecordingRows, groups: list[str | None], job: Job) -> Outcome:
+def _outcome(wanted: Wanted, rows: RecordingRows, recording: int, model: ModelChecks, job: Job) -> Outcome:
     made = Outcome(wanted.recording_id)
     mark = {"recording_id": wanted.recording_id}
-    sessions = [one for one in groups if wanted.sessions is None or one in wanted.sessions]
+    sessions = [one for one in rows.sessions(recording) if wanted.sessions is None or one in wanted.sessions]
     known = {*sessions, None} if wanted.sessions is None or None in wanted.sessions else {*sessions}
     made.sessions = sum(one is not None for one in sessions)
     if "doctor" in job.analyses:
-        made.rows["doctor"] = [one.row() | mark for one in examine(rows) if one.session_id in known]
+        found = examine(rows, recording=recording, model=model)
+        made.rows["doctor"] = [one.row() | mark for one in found if one.session_id in known]
     if "stats" in job.analyses:
-        numbers = Whole(rows, rows.recordings()[0].recording, tells_problems=False).measured
+        numbers = Whole(rows, recording, tells_problems=False, model=model).measured
         made.rows["stats"] = [stats_row(one) | mark for one in numbers if one.session_id in known]
+        astray = (one for one in astray_rows(model.calls) if one[0] == recording and None in known)
+        made.rows["stats"] += [astray_row(*one) | mark for one in astray]
     if "validate" in job.analyses:
         contract = None if job.contract is None else _contract(job.contract)
         made.rows["validate"] = []
         for session_id in sessions:
-            result = validation(rows.of_session(session_id), contract)
+            result = validation(rows.of_session(recording, session_id), contract)
             made.events += result.events
             made.verdicts.update(result.verdicts)
             own = {"session_id": session_id, **mark}
@@ -183,20 +200,22 @@ def _most(recordings: int, jobs: int) -> int:
 
 def _guarded(reader: Reader, batch: Batch, job: Job, begun: Begun = lambda *_: None) -> Iterator[Outcome]:
     """The results of a batch. If a recording cannot be read, each other one still has its result."""
-    left = list(batch.wanted)
+    done = set[str]()
     try:
         for outcome in analysed(reader, batch, job, begun):
-            left = [one for one in left if one.recording_id != outcome.recording_id]
+            done.add(outcome.recording_id)
             yield outcome
     except UsageError:
         raise
     except Exception as error:
-        if len(batch.wanted) == 1:
-            said = str(error) if isinstance(error, OmnirecordError) else f"{type(error).__name__}: {error}"
-            yield Outcome(left[0].recording_id, failure=f"recording {left[0].recording_id} cannot be analysed: {said}")
+        left = batch.left(done)
+        if len(batch.each()) > 1:
+            for one in left:
+                yield from _guarded(reader, one, job, begun)
             return
-        for one in left:
-            yield from _guarded(reader, Batch((one,), batch.objects), job, begun)
+        said = str(error) if isinstance(error, OmnirecordError) else f"{type(error).__name__}: {error}"
+        for id_ in (of.recording_id for one in left for of in one.wanted if of.is_wanted):
+            yield Outcome(id_, failure=f"recording {id_} cannot be analysed: {said}")
 
 
 def _work(connection: Connection, url: str, job: Job) -> None:
@@ -254,7 +273,7 @@ class _Pool:
         self._workers = [_Worker(url, job) for _ in range(jobs)]
         self._again = deque[tuple[int, Batch]]()
         self._waiting = deque(enumerate(batches))
-        self._left = [{one.recording_id for one in batch.wanted} for batch in batches]
+        self._left = [{one.recording_id for one in batch.wanted if one.is_wanted} for batch in batches]
         self._found: dict[int, list[Outcome]] = {number: [] for number in range(len(batches))}
 
     def results(self) -> Iterator[Outcome]:
@@ -298,13 +317,15 @@ class _Pool:
         code = worker.process.exitcode or 0
         assert batch is not None
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        left = [one for one in batch.wanted if one.recording_id in self._left[number]]
-        if len(batch.wanted) == 1 and left:
-            where = worker.place() or f" in recording {left[0].recording_id}"
-            self._add(number, Outcome(left[0].recording_id, failure=f"a worker {how}{where}: it was not analysed"))
+        ids = {one.recording_id for one in batch.wanted}
+        left = batch.left(ids - self._left[number])
+        if len(batch.each()) == 1:
+            for id_ in sorted(ids & self._left[number]):
+                where = worker.place() or f" in recording {id_}"
+                self._add(number, Outcome(id_, failure=f"a worker {how}{where}: it was not analysed"))
         elif left:
             self._tell(f"a worker {how}{worker.place()}: its recordings are read again, one by one")
-            self._again += [(number, Batch((one,), batch.objects)) for one in left]
+            self._again += [(number, one) for one in left]
         worker.connection.close()
         self._workers[self._workers.index(worker)] = _Worker(self._url, self._job)
 

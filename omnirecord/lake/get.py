@@ -1,7 +1,8 @@
 """Takes a session out of a lake as a cassette, byte for byte as recorded, or one stream of a recording.
 
 The session comes with its tree: its parent, and all sub-agents below that. All recordings that hold a part of one of
-them give that part (`parts`). The rows are the values of the text form; a cassette is made of them as of any text form.
+them give that part (`parts`), and the other hops of these recordings give its model calls. The rows are the values of
+the text form; a cassette is made of them as of any text form.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..model import FORMAT_VERSION, children_of, reached, root_of
 from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
-from .scan import tuples
+from .scan import TOGETHER, together, tuples
 from .tables import CHILDREN
 
 _LISTED = 5
@@ -34,6 +35,8 @@ _DAYS = timedelta(days=1)
 """Time before and after the known parts in which further parts are looked for. A recorder may see a session through its
 runner only, and such a part has no row in `sessions`."""
 
+_APART = 1000
+"""Time between the ids of the recordings of one cassette, at most, in ms."""
 _PARENT = "parent_session_id"
 _TABLES = ("recordings", "sessions", "exchanges", "incidents", "events", "reads")
 """The tables that are read for every session with a stream."""
@@ -58,7 +61,7 @@ class Fetch:
             failed.enter_context(self._query)
             self._query.open(*_TABLES)
             if stream is None:
-                self._find_session(name)
+                self._find_session(lake, name)
             else:
                 self._find_stream(name, stream)
             failed.pop_all()
@@ -84,7 +87,7 @@ class Fetch:
         self.session_id = sessions[stream]
         self.sessions = [] if self.session_id is None else [self.session_id]
 
-    def _find_session(self, name: str) -> None:
+    def _find_session(self, lake: Lake, name: str) -> None:
         rows = self._query.scan(  # one look at all files
             "sessions",
             ("day", "session_id", _PARENT),
@@ -99,11 +102,25 @@ class Fetch:
         self._exchanges = defaultdict(list)
         for recording, exchange in tuples(of, *of.column_names):
             self._exchanges[recording].append(exchange)
+        self._exchanges |= self._calls_of(lake)
         self._recordings = self._rows_of(self._exchanges)
+
+    def _calls_of(self, lake: Lake) -> dict[str, list[int]]:
+        """Return the exchanges of the model calls of the sessions, by recording."""
+        found = defaultdict[str, list[int]](list)
+        for group in _groups_of(self._query, self._exchanges):
+            others = [id_ for id_ in group if id_ not in self._exchanges]
+            rows = self._query.scan("model_calls", ("recording_id", "exchange", "session_id"), recordings=others)
+            calls = list(tuples(rows, *rows.column_names)) if rows.num_rows else _computed(lake, group)
+            for recording, exchange, session_id in calls:
+                if session_id in self.sessions:
+                    found[recording].append(exchange)
+        return found
 
     def _rows_of(self, recordings: Collection[str]) -> list[Row]:
         rows = self._query.scan("recordings", (*COLUMNS, "started_at"), recordings=recordings)
-        return list(tuples(rows.sort_by([("started_at", "ascending"), ("recording_id", "ascending")]), *COLUMNS))
+        order = [(name, "ascending") for name in ("started_at", "recording", "recording_id")]
+        return list(tuples(rows.sort_by(order), *COLUMNS))
 
     @property
     def recordings(self) -> list[str]:
@@ -116,11 +133,11 @@ class Fetch:
     def values(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of the text form as values. Numbers are those of the cassettes, where they are free."""
         parts = [Part(self._query, row, self._exchanges[row[0]]) for row in self._recordings]
-        last = Numbers(0, 0, 0)
+        used = Numbers()
         heads = []
         groups = joined(parts)
         for some in groups:
-            last = numbered(some, last)
+            numbered(some, used)
             heads.append(head_of(some))
         yield {"omnirecord": FORMAT_VERSION, "recordings": heads}
         for part in parts:
@@ -131,6 +148,41 @@ class Fetch:
                     self.exchanges += "request" in value
                     self.events += "seq" in value
                     yield value
+
+
+def _groups_of(query: LakeQuery, recordings: Collection[str]) -> list[list[str]]:
+    """Return the cassettes with several hops that have one of these recordings: the ids of their recordings.
+
+    The ids of one cassette are made at the same time, and begin with it (UUID version 7). So the rows of few others are
+    read.
+    """
+    made = [at for id_ in recordings if (at := _made_at(id_)) is not None]
+    begins = {f"{at >> 16:08x}" for of in made for at in (of - _APART, of, of + _APART)}
+    near = [
+        id_
+        for id_ in query.recordings()
+        if id_[:8] in begins and any(abs((_made_at(id_) or 0) - at) <= _APART for at in made)
+    ]
+    found = together(query.scan("recordings", TOGETHER, recordings=near)) if len(near) > len(recordings) else []
+    return [ids for ids in found if not set(ids).isdisjoint(recordings)]
+
+
+def _made_at(recording_id: str) -> int | None:
+    """Return when an id was made, in ms since 1970; None if it does not begin with a time."""
+    try:
+        return int(recording_id[:13].replace("-", ""), 16)
+    except ValueError:
+        return None
+
+
+def _computed(lake: Lake, group: Sequence[str]) -> list[tuple[str, int, str | None]]:
+    """Return the recording, the exchange and the session of each model call of a cassette.
+
+    An older version has shipped the cassette, without `model_calls`.
+    """
+    from .reading import calls_of  # loads the analyses
+
+    return calls_of(lake, group)
 
 
 Days = tuple[date, date]

@@ -29,7 +29,7 @@ from obstore import exceptions, store
 from ..errors import LakeError, __version__
 from ..text import counted, dumps
 from ..wire.limits import lake_url
-from .tables import FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS
+from .tables import ADDED, FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS, TABLES
 
 MARKER = "omnirecord.json"
 _MEASURED = "delta.dataSkippingStatsColumns"
@@ -115,6 +115,18 @@ class Lake:
             except TableNotFoundError as error:
                 sentence = f"{self.url} has no table {name}: run `omnirecord lake init {self.url}`"
                 raise MissingTable(sentence) from error
+
+    def tables(self) -> list[str]:
+        """Return the names of its tables, `recordings` last. A lake of an older version lacks some. Raises
+        `LakeError`."""
+        return [name for name in TABLES if name not in ADDED or self._has(name)]
+
+    def _has(self, name: str) -> bool:
+        try:
+            self.table(name)
+        except MissingTable:
+            return False
+        return True
 
     def refuse_foreign(self, name: str, paths: Iterable[str]) -> None:
         """Raise `LakeError` if a path that the log of a table names leads out of the table, or to no regular file."""

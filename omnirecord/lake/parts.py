@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from heapq import merge
 from itertools import islice, repeat
@@ -68,7 +68,7 @@ def joined(parts: Sequence[Part]) -> list[list[Part]]:
     """Return the parts in the order of their recordings, those of one hop together that overlap in time."""
     made: list[list[Part]] = []
     newest: dict[str | None, tuple[list[Part], int]] = {}
-    for part in sorted(parts, key=lambda one: one.span):
+    for part in sorted(parts, key=lambda one: (one.began_ns, one.row[1], one.span)):
         begins, ends = part.span
         hop = part.row[9]  # the name of the upstream
         of_hop, until = newest.get(hop, ([], 0))
@@ -80,30 +80,39 @@ def joined(parts: Sequence[Part]) -> list[list[Part]]:
     return made
 
 
-def numbered(parts: Sequence[Part], last: Numbers) -> Numbers:
-    """Choose the numbers of these parts, and their clock; return the greatest numbers."""
+def numbered(parts: Sequence[Part], used: Numbers) -> None:
+    """Choose the numbers of these parts, and their clock; add the numbers to `used`."""
     if len(parts) == 1:
-        return parts[0].number(last)
-    zero = parts[0].began_ns
+        parts[0].number(used)
+    else:
+        zero = parts[0].began_ns
+        exchange, stream = used.last()
+        for part in parts:
+            part.zero = part.began_ns - zero
+            part.recording = used.recording + 1
+        of_parts = (zip(repeat(part), part.rows) for part in parts)
+        for part, row in merge(*of_parts, key=lambda one: one[1][5] + one[0].zero):
+            part.numbers[row[0]] = exchange = exchange + 1
+            if row[2] is not None:
+                part.streams[row[2]] = stream = stream + 1
+    used.recording = parts[0].recording
     for part in parts:
-        part.zero = part.began_ns - zero
-        part.recording = last.recording + 1
-    exchange = last.exchange
-    stream = last.stream
-    for part, row in merge(*(zip(repeat(part), part.rows) for part in parts), key=lambda one: one[1][5] + one[0].zero):
-        part.numbers[row[0]] = exchange = exchange + 1
-        if row[2] is not None:
-            part.streams[row[2]] = stream = stream + 1
-    return Numbers(last.recording + 1, exchange, stream)
+        used.exchanges.update(part.numbers.values())
+        used.streams.update(part.streams.values())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Numbers:
-    """The greatest numbers in use so far."""
+    """The numbers in use so far."""
 
-    recording: int
-    exchange: int
-    stream: int
+    recording: int = 0
+    """The greatest one."""
+    exchanges: set[int] = field(default_factory=set)
+    streams: set[int] = field(default_factory=set)
+
+    def last(self) -> tuple[int, int]:
+        """Return the greatest numbers of an exchange and of a stream."""
+        return max(self.exchanges, default=0), max(self.streams, default=0)
 
 
 _EXCHANGES = (
@@ -167,26 +176,19 @@ class Part:
         times = [at for one in self.rows for at in (one[5], one[10], one[15]) if at is not None]
         return self.began_ns, self.began_ns + max(times, default=0)
 
-    def number(self, last: Numbers) -> Numbers:
-        """Choose the numbers of this part: those of its cassette if they follow the last ones, else the next ones."""
+    def number(self, used: Numbers) -> None:
+        """Choose the numbers of this part: those of its cassette if they are free, else the next ones."""
         exchanges = [one[0] for one in self.rows]
         streams = [one[2] for one in self.rows if one[2] is not None]
-        is_free = self.row[1] > last.recording and min(exchanges, default=1) > last.exchange
-        if is_free and min(streams, default=last.stream + 1) > last.stream:
+        is_free = self.row[1] > used.recording and used.exchanges.isdisjoint(exchanges)
+        if is_free and used.streams.isdisjoint(streams):
             self.recording = self.row[1]
-            plus = 0
-            plus_stream = 0
+            plus = plus_stream = 0
         else:
-            self.recording = last.recording + 1
-            plus = last.exchange
-            plus_stream = last.stream
+            self.recording = used.recording + 1
+            plus, plus_stream = used.last()
         self.numbers = {one: one + plus for one in exchanges}
         self.streams = {one: one + plus_stream for one in streams}
-        return Numbers(
-            self.recording,
-            max(exchanges, default=0) + plus,
-            max(streams, default=0) + plus_stream if streams else last.stream,
-        )
 
     def incidents(self) -> Iterator[dict[str, Any]]:
         found = self._query.scan("incidents", ("message", "at_ns"), recordings=[self._id]).sort_by("at_ns")

@@ -1,13 +1,15 @@
 """Reads whole recordings from the objects of a lake, many at a time and without files.
 
-The analyses read such a recording as they read an open cassette (`RecordingRows`).
+The analyses read such recordings as they read an open cassette (`RecordingRows`). The hops of one cassette, which are
+recordings of one run with the same start, are read together: model calls need the turns of the other hop.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
@@ -17,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..analysis.gather import model_calls
 from ..cassette.contracts import judge_again, judge_of, of_recording
 from ..cassette.judged import judged
 from ..cassette.select import grouped, strays
@@ -29,7 +32,7 @@ from ..wire.content_coding import decoded as decoded_content
 from ..wire.headers import header
 from .files import File, files_of, has_between
 from .location import Lake
-from .scan import recordings_in, runs, scanned, tuples
+from .scan import TOGETHER, recordings_in, runs, scanned, together, tuples
 from .tables import CHILDREN, SCHEMAS
 
 _ALWAYS = ("recordings", "exchanges", "events", "incidents")
@@ -39,12 +42,22 @@ _DAY = attrgetter("day")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A recording to read. `sessions`: the ids whose frames are wanted, None for what belongs to no session; all
-    sessions by default."""
+    """A recording to read. `sessions`: the ids that are wanted, None for what belongs to no session; all by default.
+    No session: it is only read, for another one of its cassette."""
 
     day: str
     recording_id: str
     sessions: frozenset[str | None] | None = None
+    group: str = ""
+    """The least id of the recordings that are read together; empty for a recording that is read alone."""
+
+    @property
+    def together(self) -> str:
+        return self.group or self.recording_id
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.sessions is None or bool(self.sessions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +66,16 @@ class Batch:
 
     wanted: tuple[Wanted, ...]
     objects: dict[str, tuple[File, ...]]
+
+    def each(self) -> list[Batch]:
+        """Return a batch for each group of recordings that are read together."""
+        groups = groupby(self.wanted, key=attrgetter("together"))
+        return [Batch(tuple(some), self.objects) for _, some in groups]
+
+    def left(self, done: Collection[str]) -> list[Batch]:
+        """Return a batch for each group with a recording that is wanted and not done."""
+        wanted = (replace(one, sessions=frozenset()) if one.recording_id in done else one for one in self.wanted)
+        return [one for one in Batch(tuple(wanted), self.objects).each() if any(of.is_wanted for of in one.wanted)]
 
 
 class Snapshot:
@@ -69,6 +92,11 @@ class Snapshot:
         files = list(chain.from_iterable(self._objects["recordings"].values()))
         return dict(sorted(recordings_in(lake, files).items(), key=lambda one: one[::-1]))
 
+    def groups(self, lake: Lake) -> dict[str, list[str]]:
+        """Return the recordings of each cassette with several hops, by the least of their ids. Raises `LakeError`."""
+        files = list(chain.from_iterable(self._objects["recordings"].values()))
+        return {ids[0]: ids for ids in together(scanned(lake, "recordings", files, _schema("recordings", TOGETHER)))}
+
     def sessions(self, lake: Lake) -> list[dict[str, Any]]:
         """Return the ids of all sessions, of their recordings, parents and children, and their start.
 
@@ -80,19 +108,47 @@ class Snapshot:
         return rows
 
     def batches(self, wanted: Sequence[Wanted], most: int) -> Iterator[Batch]:
-        """Yield batches of at most `most` recordings, by day and id."""
-        ordered = sorted(wanted, key=lambda one: (one.day, one.recording_id))
+        """Yield batches of about `most` recordings, by day and id. Those that are read together are in one batch."""
+        ordered = sorted(wanted, key=lambda one: (one.day, one.together, one.recording_id))
         for day, of_day in groupby(ordered, key=_DAY):
-            found = tuple(of_day)
-            for some in (found[at : at + most] for at in range(0, len(found), most)):
-                ids = [one.recording_id for one in some]
-                yield Batch(some, {
-                    name: tuple(one for one in days.get(day, ()) if has_between(ids, one.least, one.most))
-                    for name, days in self._objects.items()
-                })  # fmt: skip
+            some: list[Wanted] = []
+            for _, group in groupby(of_day, key=attrgetter("together")):
+                if len(some) >= most:
+                    yield self._batch(day, some)
+                    some = []
+                some += group
+            yield self._batch(day, some)
+
+    def _batch(self, day: str, wanted: Sequence[Wanted]) -> Batch:
+        ids = sorted(one.recording_id for one in wanted)
+        objects = {
+            name: tuple(one for one in days.get(day, ()) if has_between(ids, one.least, one.most))
+            for name, days in self._objects.items()
+        }
+        return Batch(tuple(wanted), objects)
 
 
-def _schema(table: str, columns: Sequence[str]) -> pa.Schema:
+def calls_of(lake: Lake, group: Sequence[str]) -> list[tuple[str, int, str | None]]:
+    """Return the recording, the exchange and the session of each model call of a cassette. Raises `LakeError`.
+
+    They are computed from the recordings: an older version has shipped them without `model_calls`.
+    """
+    snapshot = Snapshot(lake)
+    days = snapshot.recordings(lake)
+    wanted = [Wanted(days[id_], id_, None, group[0]) for id_ in group if id_ in days]
+    found = []
+    with closing(Reader(lake)) as reader:
+        for batch in snapshot.batches(wanted, len(wanted)):
+            for _, rows in reader.recordings(batch):
+                ids = {one.recording: one.recording_id for one in rows.recordings()}
+                links = model_calls(rows).links
+                found += [
+                    (ids[one.call.recording], one.call.exchange, one.turn and one.turn.session_id) for one in links
+                ]
+    return found
+
+
+def _schema(table: str, columns: Iterable[str]) -> pa.Schema:
     return pa.schema([SCHEMAS[table].field(name) for name in columns])
 
 
@@ -101,14 +157,15 @@ class Reader:
         self._lake = lake
         self._threads = ThreadPoolExecutor(_THREADS)
 
-    def recordings(self, batch: Batch) -> Iterator[tuple[Wanted, RecordingRows]]:
-        """Yield the recordings of a batch. Raises `LakeError`, or `ValueError` for an invalid row."""
+    def recordings(self, batch: Batch) -> Iterator[tuple[list[Wanted], RecordingRows]]:
+        """Yield the recordings of a batch, those of a group together. Raises `LakeError`, or `ValueError` for an
+        invalid row."""
         ids = [one.recording_id for one in batch.wanted]
         rows = dict(zip(_ALWAYS, self._threads.map(lambda name: self.rows(name, batch, ids), _ALWAYS), strict=True))
         told = tuples(rows["recordings"], *COLUMNS["recordings"])
         recordings = {
-            id_: Recording(number, started_at, version, contract, upstream, hop=hop, contract_given=given)
-            for id_, number, started_at, version, contract, upstream, hop, given in told
+            id_: Recording(number, started_at, version, contract, upstream, id_, run_id, hop=hop, contract_given=given)
+            for id_, number, started_at, version, contract, upstream, run_id, hop, given in told
         }
         exchanges: dict[str, list[Exchange]] = defaultdict(list)
         bodies: dict[str, dict[tuple[int, Side], bytes]] = defaultdict(dict)
@@ -127,14 +184,23 @@ class Reader:
             if (id_ := one["recording_id"]) in numbers:
                 incidents[id_].append(Incident(numbers[id_], one["at_ns"], one["message"]))
         frames, messages = frames_of(rows["events"]), self._last_messages(batch, exchanges)
-        for wanted in batch.wanted:
-            id_ = wanted.recording_id
-            if id_ in recordings:  # else it expired between two versions
-                own = sorted(exchanges[id_], key=lambda x: (x.request.at_ns, x.exchange))
-                yield wanted, RecordingRows(
-                    recordings[id_], own, bodies[id_], frames.get(id_, {}), incidents[id_], messages.get(id_, 0),
-                    wanted.sessions,
-                )  # fmt: skip
+        for one in batch.each():
+            there = [wanted for wanted in one.wanted if wanted.recording_id in recordings]  # else it expired meanwhile
+            parts = [
+                RecordingRows(
+                    recordings[id_],
+                    sorted(exchanges[id_], key=lambda x: (x.request.at_ns, x.exchange)),
+                    bodies[id_],
+                    frames.get(id_, {}),
+                    incidents[id_],
+                    messages.get(id_, 0),
+                    wanted.sessions if len(there) == 1 else None,
+                )
+                for wanted in there
+                if (id_ := wanted.recording_id)
+            ]
+            if parts:
+                yield there, RecordingRows.joined(parts)
 
     def _last_messages(self, batch: Batch, exchanges: dict[str, list[Exchange]]) -> dict[str, int]:
         """The time of the last WebSocket message, in ns, of recordings with a WebSocket that has no end."""
@@ -162,7 +228,8 @@ class Reader:
 
 COLUMNS: dict[str, list[str]] = {
     "recordings": [
-        "recording_id", "recording", "started_at_text", "version", "contract", "upstream", "hop", "contract_given",
+        "recording_id", "recording", "started_at_text", "version", "contract", "upstream", "run_id", "hop",
+        "contract_given",
     ],
     "exchanges": [
         "recording_id", "exchange", "kind", "stream", "session_id", "party", "request_at_ns", "method", "target",
@@ -184,8 +251,8 @@ Frames = dict[int, list[TimedFrame]]
 
 
 class RecordingRows:
-    """One recording. `sessions`: the ids of those whose frames are wanted, None for streams without a session; all
-    sessions by default."""
+    """A recording, or several of one cassette. `sessions`: the ids of those whose frames are wanted, None for streams
+    without a session; all sessions by default."""
 
     first_conversation = 1
 
@@ -193,29 +260,44 @@ class RecordingRows:
         self, recording: Recording, exchanges: list[Exchange], bodies: Mapping[tuple[int, Side], bytes],
         frames: Frames, incidents: list[Incident], messages_ns: int, sessions: Collection[str | None] | None,
     ) -> None:  # fmt: skip
-        self._recording, self._bodies = recording, bodies
+        self._recordings, self._bodies = {recording.recording: recording}, bodies
         self._exchanges, self._frames = _judged(recording, exchanges, frames)
-        self._incidents, self._messages_ns, self._sessions = incidents, messages_ns, sessions
+        self._incidents, self._messages_ns, self._sessions = incidents, {recording.recording: messages_ns}, sessions
 
-    def of_session(self, session_id: str | None) -> RecordingRows:
-        """Return the part of one session; None for the exchanges without one."""
-        made = copy(self)
-        made._exchanges = [x for x in self._exchanges if x.session_id == session_id]
+    @classmethod
+    def joined(cls, parts: Sequence[RecordingRows]) -> RecordingRows:
+        """Return recordings of one cassette as one. Their exchanges have different numbers."""
+        made = copy(parts[0])
+        for one in parts[1:]:
+            made._recordings = made._recordings | one._recordings
+            made._bodies = {**made._bodies, **one._bodies}
+            made._exchanges = made._exchanges + one._exchanges
+            made._frames = made._frames | one._frames
+            made._incidents = made._incidents + one._incidents
+            made._messages_ns = made._messages_ns | one._messages_ns
         return made
 
-    def sessions(self) -> list[str | None]:
-        """Return the ids of its sessions by their beginning, None for streams without a session."""
-        found = (x.session_id for x in self._exchanges if x.session_id is not None or x.stream is not None)
+    def of_session(self, recording: int, session_id: str | None) -> RecordingRows:
+        """Return the part of one session in a recording; None for the exchanges without one."""
+        made = copy(self)
+        made._exchanges = [x for x in self.exchanges(recording=recording) if x.session_id == session_id]
+        made._recordings = {recording: self._recordings[recording]}
+        return made
+
+    def sessions(self, recording: int) -> list[str | None]:
+        """Return the ids of the sessions of a recording by their beginning, None for streams without a session."""
+        own = self.exchanges(recording=recording)
+        found = (x.session_id for x in own if x.session_id is not None or x.stream is not None)
         return list(dict.fromkeys(found))
 
     def recordings(self) -> list[Recording]:
-        return [self._recording]
+        return sorted(self._recordings.values(), key=attrgetter("recording"))
 
-    def contract_of(self, _recording: int, /) -> Contract:
-        return of_recording(self._recording)
+    def contract_of(self, recording: int, /) -> Contract:
+        return of_recording(self._recordings[recording])
 
     def judge_of(self, x: Exchange, /) -> Contract:
-        return judge_of(self._recording, x)
+        return judge_of(self._recordings[x.recording], x)
 
     def exchanges(
         self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
@@ -261,13 +343,14 @@ class RecordingRows:
     def incidents(self) -> list[Incident]:
         return self._incidents
 
-    def last_exchange_ns(self, _recording: int, /) -> int:
-        ends = [max(x.request.at_ns, x.response.at_ns if x.response else 0, x.end_ns or 0) for x in self._exchanges]
-        return max([0, *ends])
+    def last_exchange_ns(self, recording: int, /) -> int:
+        own = self.exchanges(recording=recording)
+        return max([0, *(max(x.request.at_ns, x.response.at_ns if x.response else 0, x.end_ns or 0) for x in own)])
 
     def last_known_ns(self, recording: int, /) -> int:
-        read = [self._frames[x.exchange][-1].offset_ns for x in self._exchanges if x.exchange in self._frames]
-        return max([self._messages_ns, self.last_exchange_ns(recording), *read])
+        own = self.exchanges(recording=recording)
+        read = [self._frames[x.exchange][-1].offset_ns for x in own if x.exchange in self._frames]
+        return max([self._messages_ns[recording], self.last_exchange_ns(recording), *read])
 
     def parents(self) -> dict[str, str]:
         created = (

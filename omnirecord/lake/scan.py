@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import date
 from functools import cached_property, reduce
 from itertools import accumulate, compress, groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import LakeError
+from ..model import by_key
 from .files import File, checksums, checksums_in, has_between
 from .location import Lake
 from .tables import PARTITION, SCHEMAS
@@ -96,6 +98,19 @@ def recordings_in(lake: Lake, files: Sequence[File]) -> dict[str, str]:
     rows = scanned(lake, "recordings", [one for one in files if one.recording_id is None], schema)
     found = {one.recording_id: one.day for one in files if one.recording_id is not None}
     return found | {id_: f"{day}" for day, id_ in tuples(rows, *schema.names)}
+
+
+TOGETHER = ("recording_id", "run_id", "started_at_text", "hop")
+"""The columns of `recordings` that tell the hops of one cassette: recordings of one run with the same start."""
+
+
+def together(rows: pa.Table) -> list[list[str]]:
+    """Return the sorted ids of the recordings of each cassette with several hops, in these rows of `recordings`."""
+    found = []
+    for (run_id, _), some in by_key(tuples(rows, *TOGETHER), itemgetter(1, 2)).items():
+        if run_id is not None and len(some) > 1 and any(hop is not None for *_, hop in some):
+            found.append(sorted(id_ for id_, *_ in some))
+    return found
 
 
 class Kept:

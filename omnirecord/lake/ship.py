@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..analysis.doctor.model import ModelChecks
 from ..cassette.files import TemporaryFolder, copied_aside
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store, is_sqlite
@@ -167,10 +168,11 @@ class Shipper:
         with locked(cassette.path), self._opened(cassette.path) as (store, ids):
             store.hold()
             left = [one for one in store.recordings() if ids[one.recording] not in known]
+            model = ModelChecks(store)
             for number, recording in enumerate(left, 1):
                 named = replace(recording, recording_id=ids[recording.recording])
                 redact = "content" if self._redact else None
-                made = extracted(store, named, self._labels, shipper=shipper(), redact=redact)
+                made = extracted(store, named, self._labels, shipper=shipper(), redact=redact, ids=ids, model=model)
                 self._batch.append((cassette, made))
                 known.add(made.recording_id)
                 cassette.left.add(made.recording_id)

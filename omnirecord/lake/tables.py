@@ -3,8 +3,8 @@
 The columns of `events` are made as Arrow arrays, without an object for each frame.
 
 `events`, `reads`, `exchanges`, `messages` and `incidents` hold a recording; the text form can be made of them, byte for
-byte. `sessions`, `turns`, `tools`, `approvals` and `findings` have the columns of `omnirecord query`, `problems` those
-of `validate --json`. All times with the suffix `_ns` are ns since the start of the recording.
+byte. The tables of `COMPUTED` have the columns of `omnirecord query`, `problems` those of `validate --json`. All times
+with the suffix `_ns` are ns since the start of the recording.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ FORMAT_VERSION = 1
 PARTITION = "day"
 CHILDREN = "child_session_ids"
 """The column of `sessions` with the sub-agents that a session started, as its own streams in this recording tell."""
+TURN_RECORDING = "turn_recording_id"
+"""The column of `model_calls` with the id of the recording of the turn."""
 
 _AT = pa.timestamp("us", tz="UTC")
 _TYPES: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
@@ -41,8 +43,10 @@ _ISSUES = pa.list_(pa.struct([("path", pa.string()), ("message", pa.string())]))
 _LABELS = pa.map_(pa.string(), pa.string())
 
 
-COMPUTED = tuple(name for name in computed.TABLES if name != "model_calls")
-"""The tables of `query` that a lake has."""
+COMPUTED = tuple(computed.TABLES)
+"""The tables of `query`."""
+ADDED = ("model_calls",)
+"""The tables that lakes of older versions lack."""
 
 
 def _table(*columns: tuple[str, pa.DataType]) -> pa.Schema:
@@ -52,8 +56,10 @@ def _table(*columns: tuple[str, pa.DataType]) -> pa.Schema:
 def _computed(name: str) -> pa.Schema:
     """Return the columns of a table of `query`. Those with the suffix `_at` are timestamps here."""
     columns = computed.TABLES[name].types.items()
-    more = [(CHILDREN, pa.list_(pa.string()))] if name == "sessions" else []
-    return _table(*((column, _AT if column.endswith("_at") else _TYPES[type_]) for column, type_ in columns), *more)
+    more = {"sessions": [(CHILDREN, pa.list_(pa.string()))], "model_calls": [(TURN_RECORDING, pa.string())]}
+    return _table(
+        *((column, _AT if column.endswith("_at") else _TYPES[type_]) for column, type_ in columns), *more.get(name, ())
+    )
 
 
 SCHEMAS: dict[str, pa.Schema] = {

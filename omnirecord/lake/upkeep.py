@@ -30,7 +30,7 @@ from ..errors import LakeError
 from .files import File, add_action, files_in, files_of, indexed, options
 from .location import Lake
 from .scan import conformed, naming, runs
-from .tables import PARTITION, TABLES
+from .tables import PARTITION
 
 RETAIN = timedelta(days=7)
 """Least age of an object that is removed from the store: since it left its table, or without a commit since it was
@@ -57,7 +57,7 @@ def first_day_kept(age: timedelta, now: datetime | None = None) -> date:
 def expiring(lake: Lake, until: date) -> list[Expired]:
     """Return the days before `until`, by table and day. Raises `LakeError`."""
     found = list[Expired]()
-    for name in reversed(TABLES):
+    for name in reversed(lake.tables()):
         for day, some in groupby(_before(lake, name, until)[0], key=lambda one: one.day):
             sizes, rows = zip(*((one.size, one.rows or 0) for one in some), strict=True)
             found.append(Expired(name, day, len(sizes), sum(sizes), sum(rows)))
@@ -67,7 +67,7 @@ def expiring(lake: Lake, until: date) -> list[Expired]:
 def expire(lake: Lake, until: date) -> Iterator[str]:
     """Remove the days before `until` from the tables, one commit for each table. Yields each table's name when it is
     done: `recordings` first, so that no recording is there in part. Raises `LakeError`."""
-    for name in reversed(TABLES):
+    for name in reversed(lake.tables()):
         for _ in range(_ATTEMPTS):
             files, table = _before(lake, name, until)
             with lake.failures():

@@ -16,7 +16,16 @@ from ..analysis.apis import is_unknown
 from ..analysis.follow.sessions import GrowingSession, GrowingSessions
 from ..analysis.gather import model_calls, whole_sessions
 from ..analysis.model_calls.pairing import Move, Piece, Place, moves
-from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, time_spent, turns_of
+from ..analysis.model_calls.values import (
+    Link,
+    ModelCalls,
+    TurnKey,
+    call_row,
+    text_of_item,
+    text_of_schema,
+    time_spent,
+    turns_of,
+)
 from ..analysis.search import Hit
 from ..analysis.transcript.other_apis import spent
 from ..analysis.turns.values import Session
@@ -25,9 +34,8 @@ from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import by_key
 from ..omnigent import protocol
-from ..providers.conversation import Conversation, Tool
-from ..providers.parts import Item
-from ..text import as_json, clip, dumps
+from ..providers.conversation import Conversation
+from ..text import clip
 from ..wire.strict_json import as_text, payload
 from .events import Key, Options, key_of_session, number_in, read_key
 
@@ -249,7 +257,11 @@ def _asked(conversation: Conversation, until: int | None, shown: int) -> Row:
         "is_streamed": conversation.is_streamed,
         "instructions": _shown(conversation.instructions, shown),
         "tools": [
-            {"name": one.name, "description": _shown(one.description, shown), "schema": _shown(_schema(one), shown)}
+            {
+                "name": one.name,
+                "description": _shown(one.description, shown),
+                "schema": _shown(text_of_schema(one), shown),
+            }
             for one in conversation.tools[:ITEMS]
         ],
         "more_tools": max(0, len(conversation.tools) - ITEMS),
@@ -268,14 +280,6 @@ def _asked(conversation: Conversation, until: int | None, shown: int) -> Row:
             for one in items[begin:end]
         ],
     }
-
-
-def _schema(tool: Tool) -> str:
-    return "" if tool.schema is None else dumps(tool.schema)
-
-
-def text_of_item(item: Item) -> str:
-    return item.text if item.text or item.value is None else as_json(item.value)
 
 
 def _shown(text: str, most: int) -> Row:
@@ -301,7 +305,7 @@ def part(hops: Hops, number: int, name: str) -> Row:
             "instructions": [conversation.instructions],
             "item": [*map(text_of_item, conversation.items[one])],
             "description": [tool.description for tool in tools],
-            "schema": [*map(_schema, tools)],
+            "schema": [*map(text_of_schema, tools)],
         }
     if not found.get(kind):
         raise UsageError(f"part={name!r} names no part of exchange {number}")

@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("agents", "troubled"):
         shutil.copytree(ROOT / "cassettes" / name, folder / "cassettes" / name)
     (folder / "recordings").mkdir()
-    for name in ("session.db", "turns.jsonl", "tool_hangs.jsonl", "subagent.jsonl", "failed.jsonl"):
+    for name in ("session.db", "turns.jsonl", "tool_hangs.jsonl", "subagent.jsonl", "failed.jsonl", "agent.db"):
         shutil.copy(folder / name, folder / "recordings")
     split(folder / "text.jsonl", folder / "recordings")
     shipped(str(folder / "lake"), *sorted((folder / "recordings").iterdir()))

@@ -12,7 +12,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, Schema
 
+from omnirecord.analysis.gather import model_calls
 from omnirecord.cassette.export import write_lines
+from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.select import session_ids, with_children
 from omnirecord.errors import UsageError
@@ -22,6 +24,7 @@ from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.tables import SCHEMAS
 from omnirecord.replayer.verify import verify
 from omnirecord.text import dumps
+from tests.support.answers import rows
 from tests.support.cassettes import (
     HEALTHY,
     SHIPPED,
@@ -31,7 +34,6 @@ from tests.support.cassettes import (
     created,
     delta,
     event,
-    lines,
     status,
     zipped,
 )
@@ -50,12 +52,16 @@ SOME = [path for path in ALL if path.name.split(".")[0] in {
 
 
 def expected(path: Path, session: str) -> list[str]:
-    """The text form of the whole tree of a session in a cassette."""
+    """The text form of the whole tree of a session in a cassette, with its model calls."""
     with closing(open_store(path)) as store:
         parents, root = store.parents(), session
         while root in parents:
             root = parents[root]
-        return list(lines(store, with_children(store, root)))
+        family = with_children(store, root)
+        links = model_calls(store).links
+        calls = {one.call.exchange for one in links if one.turn is not None and one.turn.session_id in family}
+        found = jsonl_bytes(store, lambda x: x.session_id in family or x.exchange in calls)
+        return [line.decode().removesuffix("\n") for line in found]
 
 
 def fetched(lake: Lake, session: str) -> list[str]:
@@ -83,6 +89,26 @@ def everything(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
 def test_each_session_of_a_shipped_cassette_has_its_text_form_again(path: Path, everything: Lake) -> None:
     for session in sessions_of(path):
         assert fetched(everything, session) == expected(path, session)
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["", "shipped by an older version"])
+@pytest.mark.parametrize("name", ["both_failed.jsonl", "both_retried.jsonl", "both_parallel.jsonl.zst"])
+def test_a_session_comes_with_its_model_calls(name: str, is_old: bool, tmp_path: Path) -> None:
+    path = SHIPPED / "both_hops" / name
+    lake = shipped(str(tmp_path / "lake"), path, SHIPPED / "both_hops" / "both_tool.jsonl")
+    if is_old:
+        shutil.rmtree(tmp_path / "lake" / "model_calls")
+    for session in sessions_of(path):
+        found = fetched(lake, session)
+        assert found == expected(path, session)
+        (tmp_path / "one.jsonl").write_text("\n".join(found) + "\n")
+        codes = [
+            sorted(one["code"] for one in rows(of, "doctor") if one["session_id"] == session)
+            for of in (path, tmp_path / "one.jsonl")
+        ]
+        assert codes[0] == codes[1]
+        (stats,) = rows(tmp_path / "one.jsonl", "stats")
+        assert stats["model_calls"]["calls"] > 0
 
 
 def odd() -> Made:

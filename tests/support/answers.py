@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
 
+from omnirecord.cassette.open import open_store
 from omnirecord.cli import main
 
 Row = dict[str, Any]
@@ -50,20 +52,26 @@ TABLES = {
 }
 
 
-def contradictions(path: Path) -> list[str]:
-    """Return the questions to which the commands give different answers, with the answers."""
+def contradictions(path: Path, lake: InLake | None = None) -> list[str]:
+    """Return the questions to which the commands give different answers, with the answers.
+
+    `lake`: a lake with the cassette, which answers in place of `sessions`, `stats`, `doctor` and `query`.
+    """
     return [
         f"{question}: " + ", ".join(f"{command} {answer!r}" for command, answer in said.items())
-        for question, said in answers(path)
+        for question, said in answers(path, lake)
         if any(not _equal(answer, next(iter(said.values()))) for answer in said.values())
     ]
 
 
-def answers(path: Path) -> Iterator[Answers]:
+def answers(path: Path, lake: InLake | None = None) -> Iterator[Answers]:
     """Return each question about each session, and the answer of each command."""
-    listed, shown, stats, found = (rows(path, name) for name in ("sessions", "show", "stats", "doctor"))
-    followed = rows(path, "show", "--follow")
-    tables = _tables(path)
+    shown, followed = rows(path, "show"), rows(path, "show", "--follow")
+    if lake is None:
+        listed, stats, found = (rows(path, name) for name in ("sessions", "stats", "doctor"))
+        tables = _tables(path)
+    else:
+        listed, stats, found, tables = lake.of(path)
     for row in listed:
         id_ = row["session_id"]
         if id_ is None or sum(one["session_id"] == id_ for one in listed) > 1:
@@ -83,9 +91,47 @@ def answers(path: Path) -> Iterator[Answers]:
 
 def rows(path: Path, *words: str) -> list[Row]:
     """Return what a command prints with `--json`."""
-    done = CliRunner().invoke(main, [words[0], "--json", str(path), *words[1:]])
+    return printed(words[0], "--json", str(path), *words[1:])
+
+
+def printed(*words: str) -> list[Row]:
+    """Return the objects that a command prints."""
+    done = CliRunner().invoke(main, words)
     assert done.exit_code in (0, 1), (words, done.output)
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class InLake:
+    """What the commands of a lake answer about its recordings."""
+
+    def __init__(self, url: str) -> None:
+        self._sessions, self.stats, self._findings = (
+            printed("lake", name, "--json", url, *more)
+            for name, more in (("sessions", ()), ("stats", ("--jobs", "1")), ("doctor", ("--jobs", "1")))
+        )
+        self._tables = {
+            table: printed("lake", "sql", "--json", url, f"SELECT recording_id, session_id, {columns} FROM {table}")
+            for table, columns in ((name, ", ".join(columns.split())) for name, columns in TABLES.items())
+        }
+
+    def of(self, path: Path) -> tuple[list[Row], list[Row], list[Row], dict[str, list[Row]]]:
+        """Return what `sessions`, `stats`, `doctor` and `query` say of a cassette, as they print it."""
+        with closing(open_store(path)) as store:
+            ids = {one.recording_id for one in store.recordings()}
+        stats, found, *tables = (
+            [row for row in some if row["recording_id"] in ids]
+            for some in (self.stats, self._findings, *self._tables.values())
+        )
+        own = [_listed(row) for row in self._sessions if not ids.isdisjoint(row["recordings"])]
+        return own, stats, found, dict(zip(TABLES, tables, strict=True))
+
+
+def _listed(row: Row) -> Row:
+    """Return a row of `lake sessions` as `sessions` prints it."""
+    conclusion = {"code": row["conclusion_code"]}
+    conclusion |= {name: row[name] for name in ("outcome", "verdict", "since", "duration_s")}
+    findings = {name: row[f"{name}s"] for name in ("error", "warning", "note")}
+    return row | {"conclusion": conclusion, "findings": findings}
 
 
 def _tables(path: Path) -> dict[str, list[Row]]:

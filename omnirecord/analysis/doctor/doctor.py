@@ -46,20 +46,26 @@ _AFTERWARDS = 2**62
 
 
 def examine(
-    store: Source, session: str | None = None, *, recording: int | None = None, read: Read | None = None
-) -> list[Finding]:
+    store: Source, session: str | None = None, *, recording: int | None = None, read: Read | None = None,
+    model: ModelChecks | None = None,
+) -> list[Finding]:  # fmt: skip
     """The findings of an open store, or of one session in it, worst first.
 
-    `recording`: only of that one. `read` reads the streams of a session; by default its checks read them.
+    `recording`: only of that one. `read` reads the streams of a session; by default its checks read them. `model`: the
+    checks of the model calls of the store, if they are known.
     """
     wanted = None if session is None else the_session(store, session)
-    model = ModelChecks(store)
+    model = model or ModelChecks(store)
     troubles = list(_of_recordings(store, model.hops, recording))
     at_rest, foreign = set[str](), list[StreamChecks]()
     found: dict[int, list[Finding]] = {}
     named: set[tuple[int, str | None]] = set()
     parents = list[tuple[int, int, SessionChecks]]()
-    unreadable = {stream: _undecodable(incident, stream, why) for incident, stream, why in undecoded(store)}
+    unreadable = {
+        stream: _undecodable(incident, stream, why)
+        for incident, stream, why in undecoded(store)
+        if recording in (None, incident.recording)
+    }
 
     def explain(place: int, of: int, one: SessionChecks) -> None:
         beside = [sign for number, sign in troubles if number == of]

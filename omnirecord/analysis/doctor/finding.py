@@ -79,6 +79,8 @@ class Sign:
     """The exchange that shows it, if its code has a next step for an exchange."""
     about: Hashable = None
     """Identifies its subject, if two streams may show the same one: only one of their signs becomes a finding."""
+    calls: tuple[int, ...] = ()
+    """The exchanges of the model calls that it is about."""
 
     @property
     def level(self) -> Severity:

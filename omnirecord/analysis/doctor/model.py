@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from ...cassette.model_calls import ModelHops
 from ...cassette.select import Source
@@ -16,7 +17,8 @@ from ...text import counted, joined, one_line
 from ..gather import model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.values import Session, Turn
-from .finding import Severity, Sign, events, said, seconds
+from .codes import RANK
+from .finding import SEVERITIES, Severity, Sign, events, said, seconds
 from .stream import Contract
 
 _OF_EVENTS = frozenset({"malformed", "event-type-differs", "contract-invalid", "contract-unknown"})
@@ -31,7 +33,7 @@ class ModelChecks:
         self._store = store
         self.hops = ModelHops(store)
         sessions = list(whole_sessions(store)) if self.hops else []
-        self._calls: ModelCalls = model_calls(store, lambda: sessions)
+        self.calls: ModelCalls = model_calls(store, lambda: sessions)
         self._sessions: dict[tuple[int, str | None], Session] = {
             (one.recording, one.session_id): one for one in sessions if one.session_id is not None
         }
@@ -39,17 +41,27 @@ class ModelChecks:
     def of_session(self, recording: int, session_id: str | None) -> Iterator[Sign]:
         session = self._sessions.get((recording, session_id))
         for turn in session.turns if session is not None else ():
-            links = self._calls.of(turn)
+            links = self.calls.of(turn)
             if links:
-                yield from _of_turn(turn, links, is_whole=not self._calls.maybe(turn))
+                yield from _of_turn(turn, links, is_whole=not self.calls.maybe(turn))
 
     def astray(self, recording: int | None = None) -> Iterator[list[Sign]]:
         """Return the signs of calls without a turn, and of the events of all calls. Signs of different lists have
         different causes. `recording`: only of that one."""
         for number in sorted(self.hops.recordings):
             if recording in (None, number):
-                yield from _of_calls([link for link in self._calls.astray if link.call.recording == number])
+                yield from _of_calls([link for link in self.calls.astray if link.call.recording == number])
                 yield list(self._of_events(number))
+
+    def codes(self) -> dict[int, str]:
+        """Return the code of the worst finding about each call, by its exchange. Its events are not looked at."""
+        signs = [sign for recording, id_ in self._sessions for sign in self.of_session(recording, id_)]
+        signs += chain.from_iterable(_of_calls(self.calls.astray))
+        found: dict[int, str] = {}
+        for sign in sorted(signs, key=lambda one: (-SEVERITIES.index(one.level), RANK[one.code])):
+            for exchange in sign.calls:
+                found.setdefault(exchange, sign.code)
+        return found
 
     def _of_events(self, recording: int) -> Iterator[Sign]:
         check = Contract()
@@ -171,5 +183,5 @@ def _sign(
     until = max([*ends, *([] if turn is None else [turn.ended_ns or 0, turn.last_event_ns])])
     return Sign(
         code, message, min(one.started_ns for one in links), until, call.stream, (), severity, call.exchange,
-        about=(links[0].call.exchange, links[-1].call.exchange),
+        about=(links[0].call.exchange, links[-1].call.exchange), calls=tuple(one.call.exchange for one in links),
     )  # fmt: skip

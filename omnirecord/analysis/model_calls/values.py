@@ -16,6 +16,9 @@ from typing import Any, Literal, NamedTuple
 
 from ...model import by_key
 from ...providers.call import ModelCall
+from ...providers.conversation import Conversation, Tool
+from ...providers.parts import Item, after_answer
+from ...text import as_json, dumps
 from ..turns.builder import Span, union
 from ..turns.values import Turn
 
@@ -25,7 +28,7 @@ streamed text; `retry`: another attempt of the same request; `time`: no other tu
 Certainty = Literal["exact", "likely", "ambiguous"]
 MAX_CANDIDATES = 20
 """Most turns that an ambiguous link names."""
-_USAGE = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "total_tokens")
+USAGE = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "total_tokens")
 
 
 class TurnKey(NamedTuple):
@@ -148,15 +151,42 @@ def call_row(link: Link) -> dict[str, Any]:
         "status": call.status, "started_ns": link.started_ns, "first_byte_ns": link.at(call.first_byte_ns),
         "first_token_ns": link.at(call.first_token_ns), "ended_ns": link.ended_ns, "ending": call.ending,
         "reason": call.reason, "error": call.error, "cut_by": call.cut_by,
-        "usage": None if usage is None else {name: getattr(usage, name) for name in _USAGE},
+        "usage": None if usage is None else {name: getattr(usage, name) for name in USAGE},
         "asked": None if call.conversation is None else call.conversation.asked,
         "response_id": call.response_id, "text": call.text, "reasoning": call.reasoning,
-        "tool_calls": [
-            {"call_id": one.call_id, "name": one.name, "arguments": one.arguments} for one in call.tool_calls
-        ],
+        "tool_calls": tool_calls_of(call),
         "by": link.by, "certainty": link.certainty,
         "candidates": [key._asdict() for key in link.candidates],
     }  # fmt: skip
+
+
+def tool_calls_of(call: ModelCall) -> list[dict[str, str]]:
+    """Return the tools that the model asks for, as objects of JSON."""
+    return [{"call_id": one.call_id, "name": one.name, "arguments": one.arguments} for one in call.tool_calls]
+
+
+def text_of_item(item: Item) -> str:
+    return item.text if item.text or item.value is None else as_json(item.value)
+
+
+def text_of_schema(tool: Tool) -> str:
+    return "" if tool.schema is None else dumps(tool.schema)
+
+
+def prompt_sizes(conversation: Conversation | None) -> dict[str, int | None]:
+    """Return the sizes of the parts of a request, in characters; None without a conversation. `new`: after the model's
+    last answer; `history`: before that."""
+    if conversation is None:
+        return dict.fromkeys(("system_chars", "tools_chars", "history_chars", "new_chars"))
+    sizes = [len(text_of_item(one)) for one in conversation.items]
+    new = after_answer(conversation.items)
+    tools = (len(one.name) + len(one.description) + len(text_of_schema(one)) for one in conversation.tools)
+    return {
+        "system_chars": len(conversation.instructions),
+        "tools_chars": sum(tools),
+        "history_chars": sum(sizes[:new]),
+        "new_chars": sum(sizes[new:]),
+    }
 
 
 @dataclass(frozen=True, slots=True)

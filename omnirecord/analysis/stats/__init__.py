@@ -53,10 +53,11 @@ _LENGTH, _VERDICT_HEARD = attrgetter("length"), attrgetter("frame.verdict")
 _OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
-def measured(store: Source, session: str | None = None) -> Iterator[SessionStats]:
-    """The numbers of each session of each recording, or of one session; each stream without a session has its own."""
+def measured(store: Source, session: str | None = None, calls: ModelCalls | None = None) -> Iterator[SessionStats]:
+    """The numbers of each session of each recording, or of one session; each stream without a session has its own.
+    `calls`: the model calls of the store, if they are known."""
     started = {one.recording: one.started_at for one in store.recordings()}
-    calls = model_calls(store)
+    calls = model_calls(store) if calls is None else calls
     read: list[tuple[list[TimedFrame], list[MergedFrame]]] = []
 
     def tell(one: Gathered, around: Around) -> Session:

@@ -1,0 +1,98 @@
+"""A lake says of each session what its cassette says: `lake sessions`, `lake stats`, `lake doctor` and the tables."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord.lake.page import Fetched
+from omnirecord.lake.page_data import LakeAnswers
+from tests.lake.test_get import ALL
+from tests.support.answers import InLake, contradictions, printed, rows
+from tests.support.cassettes import SHIPPED
+from tests.support.lakes import shipped
+
+BOTH_HOPS = sorted((SHIPPED / "both_hops").glob("*.jsonl*"))
+OTHERS = [path for path in ALL if path not in BOTH_HOPS]
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> InLake:
+    return InLake(shipped(str(tmp_path_factory.mktemp("hops") / "lake"), *BOTH_HOPS).url)
+
+
+@pytest.mark.parametrize("path", BOTH_HOPS, ids=lambda path: path.name)
+def test_a_lake_says_of_both_hops_what_the_cassette_says(path: Path, lake: InLake) -> None:
+    assert contradictions(path, lake) == []
+    _, stats, found, tables = lake.of(path)
+    assert counted(found) == counted(rows(path, "doctor"))
+    assert plain(stats) == plain(rows(path, "stats"))
+    of_calls = "finding, status, attempt, session_id, turn, cached_tokens, system_chars, tools_chars, history_chars"
+    assert len(tables["model_calls"]) == len(rows(path, "query", f"SELECT {of_calls} FROM model_calls"))
+
+
+def test_the_page_on_a_lake_shows_the_time_of_the_model(tmp_path: Path) -> None:
+    path = SHIPPED / "both_hops" / "both_retried.jsonl"
+    lake = shipped(str(tmp_path / "lake"), path)
+    (session,) = rows(path, "sessions")
+    page = Fetched(lake, (session["session_id"],), LakeAnswers(lake))
+    overview = page.answer("overview", {})
+    calls = page.answer("calls", {"key": overview["opens"]["key"]})
+    page.close()
+    assert [(one["status"], one["attempt"], one["turn"]) for one in calls["calls"]] == [
+        (200, 1, 1), (429, 1, 1), (500, 2, 1), (200, 3, 1), (200, 1, 1),
+    ]  # fmt: skip
+    assert "model 0.44 s in 5 calls (2 retried), waiting to retry 9.02 s" in calls["spent"][0]["sentence"]
+
+
+def test_only_wanted_sessions_are_told_with_the_calls_that_a_turn_made(tmp_path: Path) -> None:
+    """A shard, and a time, choose sessions: the other hop is read, too."""
+    url = shipped(str(tmp_path / "lake"), *BOTH_HOPS[:6]).url
+
+    def stats(*words: str) -> list[dict[str, Any]]:
+        return printed("lake", "stats", "--json", url, "--jobs", "1", *words)
+
+    every, halves = stats(), [stats("--shard", f"{n}/2") for n in (1, 2)]
+    assert all(halves)
+    assert plain([*halves[0], *halves[1]]) == plain(every)
+    late = stats("--since", "2026-11-28T03:24:00")
+    assert 0 < len(late) < len(every)
+    sessions = {row["session_id"]: row for row in every}
+    assert all(row == sessions[row["session_id"]] for row in late)
+
+
+def test_a_lake_of_an_older_version_has_no_table_of_model_calls(tmp_path: Path) -> None:
+    """It is read, kept small and completed all the same."""
+    path = SHIPPED / "both_hops" / "both_failed.jsonl"
+    lake = shipped(str(tmp_path / "lake"), path, SHIPPED / "text.jsonl")
+    shutil.rmtree(tmp_path / "lake" / "model_calls")
+    assert printed("lake", "sql", "--json", lake.url, "SELECT * FROM model_calls") == []
+    codes = [one["code"] for one in printed("lake", "doctor", "--json", lake.url, "--jobs", "1")]
+    assert "model-failed-hidden" in codes
+    assert printed("lake", "compact", "--json", lake.url) != []
+    assert printed("lake", "expire", "--json", "--dry-run", "--older-than", "90d", lake.url) == []
+    (state,) = printed("lake", "check", "--json", lake.url)
+    assert [one["table"] for one in state["tables"] if one["version"] is None] == ["model_calls"]
+    shipped(lake.url, SHIPPED / "both_hops" / "both_tool.jsonl")
+    assert printed("lake", "sql", "--json", lake.url, "SELECT count(*) AS calls FROM model_calls") == [{"calls": 2}]
+
+
+@pytest.mark.long
+@pytest.mark.slow
+def test_a_lake_says_of_every_session_what_the_cassette_says(tmp_path: Path) -> None:
+    lake = InLake(shipped(str(tmp_path / "lake"), *OTHERS).url)
+    assert [(path.name, found) for path in OTHERS if (found := contradictions(path, lake))] == []
+
+
+def counted(found: list[dict[str, Any]]) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(str(one[key]) for key in ("code", "severity", "session_id", "message")) for one in found)
+
+
+def plain(found: list[dict[str, Any]]) -> list[str]:
+    """Return the rows of `stats` as texts, without the id of the recording."""
+    return sorted(json.dumps({key: one[key] for key in one if key != "recording_id"}) for one in found)
