@@ -140,10 +140,10 @@ class RowMaker:
         """Bytes of the rows in the journal."""
         return self._journaled
 
-    def settle(self, write: Callable[[list[Row]], bool | None]) -> None:
+    def settle(self, write: Callable[[list[Row]], bool | None], rest: Callable[[], object] | None = None) -> None:
         """Write the rows of the streams that replace the journal. If `write` raises, the next call tries again. It
-        returns False if some rows were refused."""
-        if made := self._settling_rows():
+        returns False if some rows were refused. `rest` is called after each stream."""
+        if made := self._settling_rows(rest):
             is_whole = write(made) is not False
             self._settling = []
             for exchange, blocks in self._settled if is_whole else ():
@@ -159,10 +159,10 @@ class RowMaker:
         self._settled = []
         self._journaled = 0
 
-    def _settling_rows(self) -> list[Row]:
+    def _settling_rows(self, rest: Callable[[], object] | None = None) -> list[Row]:
         if self._journaled:
             self._settling.append(DELETE)
-            for exchange, state in self._open.items():
+            for exchange, state in resting(self._open.items(), 1, rest):
                 if state.blocks is not None and (blocks := state.blocks.take()):
                     self._settling += rows_of(exchange, blocks)
                     self._settled.append((exchange, blocks))
@@ -314,7 +314,11 @@ class RowMaker:
         assert state.blocks is not None
         out: list[Row] = []
         if state.masked is None:
-            state.blocks.add_all([(op.at_ns, op.sent_ns, op.size, op.data) for op in reads], out)
+            came = [op.at_ns for op in reads]
+            sent = [op.sent_ns for op in reads]
+            sizes = [op.size for op in reads]
+            data = [op.data for op in reads]
+            state.blocks.add_all(came, sent, sizes, data, out)
         else:
             mask = partial(self._received_masked, state, state.masked, state.blocks)
             for op in reads:

@@ -486,7 +486,7 @@ class Store(Tables):
         skip, byte = (stored, 0) if framer.decodes else (0, length)
         end = byte
         for block in self._blocks(exchange.exchange, byte):
-            offsets.add(block)
+            offsets.add(block, framer.read)
             end = block.end
             for fed in portions(framer, block):
                 yield from fed[skip:]  # type: ignore[misc]  # without runs

@@ -12,7 +12,6 @@ import operator
 import sqlite3
 from array import array
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise, repeat
@@ -154,11 +153,19 @@ def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
 class Recent:
     """The reads of the last blocks: the parser may hold back a frame until its LF arrives."""
 
-    def __init__(self) -> None:
-        self._blocks: deque[ReadBlock] = deque(maxlen=8)
+    __slots__ = ("_blocks",)
 
-    def add(self, block: ReadBlock) -> None:
+    def __init__(self) -> None:
+        self._blocks: list[ReadBlock] = []
+
+    def add(self, block: ReadBlock, first: int) -> None:
+        """Add the next block, and forget the blocks before read number `first`."""
+        if self._blocks:
+            self._blocks = [one for one in self._blocks if one.next > first]
         self._blocks.append(block)
+
+    def clear(self) -> None:
+        self._blocks.clear()
 
     def of(self, number: int) -> Read:
         """Return the read with this number. Raises `LookupError` if it is in none of the last blocks."""

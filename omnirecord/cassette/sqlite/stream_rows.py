@@ -63,14 +63,14 @@ class JournalEntry:
     """Collects the reads of one commit."""
 
     def __init__(self) -> None:
-        self._numbers: list[int] = []
+        self._numbers = array("q")
         self._data: list[bytes] = []
         self.size = 0
         """Bytes of its row."""
 
     def add(self, numbers: Sequence[int], data: Sequence[bytes]) -> None:
         """Add records: for each read the six numbers exchange, number, offset, arrival, sending, size."""
-        self._numbers += numbers
+        self._numbers.extend(numbers)
         self._data += data
         self.size += 8 * len(numbers) + sum(map(len, data))
 
@@ -81,14 +81,15 @@ class JournalEntry:
     def rows(self) -> list[Row]:
         if not self._numbers:
             return []
-        return [(JOURNAL, (array("q", self._numbers).tobytes(), b"".join(self._data)))]
+        return [(JOURNAL, (self._numbers.tobytes(), b"".join(self._data)))]
 
 
 class ReadBlocks:
     """Joins the reads of one stream into rows of `read_blocks`. A row has the bytes of consecutive reads. The bytes of
-    lost reads are NULL."""
+    lost reads are NULL. The numbers of the waiting reads are in arrays: the garbage collector would visit objects."""
 
     __slots__ = (
+        "_came",
         "_data",
         "_exchange",
         "_first",
@@ -96,7 +97,8 @@ class ReadBlocks:
         "_journaled",
         "_journaled_to",
         "_offset_ns",
-        "_reads",
+        "_sent",
+        "_sizes",
         "n",
         "start",
     )
@@ -110,7 +112,11 @@ class ReadBlocks:
     def _begin(self) -> None:
         self._data: list[bytes] | None = []
         self._first, self._offset_ns = self.start, 0
-        self._reads: list[tuple[int, int | None, int]] = []
+        self._came = array("q")
+        """The arrivals of the waiting reads, in ns after `_offset_ns`."""
+        self._sent = array("q")
+        """When they were handed on, likewise; or `NOT_SENT`."""
+        self._sizes = array("q")
         self._journaled = 0
         """The number of these reads that the journal has."""
         self._journaled_to = self.start
@@ -120,40 +126,51 @@ class ReadBlocks:
 
     def add(self, offset_ns: int, sent_ns: int | None, size: int, data: bytes | None, out: list[Row]) -> None:
         """Add the next read. A row that is complete without it is appended to `out`."""
-        reads, held = self._reads, self._data
+        reads = len(self._sizes)
         if reads and (
             self.start - self._first >= READ_BLOCK_BYTES
-            or len(reads) >= READS_PER_BLOCK
-            or (data is None) is not (held is None)
+            or reads >= READS_PER_BLOCK
+            or (data is None) is not (self._data is None)
         ):
             out += self.close()
-            reads, held = self._reads, self._data
+            reads = 0
         if not reads:
             self._offset_ns = offset_ns
             if data is None:
-                held = self._data = None
-        if held is not None and data is not None:
-            held.append(data)
+                self._data = None
+        if self._data is not None and data is not None:
+            self._data.append(data)
         base = self._offset_ns
-        reads.append((offset_ns - base, None if sent_ns is None else sent_ns - base, size))
+        self._came.append(offset_ns - base)
+        self._sent.append(NOT_SENT if sent_ns is None else sent_ns - base)
+        self._sizes.append(size)
         self.n += 1
         self.start += size
 
-    def add_all(self, reads: Sequence[tuple[int, int | None, int, bytes | None]], out: list[Row]) -> None:
+    def add_all(
+        self,
+        came: Sequence[int],
+        sent: Sequence[int | None],
+        sizes: Sequence[int],
+        data: Sequence[bytes | None],
+        out: list[Row],
+    ) -> None:
         """Add consecutive reads, as `add` does, with less work if all of them fit into one row."""
-        size = sum([read[2] for read in reads])
-        data = [read[3] for read in reads]
-        is_full = self.start - self._first + size >= READ_BLOCK_BYTES or len(self._reads) + len(reads) > READS_PER_BLOCK
+        size = sum(sizes)
+        reads = len(self._sizes)
+        is_full = self.start - self._first + size >= READ_BLOCK_BYTES or reads + len(sizes) > READS_PER_BLOCK
         if is_full or self._data is None or None in data:
-            for read in reads:
+            for read in zip(came, sent, sizes, data, strict=True):
                 self.add(*read, out)
             return
-        if not self._reads:
-            self._offset_ns = reads[0][0]
+        if not reads:
+            self._offset_ns = came[0]
         base = self._offset_ns
-        self._reads += [(at - base, None if sent is None else sent - base, one) for at, sent, one, _ in reads]
+        self._came.extend([at - base for at in came])
+        self._sent.extend([NOT_SENT if at is None else at - base for at in sent])
+        self._sizes.extend(sizes)
         self._data += data  # type: ignore[arg-type]
-        self.n += len(reads)
+        self.n += len(sizes)
         self.start += size
 
     def again(self, start: int, data: bytes) -> Iterator[Row]:
@@ -176,23 +193,25 @@ class ReadBlocks:
         if self._data is None or self._is_changed:
             return self.close()
         base, at = self._offset_ns, self._journaled_to
-        first = self.n - len(self._reads)
+        reads = len(self._sizes)
+        first = self.n - reads
         numbers: list[int] = []
-        for n in range(self._journaled, len(self._reads)):
-            came, sent, size = self._reads[n]
-            numbers += (self._exchange, first + n, at, base + came, NOT_SENT if sent is None else base + sent, size)
+        for place in range(self._journaled, reads):
+            sent, size = self._sent[place], self._sizes[place]
+            sent_ns = NOT_SENT if sent == NOT_SENT else base + sent
+            numbers += (self._exchange, first + place, at, base + self._came[place], sent_ns, size)
             at += size
         entry.add(numbers, self._data[self._journaled :])
-        self._journaled, self._journaled_to = len(self._reads), at
+        self._journaled = reads
+        self._journaled_to = at
         return []
 
     def sent(self, n: int, sent_ns: int, entry: JournalEntry) -> bool:
         """Note when a waiting read was handed on. Return False if it is no waiting read."""
-        place = n - (self.n - len(self._reads))
+        place = n - (self.n - len(self._sizes))
         if place < 0:
             return False
-        came, _, size = self._reads[place]
-        self._reads[place] = came, sent_ns - self._offset_ns, size
+        self._sent[place] = sent_ns - self._offset_ns
         if place < self._journaled:
             entry.late(self._exchange, n, sent_ns)
         return True
@@ -208,15 +227,19 @@ class ReadBlocks:
     def take(self) -> list[ReadBlock]:
         """Return the waiting reads as the blocks that `close` would make rows of. None wait afterwards."""
         made: list[ReadBlock] = []
-        reads, data = self._reads, None if self._data is None else b"".join(self._data)
-        size = self.start - self._first + _BYTES_PER_READ * len(reads)
+        reads = len(self._sizes)
+        data = None if self._data is None else b"".join(self._data)
+        size = self.start - self._first + _BYTES_PER_READ * reads
         blocks = -(-size // ROW_BYTES) if ROW_BYTES < size < PAGE_SIZE else 1
-        at, most = 0, max(1, -(-len(reads) // blocks))  # most reads that share a row
-        for first in range(0, len(reads), most):
-            came, sent, sizes = zip(*reads[first : first + most], strict=True)
+        at, most = 0, max(1, -(-reads // blocks))  # most reads that share a row
+        for first in range(0, reads, most):
+            of = slice(first, first + most)
+            sizes = self._sizes[of]
+            sent = [None if one == NOT_SENT else one for one in self._sent[of]]
             end = at + sum(sizes)
-            n, of = self.n - len(reads) + first, None if data is None else data[at:end]
-            made.append(ReadBlock(n, self._first + at, end - at, self._offset_ns, came, sent, sizes, of))
+            part = None if data is None else data[at:end]
+            n = self.n - reads + first
+            made.append(ReadBlock(n, self._first + at, end - at, self._offset_ns, self._came[of], sent, sizes, part))
             at = end
         self._begin()
         return made

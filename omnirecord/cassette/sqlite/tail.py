@@ -77,7 +77,27 @@ class _Alike(NamedTuple):
 
 
 class _Growing:
-    """One stream on its way from reads to frames. `stored`: the number of its stored frames; `length`: their bytes."""
+    """One stream on its way from reads to frames. `stored`: the number of its stored frames; `length`: their bytes.
+
+    Thousands may be open and idle, so an idle one holds no block and no empty queue.
+    """
+
+    __slots__ = (
+        "_api",
+        "_at",
+        "_framer",
+        "_is_closed",
+        "_made",
+        "_recent",
+        "_skip",
+        "byte",
+        "exchange",
+        "is_done",
+        "n",
+        "opened_at",
+        "seq",
+        "stream",
+    )
 
     def __init__(
         self, exchange: int, stream: int, coding: str | None, contract: Contract, stored: int, length: int
@@ -99,13 +119,16 @@ class _Growing:
         self._at = length
         self._is_closed = False
         self._recent = Recent()
-        self._made: deque[TimedFrame | _Alike] = deque()
+        self._made: deque[TimedFrame | _Alike] | None = None
+        """The frames that were not taken."""
 
     def feed(self, block: ReadBlock) -> None:
-        self._recent.add(block)
+        self._recent.add(block, self._framer.read)
         self.byte, self.n = block.end, block.next
         for some in portions(self._framer, block, runs=True):
             self._add(some, block)
+        if not self._framer.holds:
+            self._recent.clear()
 
     def leave_out_new(self, block: ReadBlock) -> int | None:
         """Count the frames that the next reads complete, without making most of them. None, and nothing is done, if
@@ -120,10 +143,11 @@ class _Growing:
                 return None
         else:
             begin += data.find(BLANK_LINE, 1) + len(BLANK_LINE)  # the first byte may end the frame that has begun
-            waiting = list(self._made)
-            self._made.clear()
+            waiting = self._made or ()
+            self._made = None
             self.feed(block.before(begin))
-            kept = [one for one in self._made if type(one) is TimedFrame and not is_delta(one.type, one.verdict)]
+            made: Iterable[TimedFrame | _Alike] = self._made or ()
+            kept = [one for one in made if type(one) is TimedFrame and not is_delta(one.type, one.verdict)]
             self._made = deque([*waiting, *kept])
             before += len(kept)
         left_out = self.seq - before
@@ -151,15 +175,20 @@ class _Growing:
             if self._skip:
                 self._skip -= 1
             elif type(one) is Run and block is not None:
-                self._made.append(_Alike(self.seq + 1, one, self._at, block))
+                self._keep(_Alike(self.seq + 1, one, self._at, block))
                 self.seq += len(one.lengths)
                 self._at += sum(one.lengths)
             elif type(one) is Framed:
                 if self._api.is_end(one.judgement.verdict, one.judgement.type):
                     self.is_done = True
-                self._made.append(self._timed(one))
+                self._keep(self._timed(one))
                 self.seq += 1
                 self._at += one.frame.length
+
+    def _keep(self, made: TimedFrame | _Alike) -> None:
+        if self._made is None:
+            self._made = deque()
+        self._made.append(made)
 
     def _timed(self, framed: Framed) -> TimedFrame:
         frame, judgement, number = framed
@@ -180,11 +209,13 @@ class _Growing:
             elif type(one) is TimedFrame and one.seq > after:
                 yield one
             made.popleft()
+        if self._made is made:
+            self._made = None
 
     @property
     def waiting(self) -> int:
         """The number of frames that were not taken."""
-        return sum(one.end - one.seq if type(one) is _Alike else 1 for one in self._made)
+        return sum(one.end - one.seq if type(one) is _Alike else 1 for one in self._made or ())
 
     def leave_out(self, most: int) -> int:
         """Forget waiting frames, so that at most `most` are left; return how many. Of consecutive frames of one type,
@@ -192,9 +223,10 @@ class _Growing:
         before = self.waiting
         if before <= most:
             return 0
-        last = deque(one for some in self._made for one in _last_of(some, self.stream))
-        self._made = deque(last, maxlen=most)
-        return before - len(self._made)
+        last = deque(one for some in self._made or () for one in _last_of(some, self.stream))
+        kept = deque(last, maxlen=most)
+        self._made = deque(kept)  # without a limit: it would drop later frames that no one counts
+        return before - len(kept)
 
 
 def _last_of(some: TimedFrame | _Alike, stream: int) -> Iterable[TimedFrame]:
@@ -253,7 +285,8 @@ class Tail:
         for growing in behind:
             for block in from_read(connection, growing.exchange, growing.n):
                 left = self._feed_new(growing, block, left)
-            self._rest(is_much=left is not None)
+            if left is not None:
+                self._rest()
 
     def _feed_new(self, growing: _Growing, block: ReadBlock, left: int | None) -> int | None:
         """Feed a block, or leave out its frames. `left`: the number of frames that are still made; None: all. Return
@@ -283,23 +316,28 @@ class Tail:
         """Feed the reads in the entries after number `after`. `most`: see `look`."""
         found: dict[int, list[Segment]] = {}
         frames = 0
+        is_much = False
         for row in connection.execute(_NEW_READS, (after,)):
+            if most is not None:
+                frames += row[1].count(BLANK_LINE)
+                is_much = frames > most
             for segment in segments_of(row):
                 if isinstance(segment, Segment) and segment.exchange in wanted:
                     found.setdefault(segment.exchange, []).append(segment)
-            frames += 0 if most is None else row[1].count(BLANK_LINE)
-            self._rest(is_much=most is not None and frames > most)
-        left = None if most is None or frames <= most else most
+            if is_much:
+                self._rest()
+        left = most if is_much else None
         for exchange, segments in found.items():
             growing = wanted[exchange]
             new = [one for one in segments if one.n + len(one.sizes) > growing.n]
             if new:
                 left = self._feed_new(growing, _joined(new), left)
-            self._rest(is_much=left is not None)
+            if left is not None:
+                self._rest()
 
-    def _rest(self, *, is_much: bool) -> None:
+    def _rest(self) -> None:
         """Pause after a part of much work: the recorder's event loop may wait for the interpreter."""
-        if is_much and time.perf_counter() - self._rested_at > _PART:
+        if time.perf_counter() - self._rested_at > _PART:
             time.sleep(_REST)
             self._rested_at = time.perf_counter()
 

@@ -64,7 +64,7 @@ def test_reads_that_are_added_together_make_the_rows_that_they_make_one_by_one(
     for batch in batches:
         reads = [(at, sent, size, None if is_lost else b"x" * size) for at, sent, size, is_lost in batch]
         reads = reads * (often if all(read[2] < 200 for read in reads) else 1)
-        together.add_all(reads, made[0])
+        together.add_all(*zip(*reads, strict=True), made[0])
         for read in reads:
             alone.add(*read, made[1])
     assert [*made[0], *together.close()] == [*made[1], *alone.close()]

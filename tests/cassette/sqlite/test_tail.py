@@ -137,6 +137,17 @@ def test_deltas_are_left_out_before_other_events(growing: Recording1) -> None:
     assert growing.left_out == 78
 
 
+def test_frames_that_come_after_some_were_left_out_all_stay(growing: Recording1) -> None:
+    growing.read(event(0))
+    growing.look()
+    growing.read(DELTAS)
+    growing.tail.look(Store(growing.writer.connection))
+    assert growing.tail.leave_out(1, 2) == 39
+    growing.writer.connection.execute("ROLLBACK")
+    growing.read(b"".join(map(event, range(5))))
+    assert len(growing.look()) == 1 + 5
+
+
 @settings(deadline=None, max_examples=examples(80))
 @given(st.lists(st.integers(0, len(EVERYTHING + DELTAS)), max_size=25), st.sampled_from([0, 1, 5, 1000]))
 def test_frames_that_are_left_out_unmade_are_counted_as_the_recorder_counts_them(cuts: list[int], most: int) -> None:
