@@ -21,11 +21,13 @@ MASKED_BATCH = BATCH // 16
 LAST_BATCH = BATCH // 4
 """Largest number of bytes in one commit while the recorder stops: it looks at the clock between two."""
 PORTION = 400
-"""Operations between two pauses for the event loop: a tenth of a millisecond."""
-STREAMS_PORTION = 40
-"""Streams whose reads become rows between two pauses for the event loop."""
+"""Operations between two looks whether a pause is due: a tenth of a millisecond."""
+STREAMS_PORTION = 4
+"""Streams whose reads become rows between two such looks."""
+WORK = 0.0002
+"""Seconds of work between two pauses. An event that arrives waits for the GIL meanwhile."""
 PAUSE = 0.0005
-"""Pause between portions, in seconds, so that the event loop can take the GIL."""
+"""Seconds of a pause, in which the event loop can take the GIL."""
 HURRY_AT = 2 * 1024 * 1024
 """Uncommitted bytes at which the pauses between portions are left out."""
 RETRY_EVERY = 0.25
@@ -46,8 +48,8 @@ MUCH = 40
 """Operations in one commit that are much: 500 a second."""
 JOURNAL = 2 * 1024 * 1024
 """Bytes in the journal at which its reads become rows of their streams."""
-FRAMES_PORTION = 2
-"""Streams whose frames are made between two pauses for the event loop: a fifth of a millisecond."""
+FRAMES_PORTION = 1
+"""Streams whose frames are made between two looks whether a pause is due."""
 STEP = 128 * 1024
 """Bytes that become frames before another stream, or another thread, has its turn."""
 SMALL_READS = 16 * 1024

@@ -188,7 +188,7 @@ def fault_of(error: Exception) -> str:
     return f"a fault of omnirecord: {type(error).__name__}: {error}"
 
 
-GC_THRESHOLD = 10_000
+GC_THRESHOLD = 20_000
 """New objects before a garbage collection; Python's default is 700 to 2,000."""
 
 
