@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from os import PathLike
     from pathlib import Path
-    from typing import Literal
+    from typing import Any, Literal
 
     from .analysis.diff.differences import Difference
     from .analysis.doctor.finding import Finding
@@ -106,6 +106,11 @@ def replay(
     tls_cert: str | PathLike[str] | None = None,
     tls_key: str | PathLike[str] | None = None,
     web_ui: str | PathLike[str] | None = None,
+    record: Literal["none", "new_episodes"] = "none",
+    upstream: str | None = None,
+    upstreams: Mapping[str, str] | None = None,
+    output: str | Path | None = None,
+    recording: Mapping[str, object] | None = None,
 ) -> Replay:
     """Return a server that answers requests as the recorded server did.
 
@@ -137,17 +142,33 @@ def replay(
         token: Token for `/-/omnirecord/`; by default a generated one, in `.token` (`docs/security.md`).
         tls_cert, tls_key: PEM files that make the server an https server.
         web_ui: `"auto"` or a folder: serves what Omnigent's web UI requests and the cassette lacks (`docs/web-ui.md`).
+        record: `"new_episodes"`: a request that the cassette does not have goes to its upstream, and is recorded.
+            `.served` lists the requests of all hops. The `source` of each is `recorded`, `live` or another.
+        upstream: With `record`: URL of the server of the first hop.
+        upstreams: With `record`: URLs of the servers of further hops, by name.
+        output: With `record`: new cassette that gets all answers. By default, live answers are appended to `cassette`.
+        recording: With `record`: arguments of `omnirecord.record`, such as `{"redact": "content"}`.
 
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
-    from .replayer.server import Replay
+    chosen: dict[str, Any] = {
+        "timing": timing, "speed": speed, "max_gap": max_gap, "gates": gates, "no_gate": no_gate,
+        "skip_gates_after": skip_gates_after, "match": match, "match_on": match_on, "faults": faults,
+        "chunks": chunks, "resume": resume, "loop": loop, "only": only, "host": host, "port": port,
+        "listens": listens, "allow_remote": allow_remote, "token": token, "tls_cert": tls_cert, "tls_key": tls_key,
+        "web_ui": web_ui,
+    }  # fmt: skip
+    if record == "none" and not (upstream or upstreams or output or recording):
+        from .replayer.server import Replay
 
-    return Replay(
-        cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        skip_gates_after=skip_gates_after, match=match, match_on=match_on, faults=faults,
-        chunks=chunks, resume=resume, loop=loop, only=only, host=host, port=port, listens=listens,
-        allow_remote=allow_remote, token=token, tls_cert=tls_cert, tls_key=tls_key, web_ui=web_ui,
-    )  # fmt: skip
+        return Replay(cassette, **chosen)
+    if record != "new_episodes":
+        raise UsageError(f'record is {record!r}: with upstream, upstreams, output and recording it is "new_episodes"')
+    from .episodes import Episodes
+
+    servers: dict[str | None, str] = {} if upstream is None else {None: upstream}
+    servers.update(upstreams or {})
+    return Episodes(cassette, servers, into=output, recording=recording, **chosen)
 
 
 def scrub(

@@ -100,7 +100,7 @@ def itself(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
-def new_cassette(path: Path) -> Path:
+def checked_new(path: Path) -> Path:
     """Return the path of a new cassette to record into. Raises `UsageError` if it exists, or is no `.db`."""
     if path.suffix == ".jsonl":
         raise UsageError(f"{path} cannot be recorded into: record a .db, and then omnirecord export FILE.db -o {path}")

@@ -37,6 +37,14 @@ def say(sentence: str) -> None:
     click.echo(f"omnirecord: {visible(sentence)}", err=True)
 
 
+def say_lines(text: str) -> None:
+    """Print a sentence, and further lines about it."""
+    first, *further = text.split("\n")
+    say(first)
+    for line in further:
+        click.echo(visible(line), err=True)
+
+
 def print_parting(sentence: str) -> None:
     """Print the result at the end, on a new line after the ^C; without a terminal nothing."""
     if is_terminal(sys.stderr):

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..errors import UsageError
 from ..providers.register import REGISTER
 from ..recorder.options import OPTIONS, said
 from .arguments import DATABASE, F
@@ -63,6 +64,19 @@ recorder_options = of_recorder(*(name for name, option in OPTIONS.items() if sai
 """All options of a recorder."""
 place_options = of_recorder("allow_remote", "tls_cert", "tls_key")
 """The options of a server besides `--listen`."""
+
+
+def refuse_without_recording(given: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for an option of a recording: a replay without `--record` has none. Settings for a recording
+    have no effect."""
+    context = click.get_current_context()
+    for name, value in given.items():
+        if value and not is_setting(context, name):
+            option = said(OPTIONS[name]).flag if name in OPTIONS else name
+            raise UsageError(
+                f"a replay records nothing, and connects to no server: leave out {option}, or give"
+                " --record new_episodes"
+            )
 
 
 def arguments(given: Mapping[str, Any]) -> dict[str, Any]:

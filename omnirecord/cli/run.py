@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,20 +20,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from ..omnigent.routes import path_of
-from ..recorder.options import OPTIONS, said
 from ..server.timers import monotonic
 from ..text import counted
 from . import child
-from .arguments import CASSETTE, DATABASE, by_name
+from .arguments import CASSETTE, DATABASE
 from .listen import say
-from .recording import of_recorder
+from .recording import of_recorder, refuse_without_recording
 from .settings import is_setting, one_each, reads_settings
 from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
+    from ..episodes import Episodes
     from ..recorder.proxy.server import Proxy
-    from ..replayer.control import Server
 
 _OWN = "OMNIRECORD_URL"
 """The variable with the address of the first upstream. That of another one is in `OMNIRECORD_URL_NAME`."""
@@ -53,6 +51,11 @@ _LEAVES_IN = 1.0
     "--replay", "cassette", type=CASSETTE, metavar="CASSETTE",
     help="Answer the requests from this recording, and connect to no server. The exit code is 1 if a request matches"
     " nothing, or if a recorded request is not sent.",
+)  # fmt: skip
+@click.option(
+    "--record", type=click.Choice(["none", "new_episodes"]), default="none", show_default=True,
+    help="With --replay, new_episodes: requests that the recording does not have go to their servers, and are recorded."
+    " With -o, a new cassette gets all calls of the run. Without -o, the new calls are appended.",
 )  # fmt: skip
 @click.option(
     "--upstream", "upstreams", multiple=True, metavar="[NAME=]URL",
@@ -96,7 +99,7 @@ _LEAVES_IN = 1.0
 def run(
     command: tuple[str, ...], output: Path | None, cassette: Path | None, upstreams: tuple[str, ...],
     variables: tuple[str, ...], fail_on: str | None, ui: bool, timing: str, match: tuple[str, ...],
-    faults: tuple[str, ...], **of_recording: Any,
+    faults: tuple[str, ...], record: str, **of_recording: Any,
 ) -> None:  # fmt: skip
     """Run a command, and record its calls to model APIs.
 
@@ -107,44 +110,48 @@ def run(
     Examples:
       omnirecord run -o weather-2.db -- python agent.py
       omnirecord run --replay weather.db -- python agent.py
+      omnirecord run --replay weather.db --record new_episodes -o weather-3.db -- python agent.py
     """
     from ..server.accept import raise_limit
+    from .run_replay import record_missing, replay
 
     child.check(command)
     with child.signals_held() as mask:  # before any thread starts
         log_to_stderr(verbose=False)
         raise_limit()
-        if cassette is not None:
-            _refuse_with_replay(
-                {"-o": output, "--ui": ui, "--upstream": upstreams, "--fail-on": fail_on, **of_recording}
-            )
-            code = _replay(command, mask, cassette, variables, timing=timing, match=match, faults=faults)
-        elif faults or (match and not is_setting(click.get_current_context(), "match")):
-            raise UsageError(f"{'--match' if match else '--fault'} changes a replay: give --replay as well")
-        else:
+        playing = {"timing": timing, "match": match, "faults": faults}
+        if cassette is None:
+            if record != "none":
+                raise UsageError("--record new_episodes adds to a recording: give --replay CASSETTE as well")
+            if faults or (match and not is_setting(click.get_current_context(), "match")):
+                raise UsageError(f"{'--match' if match else '--fault'} changes a replay: give --replay as well")
             db = new_cassette(output)
             code, count = _record(command, mask, db, upstreams, variables, ui=ui, **of_recording)
-    if cassette is None and count:
+        elif record == "none":
+            refuse_without_recording(
+                {"-o": output, "--ui": ui, "--upstream": upstreams, "--fail-on": fail_on, **of_recording}
+            )
+            db, count = cassette, 0
+            code = replay(command, mask, cassette, variables, **playing)
+        else:
+            into = None if output is None else new_cassette(output)
+            db, contract = into or cassette, of_recording.pop("contract")
+            code, count = record_missing(
+                command, mask, cassette, variables, into=into, upstreams=upstreams, contract=contract,
+                recording={"ui": ui, **of_recording}, **playing,
+            )  # fmt: skip
+    if count:
         is_fine = _tell(db, fail_on)
         code = code or (0 if is_fine else 1)
     sys.exit(code)
 
 
-def _refuse_with_replay(given: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for an option of a recording. Settings for a recording have no effect."""
-    context = click.get_current_context()
-    for name, value in given.items():
-        if value and not is_setting(context, name):
-            option = said(OPTIONS[name]).flag if name in OPTIONS else name
-            raise UsageError(f"--replay records nothing, and connects to no server: leave out {option}")
-
-
 def new_cassette(output: Path | None) -> Path:
     """The cassette of a run, which does not exist. Raises `UsageError`."""
-    from ..cassette.files import new_cassette
+    from ..cassette.files import checked_new
 
     if output is not None:
-        return new_cassette(output)
+        return checked_new(output)
     return Path(f"omnirecord-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.db")
 
 
@@ -159,21 +166,17 @@ def _record(
     **chosen: Any,
 ) -> tuple[int, int]:
     """Run the command while a proxy records. Return its exit code, and the number of recorded exchanges."""
-    from ..providers.variables import SERVICES, routes_of
+    from ..providers.variables import routes_of
     from ..recorder.proxy.server import Proxy
     from ..server.listener import by_name as values_by_name
 
-    first, named = values_by_name("--upstream", upstreams, "server=http://127.0.0.1:6767")
     environment = dict(os.environ)
-    for service in SERVICES:
-        if service.name in named:
-            environment[next(iter(service.variables))] = named.pop(service.name)
-    _check_dotenv(environment)
+    first, named = named_servers(upstreams, environment)
     routes = routes_of(environment, variables)
     every, contracts = values_by_name("--contract", contract)
     servers = {**named, **{one.hop: one.upstream for one in routes}}
     contracts = {**(dict.fromkeys(servers, every) if every is not None else {}), **contracts}
-    proxy = Proxy(first, db, upstreams=servers, contract=every, contracts=contracts, **chosen)
+    proxy = Proxy(first, db, upstreams=servers, contract=every, contracts=contracts, is_lazy=True, **chosen)
     with proxy as recorder:
         own: dict[str | None, str] = {} if first is None else {None: recorder.url}
         made = own_variables({**own, **{hop: recorder.urls[hop] for hop in named}})
@@ -182,7 +185,7 @@ def _record(
         if recorder.page is not None:
             say(f"the recording is at {recorder.page}")
         code = child.run(command, environment_of(made), mask)
-        _wait_for_clients(proxy)
+        wait_for_clients(proxy)
     count = proxy.exchanges
     passed = f"{counted(proxy.unrecorded, 'request')} passed unrecorded, as --only and --except say"
     if count:
@@ -196,6 +199,20 @@ def _record(
     if proxy.is_incomplete:
         code = code or 1
     return code, count
+
+
+def named_servers(upstreams: Sequence[str], environment: dict[str, str]) -> tuple[str | None, dict[str, str]]:
+    """Return the server without a name, and those with one. The server of a model API becomes its variable in the
+    environment. Raises `UsageError`."""
+    from ..providers.variables import SERVICES
+    from ..server.listener import by_name as values_by_name
+
+    first, named = values_by_name("--upstream", upstreams, "server=http://127.0.0.1:6767")
+    for service in SERVICES:
+        if service.name in named:
+            environment[next(iter(service.variables))] = named.pop(service.name)
+    _check_dotenv(environment)
+    return first, named
 
 
 def _check_dotenv(environment: Mapping[str, str]) -> None:
@@ -217,10 +234,10 @@ def _check_dotenv(environment: Mapping[str, str]) -> None:
             )
 
 
-def _wait_for_clients(proxy: Proxy) -> None:
+def wait_for_clients(server: Proxy | Episodes) -> None:
     """Wait until the connections of a command that has ended are closed."""
     until = monotonic() + _LEAVES_IN
-    while proxy.open_exchanges and monotonic() < until:
+    while server.open_exchanges and monotonic() < until:
         sleep(0.005)
 
 
@@ -242,7 +259,7 @@ def environment_of(made: Mapping[str, str]) -> dict[str, str]:
 def why_nothing(names: Iterable[str]) -> str:
     return (
         f"the command sent no request to the addresses in {', '.join(names)}. A program ignores them if its code names"
-        " another server, or if its client reads another variable: give --env VARIABLE. See docs/run.md"
+        " another server, or if its client reads another variable: name that one with --env"
     )
 
 
@@ -277,57 +294,3 @@ def _print(command: click.Command, **given: Any) -> bool:
     except SystemExit as ended:
         return bool(ended.code)
     return False
-
-
-def _replay(command: Sequence[str], mask: child.Mask, cassette: Path, variables: Sequence[str], **chosen: Any) -> int:
-    """Run the command while a replay answers it. Return its exit code; 1 if that is 0 and the replay differs from the
-    recording."""
-    from ..providers.variables import hop_of, replayed
-    from ..replayer.server import Replay
-
-    replay = Replay(cassette, **chosen)
-    replay.logs_misses, replay.used_by = False, "serve"  # misses are printed at the end
-    with replay as server:
-        hops = _hops(server)
-        expected = {hop: one.unplayed for hop, one in hops.items()}
-        made = own_variables({hop: one.url for hop, one in hops.items()})
-        asked = list(made)
-        for one in replayed({hop: [path_of(x.request.target) for x in found] for hop, found in expected.items()}):
-            made |= one.variables(os.environ, hops[one.hop].url)
-            asked += one.service.variables if one.is_recorded else ()
-        for name in variables:
-            if (hop := hop_of(name)) not in hops:
-                raise UsageError(f"--env {name}: {by_name(str(cassette))} has no requests to this server")
-            made[name] = hops[hop].url
-            asked.append(name)
-        code = child.run(command, environment_of(made), mask)
-        lines = list(_verdict(by_name(str(cassette)), list(hops.values()), sum(map(len, expected.values())), asked))
-    first, *differences = lines
-    say(first)
-    for line in differences:
-        click.echo(line, err=True)
-    return code or (1 if differences else 0)
-
-
-def _hops(server: Server) -> dict[str | None, Server]:
-    """The replays of a cassette by the names of their hops."""
-    hops: dict[str | None, Server] = {name: server.further.get(name, server) for name in server.urls}
-    return hops if server in hops.values() else {None: server, **hops}
-
-
-def _verdict(name: str, hops: Sequence[Server], expected: int, asked: Iterable[str]) -> Iterator[str]:
-    """The counts of a replay, then a line for each difference from the recording."""
-    requests = [one for hop in hops for one in hop.requests]
-    answers = [(number, one.exchange) for number, hop in enumerate(hops) for one in hop.requests if one.exchange]
-    missing = sum(len(hop.unplayed) for hop in hops)
-    again = len(answers) - len(set(answers))
-    yield (
-        f"replayed {name}: {counted(expected, 'request')} expected, {len(requests):,} made, {len(answers):,} answered"
-        f" from the recording{f' ({again:,} of them again)' if again else ''}, {missing:,} missing"
-    )
-    if not expected:
-        yield f"This is an error: {name} has no requests"
-    elif not requests:
-        yield f"This is an error: {why_nothing(asked)}"
-    for hop in hops:
-        yield from hop.differences()

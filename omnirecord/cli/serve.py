@@ -11,7 +11,7 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,10 @@ from ..errors import UsageError
 from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..text import counted
 from . import last_resort
-from .arguments import by_name, cassette_argument, shown
+from .arguments import DATABASE, by_name, cassette_argument, shown
 from .common import is_terminal, output_options
-from .listen import print_parting, print_ready, say, stop_signal
-from .recording import place_options
+from .listen import print_parting, print_ready, say, say_lines, stop_signal
+from .recording import of_recorder, place_options, refuse_without_recording
 from .settings import LISTEN, one_each, reads_settings
 from .stderr import busy, log_to_stderr
 
@@ -128,7 +128,24 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
     help="Web UI to send to browsers, if the cassette has no recorded web UI. auto: the web UI of an installed"
     " omnigent. FOLDER: the web UI in this folder. off: none. See docs/web-ui.md.",
 )
+@click.option(
+    "--record",
+    type=click.Choice(["none", "new_episodes"]),
+    default="none",
+    show_default=True,
+    help="new_episodes: requests that the cassette does not have go to their --upstream, and are recorded. With -o, a"
+    " new cassette gets all answers. Without -o, the new exchanges are appended.",
+)
+@click.option(
+    "--upstream",
+    "upstreams",
+    multiple=True,
+    metavar="[NAME=]URL",
+    help="With --record: server of the first hop, or of the hop NAME. Repeatable.",
+)
+@click.option("-o", "output", type=DATABASE, metavar="CASSETTE", help="With --record: new cassette.")
 @reads_settings({"listens": ("host", "port"), **one_each(_SETTINGS)})
+@of_recorder("ca", "insecure", "no_proxy", "labels", "redact", "redact_patterns", "pseudonym_key")
 @output_options
 def serve(
     cassette: Path,
@@ -146,25 +163,28 @@ def serve(
     resume: bool,
     loop: bool,
     web_ui: str,
+    record: str,
+    upstreams: tuple[str, ...],
+    output: Path | None,
     as_json: bool,
-    **listening: Any,
+    **more: Any,
 ) -> None:
     """Replay a cassette as a server, which sends the recorded answers.
 
     The replay keeps the recorded gaps between events. Where the recorded client sent a message, the replay waits
-    until your client sends the same message. A replay never connects to another server. A request that was not recorded
-    gets a 404, which lists the most similar recorded requests.
+    until your client sends the same message. A request that was not recorded gets a 404, which lists the most similar
+    recorded requests. The replay connects to another server only with --record.
 
     On a terminal, space pauses the replay. `.` steps to the next event. + and - change the speed. Ctrl-C stops the
     replay.
 
     \b
-    Example:
+    Examples:
       omnirecord serve session.db --timing compressed
+      omnirecord serve agent.db --record new_episodes --upstream model=https://api.openai.com -o agent-2.db
     """
     import asyncio
 
-    from ..replayer.server import Replay
     from ..server.accept import raise_limit
     from ..server.listener import by_name as values_by_name
     from ..server.listener import parse_listen
@@ -175,9 +195,10 @@ def serve(
         checked_seconds("skip-gates-after", skip_gates_after)
     raise_limit()
     listen, listens_of = values_by_name("--listen", listens)
-    host, port = parse_listen(listen or LISTEN, allow_remote=listening["allow_remote"])
-    server = Replay(
+    host, port = parse_listen(listen or LISTEN, allow_remote=more["allow_remote"])
+    server = _server(
         cassette,
+        _recording(record, upstreams, output, more),
         timing=timing,
         speed=speed,
         max_gap=max_gap,
@@ -194,14 +215,51 @@ def serve(
         port=port,
         listens=listens_of,
         web_ui=None if web_ui == "off" else web_ui,
-        **listening,
+        **{name: more[name] for name in ("allow_remote", "tls_cert", "tls_key")},
     )
     server.used_by = "serve"
     asyncio.run(_run_replay(server, as_json))
+    if server.is_incomplete:
+        sys.exit(1)
+
+
+_OF_RECORDING = ("ca", "insecure", "no_proxy", "labels", "redact", "redact_patterns", "pseudonym_key")
+
+
+def _recording(
+    record: str, upstreams: Sequence[str], output: Path | None, more: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the arguments of `Episodes`; None for a replay that records nothing. Raises `UsageError`."""
+    from ..server.listener import by_name as values_by_name
+
+    of_recording = {name: more[name] for name in _OF_RECORDING}
+    if record == "none":
+        refuse_without_recording({"--upstream": upstreams, "-o": output, **of_recording})
+        return None
+    first, named = values_by_name("--upstream", upstreams, "model=https://api.openai.com")
+    return {
+        "upstreams": {**({} if first is None else {None: first}), **named},
+        "into": output,
+        "recording": of_recording,
+    }
+
+
+def _server(cassette: Path, recording: Mapping[str, Any] | None, **chosen: Any) -> Replay:
+    from ..replayer.server import Replay
+
+    if recording is None:
+        return Replay(cassette, **chosen)
+    from ..episodes import Episodes
+    from ..replayer.verdict import told_source
+
+    server = Episodes(cassette, **recording, **chosen)
+    server.logs_misses = False
+    server.on_request = lambda _hop, served: say_lines(told_source(served))
+    return server
 
 
 async def _run_replay(server: Replay, as_json: bool) -> None:
-    with stop_signal(lambda: None) as stop:
+    with stop_signal(server.hurry) as stop:
         async with AsyncExitStack() as running:
             with busy(f"reading {shown(server.cassette)}"):
                 await running.enter_async_context(server)
@@ -213,8 +271,12 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
             row: dict[str, Any] = {"url": server.url, "cassette": by_name(str(server.cassette))}
             if server.urls:
                 row["urls"] = dict(server.urls)
-            places = [server.url, *(f"{name} at {one.url}" for name, one in server.further.items())]
+            further = {name: url for name, url in server.urls.items() if url != server.url}
+            places = [server.url, *(f"{name} at {url}" for name, url in further.items())]
             sentence = f"serving {hop}{shown(server.cassette)} at {', '.join(places)}"
+            if (into := server.records_into) is not None:
+                row["db"] = str(into)
+                sentence += f"; what it does not have is recorded into {shown(into)}"
             print_ready(as_json, sentence, row, server.made_token)
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
@@ -223,10 +285,13 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
                     say(_KEYS)
                 await stop.wait()
             keys.close()
-        served = [server, *server.further.values()]
-        requests = sum(len(one.requests) for one in served)
-        unmatched = sum(len(one.unmatched) for one in served)
-        print_parting(f"{counted(requests, 'request')}, {unmatched} unmatched")
+        if server.records_into is not None:
+            from ..replayer.verdict import verdict_of
+
+            say(verdict_of(server, by_name(str(server.cassette)), into=by_name(str(server.records_into))).counts)
+            return
+        unmatched = sum(len(one.unmatched) for one in server.hops)
+        print_parting(f"{counted(len(server.served), 'request')}, {unmatched} unmatched")
 
 
 class Keys:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +11,14 @@ from typing import Any
 
 from aiohttp import web
 
-from ..cassette.files import new_cassette
+from ..cassette.files import checked_new
 from ..cassette.open import open_store
 from ..cassette.select import named_session
 from ..errors import UsageError
-from ..model import Exchange, Recording
+from ..model import Exchange
 from ..recorder.proxy.forward import RequestHead
 from ..recorder.proxy.server import Proxy
-from ..replayer.beyond import Answered, Copy, Decide, Question, Served, Where
+from ..replayer.beyond import Answered, Copy, Decide, Over, Question, Served, Where
 from ..replayer.matching.key import Incoming
 from ..replayer.player.plan import hop_of, hops_of
 from ..replayer.server import Replay
@@ -35,17 +35,23 @@ def with_body(request: Incoming, body: bytes) -> Incoming:
     return replace(request, body=body, headers=(*headers, ("Content-Length", str(len(body)))))
 
 
-Noted = Callable[[str | None, Served], object]
+def targets_of(cassette: str | Path) -> dict[str | None, list[str]]:
+    """Return the targets of all recorded requests by hop. The first hop to play comes first. Raises `UsageError` or
+    `CassetteError`."""
+    with closing(open_store(cassette, judges=False)) as store:
+        recordings, exchanges = store.recordings(), store.exchanges()
+    hops = {one.recording: one.hop for one in recordings}
+    found: dict[str | None, list[str]] = {hop: [] for hop in hops_of(recordings, {x.recording for x in exchanges})}
+    for x in exchanges:
+        found[hops[x.recording]].append(x.request.target)
+    return found or {None: []}
 
 
 class _Recorder:
     """What is beyond the recording: the upstreams, and the recorder of their exchanges."""
 
-    def __init__(
-        self, proxy: Proxy, live: set[str | None], decide: Decide, noted: Noted, *, keeps_answers: bool
-    ) -> None:
+    def __init__(self, proxy: Proxy, live: set[str | None], decide: Decide, *, keeps_answers: bool) -> None:
         self._proxy = proxy
-        self._noted = noted
         self._live = live
         self._decide = decide
         self._keeps_answers = keeps_answers
@@ -57,10 +63,10 @@ class _Recorder:
         return hop in self._live
 
     def live(
-        self, hop: str | None, request: web.BaseRequest, sent: Incoming, answered: Answered
+        self, hop: str | None, request: web.BaseRequest, sent: Incoming, answered: Answered, over: Over
     ) -> Awaitable[web.StreamResponse]:
         head = RequestHead(sent.target, sent.headers, sent.body)
-        return self._proxy.forward(hop, request, head, answered)
+        return self._proxy.forward(hop, request, head, answered, over)
 
     def copy(self, hop: str | None, asked: Incoming, exchange: Exchange) -> Copy | None:
         if not self._keeps_answers:
@@ -71,14 +77,12 @@ class _Recorder:
             copy.body("request", asked.body)
         return copy
 
-    def noted(self, hop: str | None, served: Served) -> None:
-        self._noted(hop, served)
-
 
 class Episodes(Replay):
     """A replay that lets upstreams answer what the recording does not, and records it (see the package).
 
-    `upstreams`: the URLs by hop; None is the hop without a name. `into`: a new cassette. `decide`: where the answer of
+    `upstreams`: the URLs by hop; None is the hop without a name, or else the first hop of the cassette. `into`: a new
+    cassette; without requests, there is none. `decide`: where the answer of
     a request comes from. `recording`: arguments of `RecordOptions`. `chosen`: those of `Replay`. Raises as `Replay` and
     `Proxy`.
     """
@@ -95,16 +99,12 @@ class Episodes(Replay):
     ) -> None:
         super().__init__(cassette, repeats=False, **chosen)
         self._upstreams = upstreams
-        self._into = None if into is None else new_cassette(Path(into))
+        self._into = None if into is None else checked_new(Path(into))
         if into is None and (named_session(cassette)[1] is not None or self.cassette.suffix != ".db"):
             raise UsageError(f"{cassette}: exchanges are appended to a whole .db only. Name a new cassette for them")
         self._decide_where = decide
         self._recording = recording or {}
         self._recorder: Proxy | None = None
-        self.served: list[tuple[str | None, Served]] = []
-        """All requests so far, with the name of their hop."""
-        self.on_request: Noted = lambda _hop, _served: None
-        """Called with each request."""
 
     @property
     def db(self) -> Path:
@@ -112,9 +112,18 @@ class Episodes(Replay):
         return self.cassette if self._into is None else self._into
 
     @property
+    def records_into(self) -> Path | None:
+        return self.db
+
+    @property
     def urls(self) -> Mapping[str, str]:
         """The addresses of the hops with a name, by name."""
         return super().urls if self._recorder is None else {**self._recorder.urls, **super().urls}
+
+    @property
+    def page_of_recording(self) -> str | None:
+        """The URL of the page that shows the recording; None without `ui`."""
+        return None if self._recorder is None else self._recorder.page
 
     @property
     def recorded(self) -> int:
@@ -122,24 +131,38 @@ class Episodes(Replay):
         return 0 if self._recorder is None else self._recorder.exchanges
 
     @property
+    def unrecorded(self) -> int:
+        """The number of requests that passed unrecorded, because their paths are not wanted."""
+        return 0 if self._recorder is None else self._recorder.unrecorded
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the cassette lacks bytes that passed, because the disk did not keep up."""
+        return self._recorder is not None and self._recorder.is_incomplete
+
+    def hurry(self) -> None:
+        if self._recorder is not None:
+            self._recorder.hurry()
+
+    @property
     def open_exchanges(self) -> int:
         return 0 if self._recorder is None else self._recorder.open_exchanges
 
     async def __aenter__(self) -> Episodes:
-        played, recordings = await asyncio.to_thread(self._hops)
-        hops = list(dict.fromkeys([*played, *self._upstreams]))
-        known = {one.hop: one.upstream for one in recordings}
-        urls = {hop: self._upstreams.get(hop) or known.get(hop) or _NOWHERE for hop in hops}
-        if not self._upstreams.keys() & set(urls):
+        played = await asyncio.to_thread(self._played)
+        live = {
+            (hop if hop is not None or None in played else next(iter(played))): self._upstreams[hop]
+            for hop in self._upstreams
+        }
+        if not live:
             raise UsageError("there is no upstream to record: give --upstream URL")
+        urls = {**{hop: recorded or _NOWHERE for hop, recorded in played.items()}, **live}
         first = urls.pop(None, None)
         named = {hop: url for hop, url in urls.items() if hop is not None}
         recorder = self._recorder = Proxy(
-            first, self.db, upstreams=named, behind=played, answered=self._answered, **self._recording
+            first, self.db, upstreams=named, behind=played, is_lazy=True, answered=self._answered, **self._recording
         )
-        live = set(self._upstreams)
-        keeps = self._into is not None
-        self.beyond = _Recorder(recorder, live, self._decide_where, self._noted, keeps_answers=keeps)
+        self.beyond = _Recorder(recorder, set(live), self._decide_where, keeps_answers=self._into is not None)
         await recorder.__aenter__()
         try:
             await super().__aenter__()
@@ -148,33 +171,34 @@ class Episodes(Replay):
             raise
         return self
 
-    def _hops(self) -> tuple[list[str | None], list[Recording]]:
-        """Return the hops of the cassette to play, and its recordings."""
+    def _played(self) -> dict[str | None, str | None]:
+        """Return the recorded upstreams of the hops to play."""
         with closing(open_store(self.cassette, judges=False)) as store:
             recordings = store.recordings()
-            played = {x.recording for x in store.exchanges()}
-        if self._options.only is not None:
-            return [hop_of(recordings, self._options.only, played)], recordings
-        return hops_of(recordings, played), recordings
+            used = {x.recording for x in store.exchanges()}
+        upstreams = {one.hop: one.upstream for one in recordings}
+        only = self._options.only
+        hops = hops_of(recordings, used) if only is None else [hop_of(recordings, only)]
+        return {hop: upstreams.get(hop) for hop in hops or [None]}
 
     def _connect(self) -> None:
         assert self._recorder is not None
-        for one in self._all:
+        for one in self.hops:
             self._recorder.put_behind(one.only, one._listener)
 
     def _answered(self, hop: str | None, method: str, target: str, exchange: int, status: int) -> None:
         """Note a request to an upstream that the cassette has no hop for."""
-        self._noted(hop, Served(method, target, status, None, source="live", new=exchange))
-
-    def _noted(self, hop: str | None, served: Served) -> None:
+        served = Served(method, target, status, None, source="live", new=exchange)
         self.served.append((hop, served))
         self.on_request(hop, served)
 
     async def stop(self) -> None:
-        for one in self._all:
+        for one in self.hops:
             one._listener.refuse_connections()
         if self._recorder is not None:
             await self._recorder.drain()
         await super().stop()
         if self._recorder is not None:
             await self._recorder.stop(0)
+            if self._into is not None and not self.recorded:
+                self._into.unlink(missing_ok=True)

@@ -109,11 +109,13 @@ SERVICES = (
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An upstream of a run. `paths`: the variables that hold its address, each with the path behind the address."""
+    """An upstream of a run. `paths`: the variables that hold its address, each with the path behind the address.
+    `service`: the name of the model API; empty for another server."""
 
     hop: str
     upstream: str
     paths: Mapping[str, str]
+    service: str = ""
 
 
 def routes_of(environment: Mapping[str, str], others: Iterable[str] = ()) -> list[Route]:
@@ -126,7 +128,7 @@ def routes_of(environment: Mapping[str, str], others: Iterable[str] = ()) -> lis
     for name in others:
         if not (url := environment.get(name)):
             raise UsageError(f"--env {name}: the variable is not set: set it to the URL of the server")
-        routes.append(Route(hop_of(name), _checked(name, url), {name: ""}))
+        routes.append(Route(hop_of(name), checked_url(name, url), {name: ""}))
     return routes
 
 
@@ -136,14 +138,16 @@ def _routes_of(service: Service, environment: Mapping[str, str]) -> list[Route]:
     for name, behind in service.set_in(environment).items() if is_used else ():
         default = None if service.url is None else f"{service.url}{behind}"
         if (url := environment.get(name) or default) is not None:
-            whole = _checked(name, url, scheme=service.scheme)
+            whole = checked_url(name, url, scheme=service.scheme)
             path = service.end_of(whole)
             paths.setdefault(whole.removesuffix(path), {})[name] = path
     numbered = enumerate(paths.items(), 1)
-    return [Route(service.name if n == 1 else f"{service.name}-{n}", url, of) for n, (url, of) in numbered]
+    return [
+        Route(service.name if n == 1 else f"{service.name}-{n}", url, of, service.name) for n, (url, of) in numbered
+    ]
 
 
-def _checked(name: str, value: str, scheme: str | None = None) -> str:
+def checked_url(name: str, value: str, scheme: str | None = None) -> str:
     """Return the URL in a variable without a slash at its end. `scheme`: for a value without one, as in `host:11434`"""
     url = value if scheme is None or "://" in value else f"{scheme}://{value}"
     try:
@@ -159,9 +163,18 @@ def _checked(name: str, value: str, scheme: str | None = None) -> str:
     return url.rstrip("/")
 
 
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,30}")
+
+
 def hop_of(variable: str) -> str:
     """Return the name of the hop whose address is in a variable that a user names."""
-    return variable.lower()[-32:]
+    return variable[-32:]
+
+
+def variable_of(hop: str) -> str | None:
+    """Return the variable in which clients of a hop find its address; None if no variable was named. A longer name is
+    not known."""
+    return hop if _VARIABLE.fullmatch(hop) else None
 
 
 @dataclass(frozen=True, slots=True)

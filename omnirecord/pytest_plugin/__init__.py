@@ -36,8 +36,13 @@ _NOT_IN_TESTS = (
     "tls_cert",
     "tls_key",
     "web_ui",
+    "record",
+    "upstream",
+    "upstreams",
+    "output",
+    "recording",
 )
-"""Parameters of `omnirecord.replay` that a test cannot choose."""
+"""Parameters of `omnirecord.replay` that a test cannot choose, or that the plugin chooses."""
 OF_REPLAY = tuple(name for name in signature(replay).parameters if name not in _NOT_IN_TESTS)
 """Keywords of the marker that go to `omnirecord.replay`."""
 OF_RECORDING = (

@@ -61,6 +61,8 @@ class Run:
     content: Scanner | None
     key: UserKey
     labels: Mapping[str, str]
+    is_lazy: bool = False
+    """Whether the recording of a hop begins with its first request."""
     run_id: str = field(default_factory=uuid7)
 
 
@@ -85,17 +87,26 @@ class RecordingFile:
             FrameMaker(writer, self.number).finish_killed()
             frames = FrameMaker(writer, self.number, *(hop.contract for hop in run.hops))
             names = [hop.name for hop in run.hops]
-            self.row_maker = RowMaker(self.number, redactor, frames, server_version, names)
+            begin = self._begin if run.is_lazy else None
+            self.row_maker = RowMaker(self.number, redactor, frames, server_version, names, begin)
             labels = redactor.labels(run.labels)
-            self._recordings = [
+            self._of_hops = [
                 Recording(
                     number, started, __version__, hop.contract.name, hop.upstream, uuid7(), run.run_id, labels,
                     server_version if hop.name is None else None, hop.name, hop.is_given,
                 )
                 for number, hop in enumerate(run.hops, self.number)
             ]  # fmt: skip
+            self._recordings = [] if run.is_lazy else self._of_hops
+            """The recordings that have begun."""
             writer.write(_rows_of(self._recordings))
         self.reserve = Reserve(self.path)
+
+    def _begin(self, hop: int, number: int) -> Iterator[rows.Row]:
+        """Begin the recording of a hop, and return its rows."""
+        begun = replace(self._of_hops[hop], recording=number)
+        self._recordings.append(begun)
+        return _rows_of([begun])
 
     @property
     def path(self) -> Path:
@@ -174,9 +185,9 @@ class RecordingFiles:
         self, path: Path, hops: Sequence[Hop], rotation: Rotation | None, keep: Retention, now_ns: Callable[[], int],
         content: Scanner | None, key: UserKey | None = None,
         labels: Mapping[str, str] | None = None, keep_unshipped: tuple[str, int] | None = None,
-        note: Callable[[str, RecordingFile], None] = lambda _message, _file: None,
+        note: Callable[[str, RecordingFile], None] = lambda _message, _file: None, is_lazy: bool = False,
     ) -> None:  # fmt: skip
-        self._run = Run(hops, content, user_key() if key is None else key, labels or {})
+        self._run = Run(hops, content, user_key() if key is None else key, labels or {}, is_lazy)
         self._note = note
         unshipped = None if keep_unshipped is None else Unshipped(*keep_unshipped, self._removed_unshipped)
         self._now_ns, self._named = now_ns, path

@@ -113,8 +113,8 @@ class FrameMaker:
     """Makes the frames of all streams of one file, and of those that a killed recorder left behind. `RowMaker` gives it
     the news of the streams.
 
-    `recording`: the number of the first hop's recording, which those of the further hops follow; `contracts`: one for
-    each hop. `step`: the most bytes in a step.
+    `recording`: the number of the first hop's recording; `contracts`: one for each hop. `step`: the most bytes in a
+    step.
     """
 
     def __init__(self, writer: Writer, recording: int, *contracts: Contract, step: int = STEP) -> None:
@@ -139,12 +139,15 @@ class FrameMaker:
         self._writer = writer
 
     def begin(
-        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, headers: Headers = ()
-    ) -> None:
+        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, headers: Headers = (),
+        recording: int | None = None,
+    ) -> None:  # fmt: skip
         """Note that the response of a stream has begun, of which the file has no frames. `target` and `headers`: of the
-        request, as they are stored. The contract of the hop judges its events."""
+        request, as they are stored. The contract of the hop judges its events. `recording`: its number; by default that
+        of the first hop."""
         judge = self._judge(self._contracts[hop].of(target, headers))
-        self._begin(exchange, stream, coding, self._recording + hop, judge, stored=(0, 0, 0))
+        number = self._recording if recording is None else recording
+        self._begin(exchange, stream, coding, number, judge, stored=(0, 0, 0))
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         """Note that its bytes are in the file, or will be with the next commit. Those behind `until` may still

@@ -98,14 +98,18 @@ class RowMaker:
     """Turns the operations of one file into rows, and tells `frames` of the streams.
 
     `recording`: the number of the first hop's recording, which those of the further hops follow. `hops`: their names.
-    Sessions and the version of the server are Omnigent's: the exchanges of a hop with a name have neither.
+    Sessions and the version of the server are Omnigent's: the exchanges of a hop with a name have neither. `begin`
+    returns the rows that begin the recording of a hop with this number, at its first request; None: all have begun.
     """
 
     def __init__(
         self, recording: int, redactor: Redactor, frames: FrameMaker, server_version: str | None = None,
-        hops: Sequence[str | None] = (None,),
+        hops: Sequence[str | None] = (None,), begin: Callable[[int, int], Iterable[Row]] | None = None,
     ) -> None:  # fmt: skip
         self._recording, self._hops = recording, hops
+        self._begin = begin
+        self._numbers = {} if begin is not None else {hop: recording + hop for hop in range(len(hops))}
+        """The numbers of the recordings that have begun, by hop."""
         self.server_version = server_version
         """The version of the server, once it is known."""
         self._redactor = redactor
@@ -123,7 +127,7 @@ class RowMaker:
         self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
             Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
             Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
-            Incidence: lambda op: iter([rows.incident(recording, op.at_ns, op.message)]),
+            Incidence: self._incidence,
         }  # fmt: skip
 
     @property
@@ -187,7 +191,8 @@ class RowMaker:
                 state.blocks.add(state.last_ns, None, state.elsewhere, None, out)
                 out += state.blocks.close()
             coding = None if state.masked else state.coding
-            self.frames.begin(number, state.stream, coding, state.target, state.hop, state.headers)
+            recording = self._numbers[state.hop]
+            self.frames.begin(number, state.stream, coding, state.target, state.hop, state.headers, recording)
             self.frames.arrived(number)
         return out
 
@@ -226,14 +231,26 @@ class RowMaker:
         if late:
             yield reads_sent(exchange, sorted(late))
 
+    def _begun(self, hop: int) -> Iterator[Row]:
+        """Return the rows that begin the recording of a hop, unless it has begun."""
+        if hop not in self._numbers and self._begin is not None:
+            self._numbers[hop] = number = self._recording + len(self._numbers)
+            yield from self._begin(hop, number)
+
+    def _incidence(self, op: Incidence) -> Iterator[Row]:
+        if not self._numbers:
+            yield from self._begun(0)
+        yield rows.incident(self._recording, op.at_ns, op.message)
+
     def _requested(self, op: Requested) -> Iterator[Row]:
+        yield from self._begun(op.hop)
         is_omnigent = self._hops[op.hop] is None
         key = version_key(op.method, op.target) if is_omnigent else None
         is_named = key is not None or (is_omnigent and creates_session(op.method, op.target))
         target = self._redactor.target(op.target)
         headers = self._redactor.headers(op.headers)
         request = rows.request(
-            op.exchange, self._recording + op.hop, "http", session_of(target) if is_omnigent else None, op.party,
+            op.exchange, self._numbers[op.hop], "http", session_of(target) if is_omnigent else None, op.party,
             op.at_ns, op.method, target, headers,
         )  # fmt: skip
         state = _Open(
@@ -267,7 +284,8 @@ class RowMaker:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(state, op.at_ns, state.masked.problem)
             state.blocks = ReadBlocks(op.exchange)
-            self.frames.begin(op.exchange, op.stream, coding, state.target, state.hop, state.headers)
+            number = self._numbers[state.hop]
+            self.frames.begin(op.exchange, op.stream, coding, state.target, state.hop, state.headers, number)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
         state.begun += (response,)
@@ -275,7 +293,7 @@ class RowMaker:
 
     def _problem(self, state: _Open, at_ns: int, problem: str | None) -> Iterator[Row]:
         if problem is not None:
-            yield rows.incident(self._recording + state.hop, at_ns, f"stream {state.stream}: {problem}")
+            yield rows.incident(self._numbers[state.hop], at_ns, f"stream {state.stream}: {problem}")
 
     def _body_data(self, op: BodyData) -> Iterator[Row]:
         state = self._open[op.exchange]
@@ -376,10 +394,10 @@ class RowMaker:
                 yield from self._store(op.exchange, name, side, side.body.close())
                 if isinstance(side.body, CodedBody) and side.body.cut:
                     text = f"exchange {op.exchange}: only the beginning of its compressed {name} body was kept"
-                    yield rows.incident(self._recording + state.hop, op.at_ns, text)
+                    yield rows.incident(self._numbers[state.hop], op.at_ns, text)
             if side.is_cut:
                 text = f"exchange {op.exchange}: of its {name} body only the first {side.at} bytes were kept"
-                yield rows.incident(self._recording + state.hop, op.at_ns, text)
+                yield rows.incident(self._numbers[state.hop], op.at_ns, text)
         if state.body:
             body = decoded(bytes(state.body), state.coding)
             if state.version_key is not None:
@@ -397,7 +415,7 @@ class RowMaker:
         """The row with the version of the server, if it is new."""
         if version not in (None, self.server_version):
             self.server_version = version
-            yield rows.server_version(self._recording, version)
+            yield rows.server_version(self._numbers[self._hops.index(None)], version)
 
 
 def _side(headers: Headers) -> _Side:

@@ -44,6 +44,7 @@ class RecorderThread:
     the upstream, the contract likewise. They are all hops if there is no `upstream`.
     `content` finds the secrets to mask in content; None: content is kept as it is. `news` is called after a commit, in
     the recording thread.
+    `is_lazy`: the recording of a hop begins with its first request.
     `pseudonym_key`: by default the user's own. `keep_unshipped`: the URL of the lake that has to have a cassette before
     `keep` removes it, and the bytes above which it is removed nevertheless.
     """
@@ -62,6 +63,7 @@ class RecorderThread:
         pseudonym_key: UserKey | None = None,
         labels: Mapping[str, str] | None = None,
         keep_unshipped: tuple[str, int] | None = None,
+        is_lazy: bool = False,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         if not itself(path).parent.exists():
@@ -75,7 +77,7 @@ class RecorderThread:
         self._queue = RecordQueue(clock, self._wake.set)
         self.files = RecordingFiles(
             path, hops, rotation, keep or Retention(), self._queue.now, content, pseudonym_key, labels,
-            keep_unshipped, self._queue.note,
+            keep_unshipped, self._queue.note, is_lazy,
         )  # fmt: skip
         self._is_named = [hop.name is not None for hop in hops]
         self._parties = Parties(credentials)

@@ -22,8 +22,9 @@ omnirecord itself, for Omnigent's web UI; nowhere, as no recorded request matche
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A request and its answer. `exchange`: the number of the recorded exchange; None if none matched. `source`: where
-    the answer is from. `new`: the number of the exchange that a live answer got in the new recording."""
+    """A request and its answer, as it begins. `exchange`: the number of the recorded exchange; None if none matched.
+    `source`: where the answer is from. `new`: the number of the exchange that a live answer got in the new
+    recording."""
 
     method: str
     target: str
@@ -72,6 +73,8 @@ class Copy(Protocol):
 Answered = Callable[[str | None, str, str, int, int], None]
 """Called when the upstream's response begins: hop, method, target, number of the exchange in the new cassette,
 status."""
+Over = Callable[[Ending], object]
+"""Called when an exchange with the upstream has ended."""
 
 
 class Beyond(Protocol):
@@ -84,15 +87,11 @@ class Beyond(Protocol):
         ...
 
     def live(
-        self, hop: str | None, request: web.BaseRequest, sent: Incoming, answered: Answered
+        self, hop: str | None, request: web.BaseRequest, sent: Incoming, answered: Answered, over: Over
     ) -> Awaitable[web.StreamResponse]:
         """Send a request to the upstream of the hop, record the exchange, and answer it."""
         ...
 
     def copy(self, hop: str | None, asked: Incoming, exchange: Exchange) -> Copy | None:
         """Return what records the answer from an exchange; None if such answers are not recorded."""
-        ...
-
-    def noted(self, hop: str | None, served: Served) -> None:
-        """Called with each request, when its answer begins."""
         ...

@@ -313,13 +313,14 @@ def differences(unmatched: Sequence[Served], mismatches: Sequence[Mismatch], unp
     sent: a head, then a line for each request, and further ones for why it matched nothing."""
     wrong = [f"{x.request}: {x.field} was {x.recorded!r} when recorded, got {x.got!r}" for x in mismatches]
     return [
-        *_listed("matched nothing", ["\n  ".join(map(visible, one.why.split("\n"))) for one in unmatched]),
-        *_listed("had other content than the recorded one", list(map(visible, wrong))),
-        *_listed("recorded, but not sent", list(map(visible, unplayed))),
+        *listed("matched nothing", ["\n  ".join(map(visible, one.why.split("\n"))) for one in unmatched]),
+        *listed("had other content than the recorded one", list(map(visible, wrong))),
+        *listed("recorded, but not sent", list(map(visible, unplayed))),
     ]
 
 
-def _listed(what: str, texts: Sequence[str]) -> list[str]:
+def listed(what: str, texts: Sequence[str]) -> list[str]:
+    """Return a head with the number of requests, and a line for each; nothing if there are none."""
     if not texts:
         return []
     more = [f"  and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []

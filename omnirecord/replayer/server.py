@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from aiohttp import web
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store
 from ..errors import UsageError
-from ..model import Exchange, Headers
+from ..model import Ending, Exchange, Headers
 from ..omnigent.routes import CONTROL, is_by_runner, opens_session_stream, session_of
 from ..providers.register import Api, api_of
 from ..redaction.redactor import prepare_expressions
@@ -113,6 +113,12 @@ class Replay(WithBlock, PlayheadControl):
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
+        self.served: list[tuple[str | None, Served]] = []
+        """The requests of all hops in order, each with the name of its hop."""
+        self.lost: list[Served] = []
+        """The requests of all hops whose live answer is not whole, because the upstream was lost."""
+        self.on_request: Callable[[str | None, Served], object] = lambda _hop, _served: None
+        """Called with each request of all hops, when its answer begins."""
         self._given: set[int] = set()  # the exchanges that a client has got whole, or gets
         self.beyond: Beyond | None = None
         """What requests that match nothing go on to; None: nowhere. Set it before the replay is entered."""
@@ -127,10 +133,11 @@ class Replay(WithBlock, PlayheadControl):
     @property
     def urls(self) -> Mapping[str, str]:
         """The addresses of the hops with a name, by name."""
-        return {one.only: one.url for one in self._all if one.only is not None}
+        return {one.only: one.url for one in self.hops if one.only is not None}
 
     @property
-    def _all(self) -> list[Replay]:
+    def hops(self) -> list[Replay]:
+        """The replays of all hops, this one first."""
         return [self, *self.further.values()]
 
     @property
@@ -150,6 +157,16 @@ class Replay(WithBlock, PlayheadControl):
     def made_up(self) -> list[str]:
         """The requests of a web UI that were not recorded and were answered all the same."""
         return list(self._ui.made_up) if self._ui else []
+
+    @property
+    def records_into(self) -> Path | None:
+        """The cassette that gets live answers; None for a replay without an upstream."""
+        return None
+
+    @property
+    def due(self) -> list[Exchange]:
+        """The recorded requests that a client of this hop has to send."""
+        return self._player.due()
 
     @property
     def unplayed(self) -> list[Exchange]:
@@ -178,12 +195,12 @@ class Replay(WithBlock, PlayheadControl):
                 self.further[hop] = self._beside(hop, place)
                 await self.further[hop]._prepare(self._store)
             self._connect()
-            for one in self._all:
-                one._plan.urls = {other.only: other.url for other in self._all}
-                one._beside_it = [other for other in self._all if other is not one]
+            for one in self.hops:
+                one._plan.urls = {other.only: other.url for other in self.hops}
+                one._beside_it = [other for other in self.hops if other is not one]
                 await one._listener.start()
         except BaseException:
-            for one in self._all:
+            for one in self.hops:
                 await one._listener.stop(0)
             self._store.close()
             raise
@@ -230,7 +247,8 @@ class Replay(WithBlock, PlayheadControl):
         chosen = {name: value for name, value in self._chosen.items() if name not in ("faults", "gates")}
         replay = Replay(self.cassette, skip_gates_after=self._skip_gates_after, **{**chosen, "only": hop})
         replay._listener = Listener(replay._handle, place)
-        replay.beyond = self.beyond
+        replay.beyond, replay.on_request = self.beyond, self.on_request
+        replay.served, replay.lost = self.served, self.lost
         replay.logs_misses = self.logs_misses
         replay.used_by = self.used_by
         return replay
@@ -240,15 +258,23 @@ class Replay(WithBlock, PlayheadControl):
 
     async def stop(self) -> None:
         """Close every connection. Safe to call twice."""
-        for one in self._all:
+        for one in self.hops:
             one._is_stopping = True
             one._waiting.stop()
         await self.release()
-        for one in self._all:
+        for one in self.hops:
             await one._listener.stop(0.1)
         if not self._stopped:
             self._stopped = True
             self._store.close()
+
+    def hurry(self) -> None:
+        """Stop without a wait for a disk."""
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a cassette lacks something that passed."""
+        return False
 
     def wait_state(self) -> WaitState:
         runs = self._player.streams.all(older=True)
@@ -260,7 +286,7 @@ class Replay(WithBlock, PlayheadControl):
 
     async def release(self) -> None:
         """Cut every open response and accept no more connections, so that no client stays blocked."""
-        for one in self._all:
+        for one in self.hops:
             one._listener.refuse_connections()
             for task in one._tasks:
                 task.cancel()
@@ -276,6 +302,8 @@ class Replay(WithBlock, PlayheadControl):
         self._player.reset()
         self.requests.clear()
         self.unmatched.clear()
+        self.served.clear()
+        self.lost.clear()
         self._given.clear()
         if self._ui is not None:
             self._ui.made_up.clear()
@@ -332,18 +360,20 @@ class Replay(WithBlock, PlayheadControl):
         self, beyond: Beyond, request: web.BaseRequest, sent: player.Incoming, why: str = ""
     ) -> web.StreamResponse:
         """Let the upstream answer a request."""
-        is_answered = False
+        served = Served(sent.method, sent.target, 0, None, why, "live")
+        told: list[Served] = []
 
-        def answered(_hop: str | None, method: str, target: str, exchange: int, status: int) -> None:
-            nonlocal is_answered
-            is_answered = True
-            self._note(Served(method, target, status, None, why, "live", exchange))
+        def answered(_hop: str | None, _method: str, _target: str, exchange: int, status: int) -> None:
+            told.append(replace(served, status=status, new=exchange))
+            self._note(told[0])
 
-        try:
-            return await beyond.live(self.only, request, sent, answered)
-        finally:
-            if not is_answered:
-                self._note(Served(sent.method, sent.target, 0, None, why, "live"))
+        def over(ending: Ending) -> None:
+            if not told:
+                self._note(served)
+            if ending == "upstream_lost":
+                self.lost.append(told[0] if told else served)
+
+        return await beyond.live(self.only, request, sent, answered, over)
 
     async def _carry_out(
         self, request: web.BaseRequest, incoming: player.Incoming, decision: player.Decision
@@ -423,8 +453,8 @@ class Replay(WithBlock, PlayheadControl):
 
     def _note(self, served: Served) -> None:
         self.requests.append(served)
-        if self.beyond is not None:
-            self.beyond.noted(self.only, served)
+        self.served.append((self.only, served))
+        self.on_request(self.only, served)
 
     def _served(self, request: web.BaseRequest, target: str, exchange: Exchange) -> None:
         status = exchange.response.status if exchange.response else 0

@@ -82,7 +82,7 @@ async def test_a_replay_answers_the_command_offline_again_and_again(tmp_path: Pa
         done = replayed_run(tmp_path, "Hi", "Weather?")
         assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
         assert done.errors.decode() == (
-            "omnirecord: replayed a.db: 2 requests expected, 2 made, 2 answered from the recording, 0 missing\n"
+            "omnirecord: replayed a.db: 2 requests expected, 2 made, 2 answered from the recording, 0 live, 0 missing\n"
         )
 
 
@@ -92,7 +92,7 @@ async def test_a_changed_word_fails_a_replay_also_if_the_command_goes_on(tmp_pat
     done = run(tmp_path, "--replay", "a.db", "--", *PYTHON, program, "Hi", "Wether?")
     assert done.code == 1
     errors = done.errors.decode()
-    assert "2 requests expected, 2 made, 1 answered from the recording, 1 missing" in errors
+    assert "2 requests expected, 2 made, 1 answered from the recording, 0 live, 1 matching nothing, 1 missing" in errors
     assert "[-Weather?-]{+Wether?+}" in errors
     assert '1 request recorded, but not sent:\n  POST /v1/responses (call 2 of 2, exchange 2: "Weather?")' in errors
 
@@ -105,7 +105,7 @@ async def test_a_call_that_is_not_made_fails_a_replay_and_so_does_a_command_with
     done = run(tmp_path, "--replay", "a.db", "--", "true")
     assert done.code == 1
     errors = done.errors.decode()
-    assert "2 requests expected, 0 made, 0 answered from the recording, 2 missing" in errors
+    assert "2 requests expected, 0 made, 0 answered from the recording, 0 live, 2 missing" in errors
     assert "the command sent no request to the addresses in OMNIRECORD_URL_OPENAI, OPENAI_BASE_URL. " in errors
 
 
@@ -315,7 +315,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
         (["-o", "a.txt", "true"], 2, "Error: a.txt is no .db, and a recording is an SQLite file: name it a.db\n"),
         (["-o", "a.jsonl", "true"], 2, "Error: a.jsonl cannot be recorded into: record a .db, and then omnirecord exp"),
         (["--match", "path", "true"], 2, "Error: --match changes a replay: give --replay as well\n"),
-        (["--replay", "no.db", "-o", "a.db", "true"], 2, "Error: --replay records nothing, and connects to no"),
+        (["--replay", "no.db", "-o", "a.db", "true"], 2, "Error: a replay records nothing, and connects to no"),
         (["--env", "NONE", "true"], 2, "Error: --env NONE: the variable is not set: set it to the URL of the server\n"),
         ([], 2, "Error: Missing argument '[--] COMMAND...'. Try: omnirecord run --help\n"),
     ],

@@ -72,7 +72,7 @@ async def test_the_clients_of_openai_and_anthropic_are_recorded_and_replayed_twi
     for _ in range(2):
         done = run(tmp_path, "--replay", "a.db", "--", *command, "Hi")
         assert (done.code, done.out) == (0, SAID), done.errors.decode()
-        assert "6 requests expected, 6 made, 6 answered from the recording, 0 missing" in done.errors.decode()
+        assert "6 requests expected, 6 made, 6 answered from the recording, 0 live, 0 missing" in done.errors.decode()
     done = run(tmp_path, "--replay", "a.db", "--", *command, "Hello")
     assert done.code == 1
     assert "item 1 (user): [-Hi-]{+Hello+}" in done.errors.decode()

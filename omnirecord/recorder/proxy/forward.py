@@ -63,6 +63,8 @@ _SHORT = Complaint()
 
 Answered = Callable[[str | None, str, str, int, int], None]
 """Called when a response begins: name of the upstream, method, target, number of the exchange, status."""
+Over = Callable[[Ending], object]
+"""Called when an exchange has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Forward:
         "_ending",
         "_head",
         "_is_uploading",
+        "_over",
         "_read_ahead",
         "_request",
         "_running",
@@ -108,6 +111,7 @@ class Forward:
         read_ahead: int,
         answered: Answered,
         running: dict[Forward, None],
+        over: Over = lambda _: None,
     ) -> None:
         self._request = request
         self._head = head
@@ -116,6 +120,7 @@ class Forward:
         self._read_ahead = read_ahead
         self._answered = answered
         self._running = running
+        self._over = over
         task = asyncio.current_task()
         assert task is not None
         self.task: asyncio.Task[object] = task
@@ -148,6 +153,7 @@ class Forward:
         finally:
             self.recorder.end(self._ending, is_cut=self._is_uploading and not self._request.content.at_eof())
             del self._running[self]
+            self._over(self._ending)
 
     async def _exchange(self) -> web.StreamResponse | Awaitable[web.StreamResponse]:
         """Return a response of the proxy's own, or a coroutine: this call would last as long as a stream."""

@@ -36,7 +36,7 @@ from ..queue import ExchangeRecorder
 from ..shipping import Shipping
 from ..thread import RecorderThread
 from ..wanted import Wanted
-from .forward import Answered, Forward, RequestHead
+from .forward import Answered, Forward, Over, RequestHead
 from .upstream import Target, targets_of
 
 
@@ -62,10 +62,10 @@ class Proxy(WithBlock):
     """A proxy that records. Use it with `async with`, or with `with`: then it runs in a thread of its own. Clients
     connect to `url`, and `db` is the cassette.
 
-    The arguments are those of `RecordOptions`, and three more. `runs_shipping`: it runs the process that ships, and
+    The arguments are those of `RecordOptions`, and four more. `runs_shipping`: it runs the process that ships, and
     leaving waits for that; else the caller runs it. `answered`: called when a response begins. `behind`: the names of
     the upstreams that are behind another server: the proxy has no listener for them, and gets their requests from
-    `forward`.
+    `forward`. `is_lazy`: the recording of an upstream begins with its first request.
 
     Requests to the control path are not recorded. No browser may read it, because pages of the upstream have the same
     origin. So the page has a second listener: for `ui=True` on the port after the proxy's, or else on a free one.
@@ -79,6 +79,7 @@ class Proxy(WithBlock):
         runs_shipping: bool = False,
         answered: Answered = lambda *_: None,
         behind: Collection[str | None] = (),
+        is_lazy: bool = False,
         **named: Any,
     ) -> None:
         options = RecordOptions(*args, **named)
@@ -88,6 +89,7 @@ class Proxy(WithBlock):
             options.host, options.port, options.allow_remote, options.token, options.tls_cert, options.tls_key
         )
         self._targets = targets_of(options, self._place, self._handle)
+        self._is_lazy = is_lazy
         self._behind = [target for target in self._targets if target.name in behind]
         self.upstream = self._targets[0].shown
         self._trust = Trust(options.ca, options.cert, options.key, options.insecure)
@@ -230,7 +232,7 @@ class Proxy(WithBlock):
                 content=self._content, rotation=self._rotation, keep=self._keep,
                 pseudonym_key=pseudonym_key,
                 labels=self._labels, keep_unshipped=self._keep_unshipped,
-                news=self._announce,
+                news=self._announce, is_lazy=self._is_lazy,
             )  # fmt: skip
         except BaseException:
             for listener in self._listeners:
@@ -364,13 +366,9 @@ class Proxy(WithBlock):
         target = origin_form(request)
         if target is None or (self._control is not None and of.number == 0 and target.startswith(CONTROL)):
             return self._controlled(request, target)
-        return self._forward(of, request, RequestHead(target, decoded(request.raw_headers)), self._answered)
-
-    def _forward(
-        self, of: Target, request: web.BaseRequest, head: RequestHead, answered: Answered
-    ) -> Awaitable[web.StreamResponse]:
+        head = RequestHead(target, decoded(request.raw_headers))
         recorder = self._begin(of, request.method, head)
-        return Forward(request, head, recorder, of, self._read_ahead, answered, self._running).run()
+        return Forward(request, head, recorder, of, self._read_ahead, self._answered, self._running).run()
 
     def _begin(self, of: Target, method: str, head: RequestHead, answered_from: int | None = None) -> ExchangeRecorder:
         """Return the recorder of a new exchange."""
@@ -381,11 +379,13 @@ class Proxy(WithBlock):
         return self._recorder_thread.pass_unrecorded()
 
     def forward(
-        self, name: str | None, request: web.BaseRequest, head: RequestHead, answered: Answered
+        self, name: str | None, request: web.BaseRequest, head: RequestHead, answered: Answered, over: Over
     ) -> Awaitable[web.StreamResponse]:
         """Return the coroutine that passes on a request of another server to the upstream with this name, and records
         it. `head`: what to send."""
-        return self._forward(self._target(name), request, head, answered)
+        of = self._target(name)
+        recorder = self._begin(of, request.method, head)
+        return Forward(request, head, recorder, of, self._read_ahead, answered, self._running, over).run()
 
     def begin(self, name: str | None, method: str, head: RequestHead, answered_from: int) -> ExchangeRecorder:
         """Return the recorder of an exchange that another server answers. `answered_from`: the exchange of another

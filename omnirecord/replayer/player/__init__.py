@@ -173,15 +173,18 @@ class Player:
         self._asked.add(exchange.exchange)
         self.streams.made.add(exchange.exchange)
 
-    def unplayed(self) -> list[Exchange]:
-        """Return the answered requests of recorded clients that no client has sent yet. One of several equal reads is
-        enough; bookkeeping requests do not count."""
+    def due(self) -> list[Exchange]:
+        """Return the answered requests of recorded clients, without bookkeeping requests."""
         return [
             x
             for x in self._plan.exchanges
-            if x.party != "runner" and x.response is not None and x.exchange not in self.streams.made
+            if x.party != "runner" and x.response is not None
             if not routes.is_bookkeeping(x.request.method, x.request.target)
         ]
+
+    def unplayed(self) -> list[Exchange]:
+        """Return the requests that are due and that no client has sent yet. One of several equal reads is enough."""
+        return [x for x in self.due() if x.exchange not in self.streams.made]
 
     def told(self, exchange: Exchange) -> str:
         """Return a recorded request as words: of a request to a model also its number and its last message."""

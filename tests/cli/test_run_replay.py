@@ -1,0 +1,172 @@
+"""`run --replay`: what its verdict counts, and `--record new_episodes`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import omnirecord
+from tests.cli.test_run import AGENT, PYTHON, SCRIPT, recorded, replayed_run, run
+from tests.support.forked import Done
+from tests.support.providers import ModelApis
+
+NEW = ("--record", "new_episodes")
+TOLERANT = f"try:\n  exec({AGENT!r})\nexcept OSError: pass"
+
+
+async def extended(
+    folder: Path, provider: ModelApis, *words: str, options: tuple[str, ...] = (), program: str = AGENT
+) -> Done:
+    """Run the agent against a.db and this provider."""
+    command = ["--replay", "a.db", *NEW, *options, "--", *PYTHON, program, *words]
+    return await asyncio.to_thread(run, folder, *command, OPENAI_BASE_URL=provider.url)
+
+
+def asked(provider: ModelApis) -> list[str]:
+    return [body["input"] for body in provider.requests]
+
+
+async def test_a_call_that_is_missing_goes_to_the_provider_and_into_a_new_cassette(tmp_path: Path) -> None:
+    await recorded(tmp_path, "Hi")
+    before = (tmp_path / "a.db").read_bytes()
+    async with ModelApis(SCRIPT) as provider:
+        done = await extended(tmp_path, provider, "Hi", "Weather?", options=("-o", "new.db"))
+        assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
+        assert asked(provider) == ["Weather?"]
+    assert done.errors.decode().startswith(
+        "omnirecord: replayed a.db, recorded into new.db: 1 request expected, 2 made, 1 answered from the recording,"
+        " 1 live, 0 missing\n"
+        "2 requests:\n"
+        "  recorded: POST /v1/responses -> 200 (exchange 1)\n"
+        "  live: POST /v1/responses -> 200 (new exchange 2)\n"
+        "    POST /v1/responses was recorded, but not with this conversation; nearest recorded, as"
+    )
+    assert "2 model calls" in done.errors.decode()
+    assert (tmp_path / "a.db").read_bytes() == before
+    for _ in range(2):
+        done = run(tmp_path, "--replay", "new.db", "--", *PYTHON, AGENT, "Hi", "Weather?")
+        assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
+
+
+async def test_without_a_new_cassette_it_is_appended_and_no_unused_provider_gets_a_recording(tmp_path: Path) -> None:
+    await recorded(tmp_path, "Hi")
+    async with ModelApis(SCRIPT) as provider:
+        for live in (1, 0):
+            done = await extended(tmp_path, provider, "Hi", "Weather?")
+            assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
+            assert f"recorded into a.db: {2 - live} request" in done.errors.decode()
+            assert f"{live} live, 0 missing" in done.errors.decode()
+        assert asked(provider) == ["Weather?"]
+    with omnirecord.open_cassette(tmp_path / "a.db") as cassette:
+        assert [(one.recording, one.hop) for one in cassette.recordings()] == [(1, "openai"), (2, "openai")]
+    assert replayed_run(tmp_path, "Hi", "Weather?").code == 0
+
+
+async def test_a_provider_that_the_recording_lacks_is_recorded_beside_it(tmp_path: Path) -> None:
+    await recorded(tmp_path, "Hi")
+    body = '{"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Weather?"}]}'
+    other = AGENT.replace("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL").replace('+ "/responses"', '+ "/v1/messages"')
+    other = other.replace('json.dumps({"model": "m", "input": word})', repr(body)).replace(
+        '["output"][-1]["content"]', '["content"]'
+    )
+    async with ModelApis(SCRIPT) as provider:
+        words = ["--replay", "a.db", *NEW, "-o", "new.db", "--", *PYTHON, f"{AGENT}\n{other}", "Hi"]
+        base = provider.url.removesuffix("/v1")
+        done = await asyncio.to_thread(run, tmp_path, *words, OPENAI_BASE_URL=provider.url, ANTHROPIC_BASE_URL=base)
+        assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
+    words = ["--replay", "new.db", "--", *PYTHON, f"{AGENT}\n{other}", "Hi"]
+    done = run(tmp_path, *words)
+    assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
+
+
+async def test_a_changed_call_takes_the_place_of_the_recorded_one_but_a_call_that_is_not_made_fails(
+    tmp_path: Path,
+) -> None:
+    await recorded(tmp_path, "Hi", "Weather?")
+    async with ModelApis(SCRIPT) as provider:
+        done = await extended(tmp_path, provider, "Hi", "My key", options=("-o", "new.db"))
+        assert done.code == 0, done.errors.decode()
+        assert "1 answered from the recording, 1 live, 0 missing" in done.errors.decode()
+        assert (
+            "1 request recorded, and replaced by a live one:\n"
+            '  POST /v1/responses (call 2 of 2, exchange 2: "Weather?")\n' in done.errors.decode()
+        )
+        done = await extended(tmp_path, provider, "Hi")
+        assert done.code == 1
+        assert "1 answered from the recording, 0 live, 1 missing" in done.errors.decode()
+
+
+async def test_a_live_call_that_fails_and_a_command_without_calls_never_pass(tmp_path: Path) -> None:
+    await recorded(tmp_path, "Hi")
+    async with ModelApis(SCRIPT) as provider:
+        done = await extended(tmp_path, provider, "Hi", "No", options=("-o", "b.db"), program=TOLERANT)
+        assert done.code == 1
+        assert "1 request live, and failed:\n  POST /v1/responses -> 400\n" in done.errors.decode()
+        done = await extended(tmp_path, provider, "Hi", options=("-o", "c.db"), program="print(1)")
+        assert done.code == 1
+        assert "This is an error: the command sent no request to the addresses in" in done.errors.decode()
+        assert not (tmp_path / "c.db").exists()
+        await provider.__aexit__()
+        done = await extended(tmp_path, provider, "Hi", "No", options=("-o", "d.db"), program=TOLERANT)
+        assert done.code == 1
+        assert "1 request live, and failed:\n  POST /v1/responses -> 502\n" in done.errors.decode()
+
+
+async def test_a_replay_counts_faults_and_requests_that_are_sent_more_often_than_recorded(tmp_path: Path) -> None:
+    await recorded(tmp_path, "Hi")
+    fault = ("--fault", "answer 1st POST /v1/responses with 429")
+    program = f"for _ in range(2):\n  try:\n    exec({AGENT!r}); break\n  except OSError: pass"
+    done = run(tmp_path, "--replay", "a.db", *fault, "--", *PYTHON, program, "Hi")
+    assert done.code == 0, done.errors.decode()
+    assert "1 request expected, 2 made, 1 answered from the recording, 0 live, 1 answered by a fault, 0 missing" in (
+        done.errors.decode()
+    )
+    done = replayed_run(tmp_path, "Hi", "Hi")
+    assert (done.code, done.out) == (1, b"Hello there.\nHello there.\n")
+    assert "1 request expected, 2 made, 1 answered from the recording, 0 live, 1 sent more often than recorded" in (
+        done.errors.decode()
+    )
+    assert "1 request sent more often than recorded:\n  POST /v1/responses -> 200\n" in done.errors.decode()
+
+
+async def test_the_cassette_says_which_variable_had_the_address_of_a_server(tmp_path: Path) -> None:
+    program = AGENT.replace("OPENAI_BASE_URL", "MY_MODEL")
+    async with ModelApis(SCRIPT) as provider:
+        words = ["-o", "a.db", "--env", "MY_MODEL", "--", *PYTHON, program, "Hi"]
+        done = await asyncio.to_thread(run, tmp_path, *words, MY_MODEL=provider.url)
+        assert (done.code, done.out) == (0, b"Hello there.\n"), done.errors.decode()
+        done = run(tmp_path, "--replay", "a.db", "--", *PYTHON, program, "Hi")
+        assert (done.code, done.out) == (0, b"Hello there.\n"), done.errors.decode()
+        words = ["--replay", "a.db", *NEW, "--", *PYTHON, program, "Hi", "Weather?"]
+        done = await asyncio.to_thread(run, tmp_path, *words, MY_MODEL=provider.url)
+        assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
+    with omnirecord.open_cassette(tmp_path / "a.db") as cassette:
+        assert {one.hop for one in cassette.recordings()} == {"MY_MODEL"}
+
+
+async def test_secrets_of_live_calls_are_masked_as_by_proxy(tmp_path: Path) -> None:
+    await recorded(tmp_path, "Hi")
+    async with ModelApis(SCRIPT) as provider:
+        done = await extended(tmp_path, provider, "Hi", "My key", options=("-o", "b.db", "--redact", "content"))
+    assert done.code == 0, done.errors.decode()
+    assert b"SeventeenSecrets" not in (tmp_path / "b.db").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (NEW, "--record new_episodes adds to a recording: give --replay CASSETTE as well\n"),
+        (("--replay", "a.db", "-o", "b.db"), "a replay records nothing, and connects to no server: leave out -o, or"),
+        (("--replay", "a.db", *NEW, "-o", "a.db"), "a.db exists already, and a new cassette is written: name another"),
+        (("--replay", "a.jsonl", *NEW), "a.jsonl: exchanges are appended to a whole .db only. Name a new cassette for"),
+    ],
+)  # fmt: skip
+async def test_a_mistake_gets_one_sentence(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    await recorded(tmp_path, "Hi")
+    omnirecord.scrub(tmp_path / "a.db", tmp_path / "a.jsonl")
+    done = run(tmp_path, *words, "--", "true")
+    assert done.code == 2
+    assert done.errors.decode().startswith(f"Error: {said}")
+    assert done.errors.count(b"\n") == 1
