@@ -30,13 +30,13 @@ from ..wire.strict_json import Payload, fresh_payload
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .doctor.model import ModelChecks
-from .gather import Concluded, Context, Gathered, all_concluded, conclusions, whole_sessions
+from .gather import Concluded, Gathered, all_concluded, conclusions, whole_sessions
 from .listing import Row, summaries
 from .model_calls.values import USAGE, Link, ModelCalls, prompt_sizes, tool_calls_of
 from .stats import measure, measured, waited
 from .stats.values import SessionStats, TurnStats, cost, count, total
 from .tables import TABLES
-from .turns import SessionBuilder
+from .turns import Around, SessionBuilder
 from .turns.conclusion import concluded
 from .turns.values import Approval, Session, Tool, Turn
 from .validate import Problem, Tally, validation
@@ -249,7 +249,7 @@ class Whole(Analysis):
         super().__init__(store, model)
         (self._recording,) = (one for one in store.recordings() if one.recording == recording)
         self._frames = frames or store.frames
-        self._context, self.parents = Context(store), store.parents()
+        self.parents = store.parents()
         self._read_sessions: list[tuple[Gathered, Session]] = []
         self._stats: list[SessionStats] = []
         """Without their conclusions, which need the sessions of the sub-agents."""
@@ -262,26 +262,23 @@ class Whole(Analysis):
     def model_calls(self) -> Iterator[Row]:
         return (row for row in super().model_calls() if row["recording"] == self._recording.recording)
 
-    def _read(self, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
+    def _read(self, checks: SessionChecks, one: Gathered, around: Around) -> None:
         """Read the streams of a session into all analyses."""
-        exchanges, acts, held = list(exchanges), checks.acts, Held()
-        streams = [(x, held.all(self._frames(x))) for x in exchanges if x.stream is not None]
+        held = Held()
+        streams = [(x, held.all(self._frames(x))) for x in one.exchanges if x.stream is not None]
         frames = [*chain.from_iterable(some for _, some in streams)]
         payload = _payloads(frames) if sum(map(_LENGTH, frames)) <= _PARSED else fresh_payload
         for x, some in streams:
             checks.read(x, some, payload)
             if self._problems is not None:
                 self._problems.add(x, some, payload)
-        parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames, exchanges)
-        builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
-        around = self._context.of(exchanges)
+        line = merged(frames, one.exchanges)
+        builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=payload)
         builder.add_all(line if around.request is None else ())
-        told, _ = builder.session(exchanges, parent_id, around)
-        told = replace(told, failures=tuple(checks.failed))
+        told = checks.tell(builder, one, around)
         started_at = self._recording.started_at
-        gathered = Gathered(exchanges, acts, parent_id, self._store)
-        stats = measure(gathered, concluded(told), started_at, frames=frames, told=told, line=line, calls=self._calls)
-        self._read_sessions.append((gathered, told))
+        stats = measure(one, concluded(told), started_at, frames=frames, told=told, line=line, calls=self._calls)
+        self._read_sessions.append((one, told))
         self._stats.append(stats)
 
     @cached_property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
+from typing import Any
 
 from ...cassette.contracts import load
+from ...cassette.held import Held
 from ...cassette.model_calls import ModelHops
 from ...cassette.select import Source, the_session
 from ...contract import Api
@@ -23,6 +25,8 @@ from ...model import (
     losses,
     tells_of_body,
 )
+from ...omnigent.line import Line
+from ...omnigent.line import in_order as by_time
 from ...omnigent.routes import path_of
 from ...providers.call import api_of
 from ...text import counted, one_line
@@ -30,19 +34,24 @@ from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, fresh_payload
 from ..apis import FOREIGN, api_in
-from ..gather import Gathering, aftermath_in, all_but_calls, failures_in, strays_in, undecoded
-from ..turns.aftermath import ENDED_BY_SERVER, Aftermath
+from ..gather import Context, Gathered, Gathering, aftermath_in, all_but_calls, failures_in, strays_in, undecoded
+from ..turns import Around, SessionBuilder
+from ..turns.aftermath import Aftermath
 from ..turns.requests import Act, FailedRequest, deleted_at
 from ..turns.stored import reads_stored_state
+from ..turns.values import Session
 from .endings import Endings, deletion, failures, reconnects, refusals, untaken
 from .finding import Finding, Severity, Sign, explained, in_order, is_incomplete, sign_at
 from .items import Items, StoredState, stored_state_of
 from .model import ModelChecks
+from .session import Examined
 from .stream import StreamChecks
-from .tools import Approvals, Children, Tools
+from .tools import approval_signs, child_signs, tool_signs
 
 _MOST = 20
 _AFTERWARDS = 2**62
+_CHUNK = 512
+"""Frames that are held of a stream that is read."""
 
 
 def examine(
@@ -78,7 +87,7 @@ def examine(
         foreign += [stream for stream in one.streams if stream.api is FOREIGN]
         if one.session_id is not None and one.is_at_rest:
             at_rest.add(one.session_id)
-        if one.children.known:
+        if one.told is not None and any(True for _ in one.told.children):
             parents.append((place, of, one))  # the sub-agents' own streams say whether they are at rest
         else:
             explain(place, of, one)
@@ -114,7 +123,7 @@ def _examined(
     store: Source, hops: ModelHops, wanted: str | None, recording: int | None, read: Read
 ) -> Iterator[tuple[int, SessionChecks]]:
     """Each session with its recording, one at a time; each stream without a session counts as one."""
-    gathering, api, deleted = Gathering(store), partial(api_in, store), _deleted(store)
+    gathering, context, api, deleted = Gathering(store), Context(store), partial(api_in, store), _deleted(store)
     astray = by_key(strays_in(store, recording) if wanted is None else (), lambda x: x.recording)
     for number in [one.recording for one in store.recordings()] if recording is None else [recording]:
         upstream = aftermath_in(store, hops, number)
@@ -127,7 +136,7 @@ def _examined(
             states = [state for x, body in bodies if (state := stored_state_of(x, body)) is not None]
             failed = failures_in(store, group, one.acts)
             checks = SessionChecks(group[0].session_id, one.acts, states, upstream, failed, *facts)
-            read(checks, group)
+            read(checks, one, context.of(group))
             yield number, checks
 
 
@@ -141,10 +150,63 @@ def _deleted(store: Source) -> dict[int, dict[str, int]]:
     return found
 
 
-def _read(store: Source, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
-    for x in exchanges:
-        if x.stream is not None:
-            checks.read(x, store.frames(x))
+def _read(store: Source, checks: SessionChecks, one: Gathered, around: Around) -> None:
+    payload, line = _ParsedOnce(), Line()
+    builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=payload)
+    streams = [x for x in one.exchanges if x.stream is not None]
+    for x in streams:
+        line.listen(x.stream or 0, x.end_ns)
+    for group in _overlapping(streams):
+        if around.request is not None:
+            for x in group:
+                checks.read(x, store.frames(x), payload)
+        elif len(group) == 1:
+            checks.read(group[0], _added(builder, line, payload.chunks(store.frames(group[0]))), payload)
+        else:
+            held = Held()
+            frames = [held.all(store.frames(x)) for x in group]
+            for x, some in zip(group, frames, strict=True):
+                checks.read(x, some, payload)
+            builder.add_all(line.add(by_time(frames)))
+    checks.tell(builder, one, around)
+
+
+def _overlapping(streams: Iterable[Exchange]) -> Iterator[list[Exchange]]:
+    """Groups of streams that were open at the same time."""
+    group, end_ns = list[Exchange](), -1
+    for x in sorted(streams, key=lambda x: x.request.at_ns):
+        if group and x.request.at_ns > end_ns:
+            yield group
+            group = []
+        group.append(x)
+        end_ns = max(end_ns, _AFTERWARDS if x.end_ns is None else x.end_ns)
+    if group:
+        yield group
+
+
+def _added(builder: SessionBuilder, line: Line, chunks: Iterable[list[TimedFrame]]) -> Iterator[TimedFrame]:
+    """The frames of a stream that was open alone. Each chunk of them is added to the session first."""
+    for chunk in chunks:
+        builder.add_all(line.add(chunk))
+        yield from chunk
+
+
+class _ParsedOnce:
+    """The payloads of frames that two readers need, parsed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, dict[str, Any]] = {}
+
+    def __call__(self, frame: TimedFrame) -> dict[str, Any]:
+        found = self._known.get(id(frame))
+        return fresh_payload(frame) if found is None else found
+
+    def chunks(self, frames: Iterable[TimedFrame]) -> Iterator[list[TimedFrame]]:
+        """The frames in chunks. The payloads of the last chunk are known."""
+        coming = iter(frames)
+        while chunk := list(islice(coming, _CHUNK)):
+            self._known = {id(frame): fresh_payload(frame) for frame in chunk}
+            yield chunk
 
 
 def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
@@ -203,13 +265,13 @@ def _unreachable(lost: list[Exchange], exchanges: Iterable[Exchange]) -> Sign:
     return Sign("upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns, severity=severity)
 
 
-Read = Callable[["SessionChecks", Sequence[Exchange]], None]
-"""Reads the streams of a session, whose exchanges are given, into its checks."""
+Read = Callable[["SessionChecks", Gathered, Around], None]
+"""Reads the streams of a session into its checks."""
 
 
 @dataclass(eq=False)
 class SessionChecks:
-    """All checks of one session of one recording: `read` each stream in the order of opening, then take `signs`."""
+    """All checks of one session of one recording: `read` its streams, then take `signs`."""
 
     session_id: str | None
     acts: list[Act]
@@ -221,21 +283,29 @@ class SessionChecks:
     deleted: Mapping[str, int]
     """The deleted sessions of the recording, with their times in ns."""
     api_of: Callable[[Exchange], Api]
-    tools: Tools = field(default_factory=Tools)
-    approvals: Approvals = field(default_factory=Approvals)
-    children: Children = field(default_factory=Children)
     items: Items = field(default_factory=Items)
     streams: list[StreamChecks] = field(default_factory=list)
+    told: Examined | None = None
+    """The session with its turns; None for requests without a session."""
 
     def read(self, x: Exchange, frames: Iterable[TimedFrame], payload: Payload = fresh_payload) -> None:
-        """Run the checks on one of its streams. Streams come in the order of opening."""
-        shared = (self.tools, self.approvals, self.children, self.items)
-        handlers, last_known_ns = [check.handlers() for check in shared], self.upstream.last_known_ns
-        one = StreamChecks(x, handlers, self.excused, self.api_of(x), last_known_ns)
+        """Run the checks of one stream. Streams come in the order of opening."""
+        last_known_ns = self.upstream.last_known_ns
+        one = StreamChecks(x, [self.items.handlers()], self.excused, self.api_of(x), last_known_ns)
         begun_ns = x.response.at_ns if x.response else x.request.at_ns
         one.statuses.saw_post = any(act.kind == "message" and act.at_ns >= begun_ns for act in self.acts)
         one.read(frames, payload)
         self.streams.append(one)
+
+    def tell(self, builder: SessionBuilder, one: Gathered, around: Around) -> Session:
+        """Take the session from `builder`, which has all events, and return it."""
+        session, drafts = builder.session(one.exchanges, one.parent_id, around)
+        session = replace(session, failures=tuple(self.failed))
+        snapshots = sorted(self.snapshots, key=lambda snapshot: snapshot.at_ns)
+        self.told = Examined(
+            session, drafts, builder.turns, self.streams, self.acts, snapshots, self.upstream, self.deleted
+        )
+        return session
 
     @property
     def is_at_rest(self) -> bool:
@@ -256,15 +326,8 @@ class SessionChecks:
         yield from chain(refusals(acts, deleted_ns), failures(self.failed))
         if deleted_ns is not None:
             yield from deletion(streams, deleted_ns, self.upstream.last_known_ns)
-        yield from untaken(acts, self.items, self.approvals, streams)
-        # Calls, questions and sub-agents belong to all streams. At an unknown end of a stream, nothing is missing.
-        is_open = any(one.exchange.ending == "unknown" for one in streams)
-        lasts = [one.activity.last.at_ns for one in streams if one.activity.last]
-        until = max([0, *(one.end_ns or 0 for one in streams), *lasts])
-        stops = [turn.until_ns for one in streams for turn in one.turns.drafts if turn.interrupted]
-        joined = {one.stream for one in streams if one.joined}
-        pending = {id_ for snapshot in snapshots for id_ in snapshot.pending}
-        ends = [one.exchange.end_ns for one in streams if one.exchange.ending in ENDED_BY_SERVER]
-        yield from self.tools.signs(until, stops, joined, is_open=is_open)
-        yield from self.approvals.signs(acts, until, pending, [end_ns for end_ns in ends if end_ns], is_open=is_open)
-        yield from self.children.signs(until, at_rest, self.deleted, is_open=is_open)
+        if self.told is None:
+            return
+        asked = [ref.at_ns for _, trace in self.told.approvals for ref in trace.begun]
+        yield from untaken(acts, self.items, asked, streams)
+        yield from chain(tool_signs(self.told), approval_signs(self.told), child_signs(self.told, at_rest))

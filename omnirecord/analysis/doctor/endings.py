@@ -22,7 +22,6 @@ from ..turns.requests import Act, FailedRequest, group_key
 from .finding import Severity, Sign, said, seconds, sign_at
 from .items import Items, StoredState
 from .stream import StreamChecks
-from .tools import Approvals
 from .turns import Turn
 
 _MOST = 20
@@ -267,12 +266,11 @@ def deletion(streams: Sequence[StreamChecks], at_ns: int, until_ns: int) -> Iter
                 return
 
 
-def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Sequence[StreamChecks]) -> Iterator[Sign]:
+def untaken(acts: Sequence[Act], items: Items, asked: Sequence[int], streams: Sequence[StreamChecks]) -> Iterator[Sign]:
     """Messages that no `session.input.consumed` followed, although a stream was open; and POSTs without an answer that
-    had no effect: no question, no message of the same text."""
+    had no effect: no question, no message of the same text. `asked`: when the agent asked the user, in ns."""
     posts = [act for act in acts if act.kind == "message" and not act.refused]
     taken = [act for act in posts if act.item_id is not None and ("message", act.item_id) not in items.by_key]
-    asked = [ref.at_ns for refs in approvals.asked.values() for ref in refs]
     hangs = [
         act for act in posts
         if act.is_unanswered and max(asked, default=-1) < act.at_ns and not items.carried(act.text, act.at_ns)

@@ -23,6 +23,7 @@ from ...omnigent.line import connect_snapshot_length
 from ...text import clip, one_line
 from ...wire.strict_json import Payload, as_dict, as_text, fresh_payload
 from ..turns.patience import SECOND
+from ..turns.values import Ref
 from .codes import CODES, EXPLAINS, RANK
 
 WORKING = frozenset({"running", "launching", "waiting"})
@@ -140,14 +141,6 @@ def _once(signs: Iterable[Sign]) -> list[Sign]:
     return sorted(unique.values(), key=lambda sign: sign.about is None)
 
 
-class FrameRef(NamedTuple):
-    """A frame that a finding names, and its time in ns of its recording."""
-
-    stream: int
-    seq: int
-    at_ns: int
-
-
 class Event(NamedTuple):
     """A frame as the checks see it."""
 
@@ -161,7 +154,7 @@ class Event(NamedTuple):
     in_snapshot: bool
     """Whether it belongs to the connect snapshot, which describes a state and no change."""
     frame: TimedFrame
-    ref: FrameRef
+    ref: Ref
 
     @property
     def item(self) -> dict[str, Any]:
@@ -187,7 +180,7 @@ def events(frames: Iterable[TimedFrame], payload: Payload = fresh_payload) -> It
         data = payload(frame)
         number = data.get("sequence_number")
         number = number if type(number) is int else None
-        ref = _new(FrameRef, (stream, seq, at_ns))
+        ref = _new(Ref, (stream, seq, at_ns))
         yield _new(Event, (at_ns, type_, verdict, number, data, n < snapshot_length, frame, ref))
 
 
@@ -196,7 +189,7 @@ class Group:
 
     def __init__(self) -> None:
         self.count = 0
-        self.refs: list[FrameRef] = []
+        self.refs: list[Ref] = []
         self.until_ns = 0
 
     def add(self, event: Event) -> None:
@@ -211,7 +204,7 @@ class Group:
         return Sign(code, message, first.at_ns, self.until_ns, first.stream, seqs, **more)
 
 
-def sign_at(code: str, message: str, refs: Iterable[FrameRef], **more: Any) -> Sign:
+def sign_at(code: str, message: str, refs: Iterable[Ref], **more: Any) -> Sign:
     """A sign that names these events; if they belong to several streams, only those of the first."""
     known = list(refs)
     seqs = tuple(dict.fromkeys(ref.seq for ref in known if ref.stream == known[0].stream))

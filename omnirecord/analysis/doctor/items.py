@@ -24,7 +24,8 @@ from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, writt
 from ..turns.builder import snapshot_in
 from ..turns.patience import SECOND
 from ..turns.stored import fields_of
-from .finding import Event, FrameRef, Handlers, Sign, said, sign_at
+from ..turns.values import Ref
+from .finding import Event, Handlers, Sign, said, sign_at
 
 _MOST = 20
 """Most differences that are reported for one stream, and most items of one sign."""
@@ -94,7 +95,7 @@ class Items:
     """The items that the streams of one session carried."""
 
     def __init__(self) -> None:
-        self.by_key: dict[Key, tuple[FrameRef, int, str]] = {}
+        self.by_key: dict[Key, tuple[Ref, int, str]] = {}
         """Its first event, the hash of its text, and the start of its text."""
 
     def handlers(self) -> Handlers:
@@ -195,7 +196,7 @@ class StreamedText:
         self._parts: list[str] = []
         self._calls: list[int] = []
         """The number of parts at each tool call."""
-        self._refs: list[FrameRef] = []
+        self._refs: list[Ref] = []
         """The first delta, and the last one."""
         self._resent = False
         self._message: str | None = None

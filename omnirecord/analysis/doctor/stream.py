@@ -24,7 +24,8 @@ from ...text import counted
 from ...wire.strict_json import Payload, fresh_payload
 from ..apis import FOREIGN, UNKNOWN
 from ..turns.patience import LATE, LONG, SECOND, SILENT, STOPPED
-from .finding import Event, FrameRef, Group, Handlers, Sign, events, said, seconds, sign_at
+from ..turns.values import Ref
+from .finding import Event, Group, Handlers, Sign, events, said, seconds, sign_at
 from .items import StreamedText
 from .turns import Statuses, Turn, Turns
 
@@ -180,9 +181,9 @@ class Activity:
         """`begun_ns`: the start of the response. `beats`: whether heartbeats are due."""
         self._begun_ns = begun_ns
         self._beats = beats
-        self.last: FrameRef | None = None
+        self.last: Ref | None = None
         """The last frame of any kind."""
-        self.active: FrameRef | None = None
+        self.active: Ref | None = None
         """The last frame that was no heartbeat."""
         self.heartbeats = 0
         """Heartbeats since then."""
@@ -270,7 +271,7 @@ class StreamChecks:
         self.joined = False
         """Whether the stream began in the middle of a turn."""
         self._slowest, self._slow, self._unsent = 0, 0, 0
-        self._slow_at: FrameRef | None = None
+        self._slow_at: Ref | None = None
         self._handlers: dict[str, list[Callable[[Event], object]]] = defaultdict(list)
         own = (self.order, self.text, self.statuses, self.turns)
         for handlers in (*(check.handlers() for check in own), *shared) if api.is_omnigent else ():

@@ -1,7 +1,4 @@
-"""Checks of tool calls, sub-agents and approvals, over all streams of a session.
-
-`Tools`: calls and their outputs, by call id. `Children`: did each child session end, and was its failure seen?
-`Approvals`: the agent's questions and their answers, by elicitation id.
+"""Checks of tool calls, sub-agents and approvals.
 
 The live server sends `response.elicitation_resolved` twice. It does not send a pending question to a client that
 connects later; only the session's snapshot has it. The server denies a question after its own time limit, or when the
@@ -11,301 +8,171 @@ sends a `response.elicitation_resolved` whose action is null.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 
 from ...model import by_key
-from ...omnigent import protocol
-from ...wire.strict_json import as_dict, as_text, text_of, written
+from ..turns.draft import Trace
 from ..turns.patience import PATIENCE, SECOND, TOGETHER
 from ..turns.requests import Act
-from ..turns.tool_output import failure_in
-from .finding import Event, FrameRef, Handlers, Sign, said, seconds, sign_at
-from .turns import fault
+from ..turns.values import Approval, Ref, Tool
+from ..turns.why_stopped import AT_WORK
+from .finding import Sign, said, seconds, sign_at
+from .session import Examined
 
 _MOST = 50
-_UNDER_WAY = frozenset({"launching", "queued", "in_progress", "running", "waiting", "pending"})
 
 
-@dataclass(eq=False)
-class Call:
-    ref: FrameRef
-    name: str
-    arguments: str
-    replaced: str | None = None
-    """The model's arguments, if the server replaced them by `{}`."""
+def tool_signs(s: Examined) -> Iterator[Sign]:
+    yield from islice(_without_output(s), _MOST)
+    yield from islice(_failed(s), _MOST)
+    joined = {one.stream for one in s.streams if one.joined}  # they may lack a call
+    uncalled = [(tool, trace) for tool, trace in s.tools if trace.ended and not trace.begun]
+    for tool, trace in uncalled[:_MOST]:
+        if trace.ended[0].stream not in joined:
+            message = f"the output of the call {said(tool.call_id)} arrived without the call itself"
+            yield sign_at("output-without-call", message, trace.ended[:1])
 
 
-class Tools:
-    def __init__(self) -> None:
-        self.calls: dict[str, Call] = {}
-        self.outputs: dict[str, FrameRef] = {}
-        self.failures: dict[str, str] = {}
-        """The failure in each failed call's output."""
-
-    def handlers(self) -> Handlers:
-        return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item}
-
-    def _item(self, event: Event) -> None:
-        item = event.item
-        call_id = as_text(item.get("call_id"))
-        if call_id is None:
-            return
-        if item.get("type") == "function_call":
-            # A call arrives twice, the second time with the arguments that the tool gets.
-            arguments = written(item.get("arguments")) or ""
-            known = self.calls.setdefault(call_id, Call(event.ref, as_text(item.get("name")) or "", arguments))
-            if arguments == "{}" and known.arguments not in ("", "{}"):
-                known.replaced = known.arguments
-        elif item.get("type") == "function_call_output":
-            self.outputs.setdefault(call_id, event.ref)
-            failure = failure_in(written(item.get("output")), as_text(item.get("status")))
-            if failure is not None:
-                self.failures[call_id] = failure
-
-    def signs(self, until_ns: int, stops: list[int], joined: set[int], *, is_open: bool = False) -> Iterator[Sign]:
-        """The signs. `until_ns`: until when a client listened. `stops`: times of the user's interrupts. `joined`: the
-        streams that began in the middle of a turn, and may lack a call. `is_open`: whether the endings of the streams
-        are unknown."""
-        lacking = [(id_, call) for id_, call in self.calls.items() if id_ not in self.outputs]
-        for id_, call in lacking[:_MOST]:
-            waited = until_ns - call.ref.at_ns
-            was_stopped = any(stop >= call.ref.at_ns for stop in stops)
-            severity = "note" if was_stopped or is_open else None
+def _without_output(s: Examined) -> Iterator[Sign]:
+    for tool, trace in s.tools:
+        if tool.returned_ns is None and trace.begun:
+            called = trace.begun[0]
+            waited = s.until_ns - called.at_ns
+            is_excused = s.is_open or any(stop >= called.at_ns for stop in s.stops)
             since = f" in the {seconds(waited)} that were recorded after it" if waited > SECOND else ""
-            message = f"{_named(call)} (call {said(id_)}) was called and has no output{since}"
-            yield sign_at("tool-without-output", message, [call.ref], until_ns=until_ns, severity=severity)
-        yield from self._failed(stops)
-        uncalled = [(id_, ref) for id_, ref in self.outputs.items() if id_ not in self.calls]
-        for id_, ref in uncalled[:_MOST]:
-            if ref.stream not in joined:
-                message = f"the output of the call {said(id_)} arrived without the call itself"
-                yield sign_at("output-without-call", message, [ref])
-
-    def _failed(self, stops: list[int]) -> Iterator[Sign]:
-        """Calls with a failure as output, or with arguments that were no JSON."""
-        bad = [id_ for id_, call in self.calls.items() if call.replaced is not None or id_ in self.failures]
-        for id_ in [*bad, *(id_ for id_ in self.failures if id_ not in self.calls)][:_MOST]:
-            call, returned = self.calls.get(id_), self.outputs.get(id_)
-            refs = [ref for ref in (call.ref if call else None, returned) if ref is not None]
-            parts = [f"failed: {said(self.failures[id_], 120)}"] if id_ in self.failures else []
-            if call is not None and call.replaced is not None:
-                parts.insert(0, f"was called with broken arguments, which were replaced by {{}}: {said(call.replaced)}")
-            message = f"{_named(call)} (call {said(id_)}) {', and '.join(parts)}"
-            was_stopped = returned is not None and any(refs[0].at_ns <= stop <= returned.at_ns for stop in stops)
-            yield sign_at("tool-failed", message, refs, about=id_, severity="note" if was_stopped else None)
+            message = f"{_named(tool)} (call {said(tool.call_id)}) was called and has no output{since}"
+            severity = "note" if is_excused else None
+            yield sign_at("tool-without-output", message, [called], until_ns=s.until_ns, severity=severity)
 
 
-def _named(call: Call | None) -> str:
-    return f"the tool {said(call.name)}" if call and call.name else "a tool"
+def _failed(s: Examined) -> Iterator[Sign]:
+    """Calls with a failure as output, or with arguments that were no JSON."""
+    for tool, trace in s.tools:
+        parts = []
+        if tool.replaced is not None:
+            parts.append(f"was called with broken arguments, which were replaced by {{}}: {said(tool.replaced)}")
+        if tool.failed is not None:
+            parts.append(f"failed: {said(tool.failed, 120)}")
+        if parts:
+            refs = [*trace.begun[:1], *trace.ended[:1]]
+            message = f"{_named(tool)} (call {said(tool.call_id)}) {', and '.join(parts)}"
+            was_stopped = bool(trace.ended) and any(refs[0].at_ns <= stop <= refs[-1].at_ns for stop in s.stops)
+            severity = "note" if was_stopped else None
+            yield sign_at("tool-failed", message, refs, about=tool.call_id, severity=severity)
 
 
-@dataclass(eq=False)
-class Child:
-    """A sub-agent's session, as the parent's streams describe it."""
-
-    first: FrameRef
-    last: FrameRef
-    title: str = ""
-    status: str | None = None
-    error: str = ""
-    """The error of its last task, as the parent received it."""
-    statuses: list[tuple[int, str]] = field(default_factory=list)
-    """Each status with its time in ns."""
-
-    def is_at_work(self, at_ns: int) -> bool:
-        """Whether it had not ended at `at_ns`."""
-        known = [status for when, status in self.statuses if when <= at_ns]
-        return not known or known[-1] in _UNDER_WAY
+def _named(tool: Tool) -> str:
+    return f"the tool {said(tool.name)}" if tool.name else "a tool"
 
 
-class Children:
-    def __init__(self) -> None:
-        self.known: dict[str, Child] = {}
-
-    def handlers(self) -> Handlers:
-        return {protocol.SESSION_CREATED: self._child, protocol.SESSION_CHILD_SESSION_UPDATED: self._updated}
-
-    def _child(self, event: Event) -> Child | None:
-        id_ = as_text(event.data.get("child_session_id"))
-        return None if id_ is None else self.known.setdefault(id_, Child(event.ref, event.ref))
-
-    def _updated(self, event: Event) -> None:
-        child, fields = self._child(event), as_dict(event.data.get("child"))
-        if child is None:
-            return
-        child.title = as_text(fields.get("title")) or child.title
-        status = as_text(fields.get("current_task_status"))
-        if status is not None:
-            child.statuses.append((event.at_ns, status))
-        if status is not None and event.at_ns >= child.last.at_ns:
-            child.status, child.last = status, event.ref
-            child.error = fault(as_dict(fields.get("last_task_error")))
-
-    def signs(
-        self, until_ns: int, at_rest: Collection[str], deleted: Mapping[str, int], *, is_open: bool = False
-    ) -> Iterator[Sign]:
-        """The signs. `at_rest`: the sessions that are at rest by their own streams. `deleted`: deleted sessions, with
-        their times in ns. `is_open`: whether the endings of the streams are unknown."""
-        for id_, child in list(self.known.items())[:_MOST]:
-            name, refs = f"the sub-agent {said(child.title or id_)}", [child.first, child.last]
-            if id_ in deleted and child.first.at_ns <= deleted[id_] and child.is_at_work(deleted[id_]):
-                message = f"the session of {name} was deleted while it worked"
-                severity = None if child.status in _UNDER_WAY else "warning"  # the parent continues
-                times = {"since_ns": deleted[id_], "until_ns": until_ns}
-                yield sign_at("session-deleted", message, refs, about=id_, severity=severity, **times)
-            elif id_ not in at_rest and child.status == "failed":
-                message = f"{name} failed, and no stream carried its turn: {child.error or 'no reason was given'}"
-                yield sign_at("turn-failed", message, [child.last], about=id_, severity="warning")
-            elif id_ not in at_rest and (child.status is None or child.status in _UNDER_WAY):
-                quiet_ns = until_ns - child.last.at_ns
-                waited = "" if is_open else f", and no event about it came for {seconds(quiet_ns)}"
-                message = f"{name} is still {said(child.status or 'unknown')}{waited}"
-                severity = "note" if is_open or quiet_ns < PATIENCE else None
-                yield sign_at("child-unfinished", message, refs, until_ns=until_ns, about=id_, severity=severity)
+def child_signs(s: Examined, at_rest: Collection[str]) -> Iterator[Sign]:
+    """`at_rest`: the sessions that are at rest by their own streams."""
+    for child, trace in islice(s.children, _MOST):
+        id_, name = child.session_id, f"the sub-agent {said(child.title or child.session_id)}"
+        last = trace.ended[-1] if trace.ended else trace.begun[0]
+        refs = [trace.begun[0], last]
+        deleted_ns = s.deleted.get(id_)
+        if deleted_ns is not None and child.spawned_ns <= deleted_ns and _works(trace, deleted_ns):
+            message = f"the session of {name} was deleted while it worked"
+            severity = None if child.status in AT_WORK else "warning"  # the parent continues
+            times = {"since_ns": deleted_ns, "until_ns": s.until_ns}
+            yield sign_at("session-deleted", message, refs, about=id_, severity=severity, **times)
+        elif id_ not in at_rest and child.status == "failed":
+            why = said(trace.error, 160) or "no reason was given"
+            message = f"{name} failed, and no stream carried its turn: {why}"
+            yield sign_at("turn-failed", message, [last], about=id_, severity="warning")
+        elif id_ not in at_rest and child.status in AT_WORK:
+            quiet_ns = s.until_ns - last.at_ns
+            waited = "" if s.is_open else f", and no event about it came for {seconds(quiet_ns)}"
+            message = f"{name} is still {said(child.status or 'unknown')}{waited}"
+            severity = "note" if s.is_open or quiet_ns < PATIENCE else None
+            yield sign_at("child-unfinished", message, refs, until_ns=s.until_ns, about=id_, severity=severity)
 
 
-class _Facts(NamedTuple):
-    """The facts about a session that each of its questions needs."""
-
-    posts: list[Act]
-    """The messages of clients."""
-    until_ns: int
-    cuts: Sequence[int]
-    is_open: bool
+def _works(trace: Trace, at_ns: int) -> bool:
+    """Whether a sub-agent had not ended at that time."""
+    known = [status for ref, status in zip(trace.ended, trace.told, strict=True) if ref.at_ns <= at_ns]
+    return not known or known[-1] in AT_WORK
 
 
-class Approvals:
-    """The questions of one session."""
-
-    def __init__(self) -> None:
-        self.asked: dict[str, list[FrameRef]] = defaultdict(list)
-        self.messages: dict[str, str] = {}
-        self.resolved: dict[str, list[FrameRef]] = defaultdict(list)
-        self.decided: dict[str, FrameRef] = {}
-        """The first event that resolved a question with an action."""
-        self.actions: dict[str, set[str]] = defaultdict(set)
-        self.denials: list[FrameRef] = []
-        self._worked: FrameRef | None = None
-        """The last event that shows the agent at work."""
-
-    def handlers(self) -> Handlers:
-        return {
-            protocol.RESPONSE_ELICITATION_REQUEST: self._ask, protocol.RESPONSE_ELICITATION_RESOLVED: self._resolve,
-            protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._work,
-            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._work), **dict.fromkeys(protocol.ENDS, self._end),
-        }  # fmt: skip
-
-    def _ask(self, event: Event) -> None:
-        id_ = as_text(event.data.get("elicitation_id"))
-        if id_ is not None:
-            self.asked[id_].append(event.ref)
-            self.messages.setdefault(id_, said(as_text(as_dict(event.data.get("params")).get("message"))))
-
-    def _resolve(self, event: Event) -> None:
-        id_ = as_text(event.data.get("elicitation_id"))
-        if id_ is not None:
-            self.resolved[id_].append(event.ref)
-            if (action := as_text(event.data.get("action"))) is not None:
-                self.actions[id_].add(action)
-                self.decided.setdefault(id_, event.ref)
-
-    def _item(self, event: Event) -> None:
-        """An item of the agent, or the server's text for a refused message or call."""
-        item, text = event.item, text_of(event.item.get("content"))
-        if protocol.is_denial(as_text(item.get("response_id"))) or text.startswith(protocol.DENIED_TEXT):
-            self.denials.append(event.ref)
-        else:
-            self._work(event)
-
-    def _end(self, event: Event) -> None:
-        """The end of the response by which the server refuses a message."""
-        if protocol.is_denial(event.response_id):
-            self.denials.append(event.ref)
-
-    def _work(self, event: Event) -> None:
-        if self._worked is None or _when(event.ref) > _when(self._worked):
-            self._worked = event.ref
-
-    def signs(
-        self, acts: Sequence[Act], until_ns: int, in_snapshots: Collection[str], cuts: Sequence[int], *, is_open: bool
-    ) -> Iterator[Sign]:
-        """The signs. `in_snapshots`: ids of the questions in snapshots. `cuts`: times in ns at which the server ended
-        a stream. `is_open`: whether the endings of the streams are unknown."""
-        facts = _Facts([act for act in acts if act.kind == "message"], until_ns, cuts, is_open)
-        given = (act for act in acts if act.kind == "answer" and not act.refused)
-        answers = by_key(given, lambda act: act.elicitation_id)
-        for id_, refs in list(self.asked.items())[:_MOST]:
-            yield from self._of(id_, refs, answers.get(id_, []), facts)
-        for id_, refs in list(self.resolved.items())[:_MOST]:
-            if id_ not in self.asked and id_ not in in_snapshots:
-                what = f"the question {said(id_)} was resolved"
-                if id_ in answers:
-                    what = f"a client answered the question {said(id_)} (exchange {answers[id_][0].exchange})"
-                message = f"{what}, but no event had raised it"
-                yield sign_at("approval-unasked", message, refs, severity="note" if is_open else None)
-
-    def _of(self, id_: str, refs: list[FrameRef], answers: list[Act], facts: _Facts) -> Iterator[Sign]:
-        name = f"the question {self.messages[id_]!r}"
-        settled, first = self.resolved.get(id_, []), self.decided.get(id_)
-        decided = min([(act.at_ns, 0) for act in answers] + ([_when(first)] if first else []), default=None)
-        denied = min((one for one in self.denials if _when(one) >= _when(refs[0])), key=_when, default=None)
-        # If the agent worked after a question was resolved, its answer was not recorded.
-        worked = settled and self._worked is not None and _when(self._worked) > _when(settled[0])
-        if decided is None and not (worked and denied is None):
-            yield _unanswered(name, refs[0], denied, settled, facts)
-        elif decided is not None and denied is not None and decided > _when(denied):
-            yield self._too_late(id_, name, refs[0], denied, answers, facts.posts)
-        elif answers and (lost := self._lost(name, refs[0], answers[0], facts)):
-            yield lost
-        given = {act.action for act in answers if act.action is not None} | self.actions.get(id_, set())
-        actions = [act.action for act in answers] if len(answers) > 1 else sorted(given)
-        if len(actions) > 1:
-            times = f"{len(answers)} times" if len(answers) > 1 else "more than once"
-            message = f"{name} was answered {times}: {', '.join(map(said, actions))}"
-            yield sign_at("approval-answered-twice", message, [*refs[:1], *settled])
-        yield from _again(name, refs, settled)
-
-    def _too_late(
-        self, id_: str, name: str, asked: FrameRef, denied: FrameRef, answers: list[Act], posts: list[Act]
-    ) -> Sign:
-        """A late answer. Only a late `accept` is an error: any other answer agrees with the denial."""
-        action = answers[0].action if answers else min(self.actions[id_])
-        decided = self.decided.get(id_)
-        at_ns = answers[0].at_ns if answers else decided.at_ns if decided else denied.at_ns
-        severity = None if action == "accept" else "note"
-        message = (
-            f"{name} was not answered in time{_denied(asked, denied, posts)};"
-            f" the answer {said(action)} came{_after(at_ns - denied.at_ns, ' {} later', ' later')} and changed nothing"
-        )
-        refs = [asked, denied, *([decided] if decided else [])]
-        return sign_at("approval-too-late", message, refs, until_ns=max(at_ns, denied.at_ns), severity=severity)
-
-    def _lost(self, name: str, asked: FrameRef, answer: Act, facts: _Facts) -> Sign | None:
-        """An answer to a restarted server, which accepts it without knowing the question."""
-        worked = self._worked is not None and self._worked.at_ns > answer.at_ns
-        waited = facts.until_ns - answer.at_ns
-        if worked or waited < PATIENCE or not any(asked.at_ns <= cut < answer.at_ns for cut in facts.cuts):
-            return None
-        message = (
-            f"{name} was asked before the server went away; the answer {said(answer.action)} (exchange"
-            f" {answer.exchange}) was accepted, but no event followed in {seconds(waited)}"
-        )
-        return sign_at("approval-lost", message, [asked], until_ns=facts.until_ns)
+def approval_signs(s: Examined) -> Iterator[Sign]:
+    given = (act for act in s.acts if act.kind == "answer" and not act.refused)
+    answers = by_key(given, lambda act: act.elicitation_id)
+    for approval, trace in islice(s.approvals, _MOST):
+        yield from _of(s, approval, trace, answers.get(approval.elicitation_id, []))
+    pending = {id_ for snapshot in s.snapshots for id_ in snapshot.pending}
+    unasked = ((id_, trace.ended) for id_, trace in s.facts.traces.items() if id_ not in s.facts.children)
+    for id_, refs in islice(unasked, _MOST):
+        if id_ not in pending:
+            what = f"the question {said(id_)} was resolved"
+            if id_ in answers:
+                what = f"a client answered the question {said(id_)} (exchange {answers[id_][0].exchange})"
+            message = f"{what}, but no event had raised it"
+            yield sign_at("approval-unasked", message, refs, severity="note" if s.is_open else None)
 
 
-def _unanswered(name: str, asked: FrameRef, denied: FrameRef | None, settled: list[FrameRef], facts: _Facts) -> Sign:
-    until_ns, refs, severity = facts.until_ns, [asked, *settled[:1]], None
+def _of(s: Examined, approval: Approval, trace: Trace, answers: list[Act]) -> Iterator[Sign]:
+    name, asked = f"the question {said(approval.message)!r}", trace.begun[0]
+    first = next((ref for ref, action in zip(trace.ended, trace.told, strict=True) if action is not None), None)
+    decided = min([(act.at_ns, 0) for act in answers] + ([_when(first)] if first else []), default=None)
+    denied = min((one for one in s.facts.denials if _when(one) >= _when(asked)), key=_when, default=None)
+    worked = s.facts.worked
+    # If the agent worked after a question was resolved, its answer was not recorded.
+    goes_on = trace.ended and worked is not None and _when(worked) > _when(trace.ended[0])
+    if decided is None and not (goes_on and denied is None):
+        yield _unanswered(s, name, trace, denied)
+    elif decided is not None and denied is not None and decided > _when(denied):
+        yield _too_late(s, name, trace, first, denied, answers)
+    elif answers and (lost := _lost(s, name, asked, answers[0])):
+        yield lost
+    told = {action for action in (*(act.action for act in answers), *trace.told) if action is not None}
+    actions = [act.action for act in answers] if len(answers) > 1 else sorted(told)
+    if len(actions) > 1:
+        times = f"{len(answers)} times" if len(answers) > 1 else "more than once"
+        message = f"{name} was answered {times}: {', '.join(map(said, actions))}"
+        yield sign_at("approval-answered-twice", message, [asked, *trace.ended])
+    yield from _again(name, trace)
+
+
+def _too_late(s: Examined, name: str, trace: Trace, decided: Ref | None, denied: Ref, answers: list[Act]) -> Sign:
+    """A late answer. Only a late `accept` is an error: any other answer agrees with the denial."""
+    asked = trace.begun[0]
+    action = answers[0].action if answers else min(action for action in trace.told if action is not None)
+    at_ns = answers[0].at_ns if answers else decided.at_ns if decided else denied.at_ns
+    severity = None if action == "accept" else "note"
+    message = (
+        f"{name} was not answered in time{_denied(s, asked, denied)};"
+        f" the answer {said(action)} came{_after(at_ns - denied.at_ns, ' {} later', ' later')} and changed nothing"
+    )
+    refs = [asked, denied, *([decided] if decided else [])]
+    return sign_at("approval-too-late", message, refs, until_ns=max(at_ns, denied.at_ns), severity=severity)
+
+
+def _lost(s: Examined, name: str, asked: Ref, answer: Act) -> Sign | None:
+    """An answer to a restarted server, which accepts it without knowing the question."""
+    worked = s.facts.worked is not None and s.facts.worked.at_ns > answer.at_ns
+    waited = s.until_ns - answer.at_ns
+    if worked or waited < PATIENCE or not any(asked.at_ns <= cut < answer.at_ns for cut in s.cuts):
+        return None
+    message = (
+        f"{name} was asked before the server went away; the answer {said(answer.action)} (exchange"
+        f" {answer.exchange}) was accepted, but no event followed in {seconds(waited)}"
+    )
+    return sign_at("approval-lost", message, [asked], until_ns=s.until_ns)
+
+
+def _unanswered(s: Examined, name: str, trace: Trace, denied: Ref | None) -> Sign:
+    asked, settled, until_ns, severity = trace.begun[0], trace.ended[:1], s.until_ns, None
+    refs = [asked, *settled]
     if denied is not None:
-        what, refs = f"was not answered{_denied(asked, denied, facts.posts)}", [asked, denied, *settled[:1]]
+        what, refs = f"was not answered{_denied(s, asked, denied)}", [asked, denied, *settled]
     elif settled:
         what = f"was not answered; the server closed it{_after(settled[0].at_ns - asked.at_ns)}"
-    elif facts.is_open:
+    elif s.is_open:
         what, severity = "has no answer in this file, which does not say how the stream ended", "note"
     else:
-        raised = (act for act in facts.posts if act.client_left and act.end_ns is not None)
+        raised = (act for act in _posts(s) if act.client_left and act.end_ns is not None)
         post = next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)
         closed = f"; the client closed its own POST (exchange {post.exchange}){_lasted(post)}" if post else ""
         what = f"was not answered in the {seconds(until_ns - asked.at_ns)} that were recorded{closed}"
@@ -313,7 +180,11 @@ def _unanswered(name: str, asked: FrameRef, denied: FrameRef | None, settled: li
     return sign_at("approval-unanswered", f"{name} {what}", refs, until_ns=until_ns, severity=severity)
 
 
-def _when(ref: FrameRef) -> tuple[int, int]:
+def _posts(s: Examined) -> Iterable[Act]:
+    return (act for act in s.acts if act.kind == "message")
+
+
+def _when(ref: Ref) -> tuple[int, int]:
     """The sort key of events; imported bodies have no times, only sequences."""
     return ref.at_ns, ref.seq
 
@@ -326,22 +197,22 @@ def _lasted(post: Act) -> str:
     return f" {seconds((post.end_ns or 0) - post.at_ns)} after sending it"
 
 
-def _denied(asked: FrameRef, denied: FrameRef, posts: Iterable[Act]) -> str:
+def _denied(s: Examined, asked: Ref, denied: Ref) -> str:
     """The reason of a denial, as far as the recording shows it."""
     after = denied.at_ns - asked.at_ns
-    waited = (post for post in posts if post.end_ns is not None and post.at_ns <= asked.at_ns <= post.end_ns)
+    waited = (post for post in _posts(s) if post.end_ns is not None and post.at_ns <= asked.at_ns <= post.end_ns)
     post = next((post for post in waited if abs((post.end_ns or 0) - denied.at_ns) < TOGETHER), None)
     if post is not None and post.client_left:
         return f": the client closed its own POST (exchange {post.exchange}){_lasted(post)}, so the server denied it"
     return f"; the server denied it{_after(after)}{', its own time limit' if post is not None else ''}"
 
 
-def _again(name: str, refs: list[FrameRef], settled: list[FrameRef]) -> Iterator[Sign]:
+def _again(name: str, trace: Trace) -> Iterator[Sign]:
     """A question that was sent again: twice on one stream, or on a later stream after it was resolved."""
-    streams = [ref.stream for ref in refs]
+    streams = [ref.stream for ref in trace.begun]
     is_twice = len(set(streams)) < len(streams)
-    over = min((ref.at_ns for ref in settled), default=None)
-    is_late = over is not None and any(ref.at_ns > over and ref.stream != refs[0].stream for ref in refs)
+    over = min((ref.at_ns for ref in trace.ended), default=None)
+    is_late = over is not None and any(ref.at_ns > over and ref.stream != streams[0] for ref in trace.begun)
     if is_twice or is_late:
         message = f"{name} was asked again{', though it was resolved' if is_late else ''}"
-        yield sign_at("approval-asked-again", message, refs, severity="warning" if is_late else None)
+        yield sign_at("approval-asked-again", message, trace.begun, severity="warning" if is_late else None)

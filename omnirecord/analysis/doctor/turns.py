@@ -18,26 +18,26 @@ from ...text import joined
 from ...wire.strict_json import as_dict, as_text
 from ..turns.begin_and_end import Course, Courses, Data
 from ..turns.patience import SECOND
-from ..turns.values import Fault
-from .finding import WORKING, Event, FrameRef, Group, Handlers, Sign, said, seconds, sign_at
+from ..turns.values import Fault, Ref
+from .finding import WORKING, Event, Group, Handlers, Sign, said, seconds, sign_at
 
-_START = FrameRef(0, 0, 0)
+_START = Ref(0, 0, 0)
 
 
 @dataclass(eq=False)
 class Turn(Course):
     """What one stream carried of one turn."""
 
-    first: FrameRef = _START
-    last: FrameRef = _START
+    first: Ref = _START
+    last: Ref = _START
     """Its last event other than heartbeats."""
-    end_ref: FrameRef | None = None
+    end_ref: Ref | None = None
     """The event that ended it; None while it is open."""
-    before: FrameRef | None = None
+    before: Ref | None = None
     """The event before `last`."""
-    spoke: tuple[FrameRef, FrameRef] | None = None
+    spoke: tuple[Ref, Ref] | None = None
     """The last two events of its response."""
-    cut: list[tuple[str, FrameRef, FrameRef]] = field(default_factory=list)
+    cut: list[tuple[str, Ref, Ref]] = field(default_factory=list)
     """The responses that a restart of the runner cut: id, last event, first event of the next one."""
 
     @property
@@ -205,8 +205,8 @@ _SOON = 2 * SECOND
 class Statuses:
     def __init__(self) -> None:
         self.last: str | None = None
-        self.ref: FrameRef | None = None
-        self._ended: FrameRef | None = None
+        self.ref: Ref | None = None
+        self._ended: Ref | None = None
         """The end of a turn that no status has followed yet."""
         self._saw_input = False
         self.saw_post = False

@@ -76,6 +76,7 @@ class SessionBuilder:
         """Add the next frame. No frame makes this fail."""
         (frame, in_snapshot), builder, before = heard, self.turns, self.turns.open
         self.last_ns = at_ns = frame.offset_ns
+        builder.here = frame
         if in_snapshot or frame.type in protocol.HEARTBEATS:
             self._keepalive(heard)
         elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
@@ -149,6 +150,8 @@ class SessionBuilder:
             self.heartbeats += 1
             if builder.open is not None:
                 builder.open.heartbeats += 1
+        elif frame.type == protocol.SESSION_CHILD_SESSION_UPDATED:
+            add_resent(builder, frame.type, frame.offset_ns, self._payload(frame))
         elif frame.type is not None and frame.type in protocol.RESENT:
             add_resent(builder, frame.type, frame.offset_ns, self._payload(frame))
             if builder.open is not None:

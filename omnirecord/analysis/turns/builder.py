@@ -19,15 +19,15 @@ from itertools import pairwise, zip_longest
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from ...model import Exchange
+from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import below_session
 from ...text import seconds
 from ...wire.strict_json import as_dict, as_int, as_list, as_number, as_text, loads, text_of
 from .begin_and_end import Asker, Courses, Data
-from .draft import Draft
+from .draft import Draft, Trace
 from .requests import Act, Posts
-from .values import Approval, Asked, Fault, Listening, Note, Silence, Snapshot, Turn, TurnUsage
+from .values import Approval, Asked, Child, Fault, Listening, Note, Ref, Silence, Snapshot, Turn, TurnUsage
 
 LAST = 1 << 60
 """The place of a note that comes after all else at its time."""
@@ -44,6 +44,16 @@ class TurnBuilder(Courses[Draft]):
         """By time in ns: the messages whose POST the client closed before the server answered it."""
         self.model: str | None = None
         self.cost_usd: float | None = None
+        self.here: TimedFrame | None = None
+        """The event that is added."""
+        self.worked: Ref | None = None
+        """The last event that shows the agent at work."""
+        self.denials: list[Ref] = []
+        """The events by which the server refuses a message or a call."""
+        self.traces: dict[str, Trace] = {}
+        """The events of answers that no event asked for, and of sub-agents without a turn, by their ids."""
+        self.children: dict[str, Child] = {}
+        """The sub-agents without a turn."""
         self.is_child = is_child
         self.long_silence = long_silence
         for number, act in enumerate(sorted(acts, key=attrgetter("at_ns"))):
@@ -57,6 +67,15 @@ class TurnBuilder(Courses[Draft]):
                 self.left[act.at_ns] = act
         elif act.kind == "answer" and not act.refused:
             self.answers[act.elicitation_id] = act
+
+    @property
+    def ref(self) -> Ref:
+        """The event that is added."""
+        frame = self.here
+        return Ref(0, 0, 0) if frame is None else Ref(frame.stream, frame.seq, frame.offset_ns)
+
+    def trace(self, id_: str) -> Trace:
+        return self.traces.setdefault(id_, Trace())
 
     def make(self, at_ns: int) -> Draft:
         after = self.drafts[-1].last_ns if self.drafts else 0

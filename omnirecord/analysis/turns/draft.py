@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from .begin_and_end import Asker, Course
 from .tool_output import failure_in
-from .values import Approval, Child, Note, Passage, Silence, Tool, Trouble, Turn, TurnUsage
+from .values import Approval, Child, Note, Passage, Ref, Silence, Tool, Trouble, Turn, TurnUsage
 
 LONG_SILENCE = 5_000_000_000
 """Length of a long silence, at least, in ns."""
@@ -47,6 +47,20 @@ class Block:
         return Passage(text or self.stored or "", self.first_ns, self.last_ns, len(self.parts), as_stored, self.place)
 
 
+@dataclass(eq=False, slots=True)
+class Trace:
+    """The events that show one thing: a tool call, a question to the user, or a sub-agent."""
+
+    begun: list[Ref] = field(default_factory=list)
+    """The calls, the questions, or the first event."""
+    ended: list[Ref] = field(default_factory=list)
+    """The outputs, the answers, or the statuses."""
+    told: list[str | None] = field(default_factory=list)
+    """The action or the status that each of `ended` has."""
+    error: str = ""
+    """The error that the last of `ended` has."""
+
+
 @dataclass(eq=False)
 class Draft(Course):
     """One turn, with its texts, tools and silences."""
@@ -65,6 +79,8 @@ class Draft(Course):
     """By call id: the output of running tools so far."""
     approvals: dict[str, Approval] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
+    traces: dict[str, Trace] = field(default_factory=dict)
+    """The events of its calls, questions and sub-agents, by their ids."""
     troubles: list[Trouble] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     silences: list[Silence] = field(default_factory=list)
@@ -188,6 +204,10 @@ class Draft(Course):
         known = self.tools.get(call_id) or Tool(call_id, "", "", None, at_ns, None, None, self.events)
         failed, status = failure_in(output, status), status or known.status
         self.tools[call_id] = replace(known, output=output, returned_ns=at_ns, status=status, failed=failed)
+
+    def trace(self, id_: str) -> Trace:
+        """Return the events of a call, a question or a sub-agent."""
+        return self.traces.setdefault(id_, Trace())
 
     def freeze(
         self, recording: int, session_id: str | None, number: int,

@@ -30,18 +30,33 @@ def add_event(builder: TurnBuilder, type_: str | None, at_ns: int, data: Data) -
 
 
 def add_resent(builder: TurnBuilder, type_: str, at_ns: int, data: Data) -> None:
-    """Add text in flight, which a connect snapshot has of the open turn."""
-    if type_ == protocol.RESPONSE_CREATED:
+    """Add an event of a connect snapshot: text in flight of the open turn, or the status of a sub-agent."""
+    if type_ == protocol.SESSION_CHILD_SESSION_UPDATED:
+        _child(builder, at_ns, data, is_again=True)
+    elif type_ == protocol.RESPONSE_CREATED:
         _begin(builder, at_ns, data, is_again=True)
     elif delta := as_text(data.get("delta")):
         builder.speak(at_ns, data).say_again(delta, at_ns)
 
 
 def _begin(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = False) -> None:
+    if not is_again:
+        builder.worked = builder.ref
     draft = builder.begin(at_ns, data, is_again=is_again)
     if draft is not None and not (draft.restarts and draft.agent):
         # The live server gives the agent's id in the place of its name once its runner was restarted.
         draft.agent = as_text(as_dict(data.get("response")).get("model")) or draft.agent
+
+
+def _taken(builder: TurnBuilder, at_ns: int, data: Data) -> None:
+    builder.worked = builder.ref
+    builder.take_in(at_ns, data)
+
+
+def _end(builder: TurnBuilder, at_ns: int, data: Data, type_: str) -> None:
+    if protocol.is_denial(as_text(as_dict(data.get("response")).get("id"))):
+        builder.denials.append(builder.ref)
+    builder.end(at_ns, data, type_)
 
 
 def _interrupted(builder: TurnBuilder, at_ns: int, data: Data) -> None:
@@ -73,11 +88,22 @@ def _printed(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 
 def _item(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    """Add a finished item to the turn it belongs to."""
-    found = builder.item(at_ns, data)
+    """Add a finished item to the turn it belongs to: an item of the agent, or the server's text for a refused message
+    or call."""
+    ref, found = builder.ref, builder.item(at_ns, data)
+    item = as_dict(data.get("item"))
+    text, response_id = text_of(item.get("content")), as_text(item.get("response_id"))
+    if protocol.is_denial(response_id) or text.startswith(protocol.DENIED_TEXT):
+        builder.denials.append(ref)
+    else:
+        builder.worked = ref
     if found is None:
         return
-    draft, item, type_ = found
+    draft, _, type_ = found
+    if type_ == "function_call":
+        draft.trace(call_id_of(item)).begun.append(ref)
+    elif type_ == "function_call_output":
+        draft.trace(as_text(item.get("call_id")) or "?").ended.append(ref)
     if type_ not in ("reasoning", "function_call_output"):
         draft.break_thoughts()
     add_item(draft, at_ns, item)
@@ -117,10 +143,12 @@ def _add(draft: Draft, at_ns: int, item: Data, type_: str) -> None:
 
 
 def _elicitation(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    draft = builder.raise_question(at_ns, data)
-    if draft is None:
+    id_, params = as_text(data.get("elicitation_id")), as_dict(data.get("params"))
+    draft, known = builder.raise_question(at_ns, data), builder.owners.get(id_ or "")
+    if id_ is not None and known is not None:
+        known.trace(id_).begun.append(builder.ref)
+    if id_ is None or draft is None:
         return
-    id_, params = data["elicitation_id"], as_dict(data.get("params"))
     message = as_text(params.get("message")) or ""
     draft.approvals[id_] = Approval(id_, message, at_ns, None, None, None, None, draft.events)
     if params.get("phase") == "request" and not draft.runs:
@@ -141,22 +169,39 @@ def _ask_about(builder: TurnBuilder, draft: Draft, at_ns: int, preview: str | No
 
 
 def _resolved(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    draft = builder.resolve(at_ns, data)
-    approval = None if draft is None else draft.approvals.get(data["elicitation_id"])  # the id of a call has none
-    if draft is not None and approval is not None and approval.resolved_ns is None:
-        resolved = replace(approval, resolved_ns=at_ns, action=as_text(data.get("action")))
-        draft.approvals[approval.elicitation_id] = resolved
-
-
-def _child(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    id_, summary = as_text(data.get("child_session_id")), as_dict(data.get("child"))
-    draft = builder.owners.get(id_ or "") or builder.latest()
-    if id_ is None or draft is None:
+    draft, id_, action = builder.resolve(at_ns, data), as_text(data.get("elicitation_id")), as_text(data.get("action"))
+    if id_ is None:
         return
-    builder.owners[id_] = draft
-    known = draft.children.get(id_) or Child(id_, None, at_ns, None, None, None, draft.events)
+    if draft is None:
+        builder.trace(id_).ended.append(builder.ref)
+    elif (approval := draft.approvals.get(id_)) is not None:  # the id of a call has none
+        trace = draft.trace(id_)
+        trace.ended.append(builder.ref)
+        trace.told.append(action)
+        resolved_ns = at_ns if approval.resolved_ns is None else approval.resolved_ns
+        draft.approvals[id_] = replace(approval, resolved_ns=resolved_ns, action=approval.action or action)
+
+
+def _child(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = False) -> None:
+    """Add the status of a sub-agent. A connect snapshot does not tell its turn."""
+    id_, summary = as_text(data.get("child_session_id")), as_dict(data.get("child"))
+    draft = builder.owners.get(id_ or "") or (None if is_again else builder.latest())
+    if id_ is None:
+        return
+    if draft is not None:
+        builder.owners[id_] = draft
+    owner = builder if draft is None else draft
+    children, trace = owner.children, owner.trace(id_)
+    known = children.get(id_) or Child(id_, None, at_ns, None, None, None, 0 if draft is None else draft.events)
     status = as_text(summary.get("current_task_status"))
-    draft.children[id_] = replace(
+    if not trace.begun:
+        trace.begun.append(builder.ref)
+    if status is not None:
+        trace.ended.append(builder.ref)
+        trace.told.append(status)
+        error = as_dict(summary.get("last_task_error"))
+        trace.error = joined((as_text(error.get(name)) for name in ("code", "message", "reason")), ": ")
+    children[id_] = replace(
         known, title=as_text(summary.get("title")) or known.title,
         updated_ns=at_ns if status not in (None, known.status) else known.updated_ns,
         status=status or known.status, last_message=as_text(summary.get("last_message_preview")) or known.last_message,
@@ -190,13 +235,13 @@ def _session_usage(builder: TurnBuilder, _at_ns: int, data: Data) -> None:
 _HANDLERS: dict[str, Callable[[TurnBuilder, int, Data], object]] = {
     protocol.SESSION_STATUS: TurnBuilder.change,
     protocol.SESSION_INTERRUPTED: _interrupted,
-    protocol.SESSION_INPUT_CONSUMED: TurnBuilder.take_in,
+    protocol.SESSION_INPUT_CONSUMED: _taken,
     protocol.SESSION_CREATED: _child,
     protocol.SESSION_CHILD_SESSION_UPDATED: _child,
     protocol.SESSION_MODEL: _model,
     protocol.SESSION_USAGE: _session_usage,
     **dict.fromkeys(protocol.RESPONSE_BEGINS, _begin),
-    **{type_: partial(TurnBuilder.end, type_=type_) for type_ in protocol.ENDS},
+    **{type_: partial(_end, type_=type_) for type_ in protocol.ENDS},
     protocol.RESPONSE_OUTPUT_TEXT_DELTA: _text,
     **dict.fromkeys(protocol.REASONING_DELTAS, _thought),
     protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: _printed,

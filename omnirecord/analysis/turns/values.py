@@ -7,11 +7,20 @@ the turn before it: the order at equal times.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ...model import Ending
 from ...text import joined
 from .requests import FailedRequest
+
+
+class Ref(NamedTuple):
+    """An event, and its time in ns."""
+
+    stream: int
+    seq: int
+    at_ns: int
+
 
 Ended = Literal["completed", "failed", "incomplete", "cancelled", "interrupted", "denied", "unfinished"]
 """How a turn ended. `interrupted`: a user stopped it; `denied`: a policy, or the user it asked, refused the message;

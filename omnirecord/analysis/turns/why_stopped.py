@@ -30,7 +30,7 @@ _INSTANT = 5_000_000
 """Duration that is named in a sentence, at least, in ns."""
 _NOT_KNOWN = "How its stream ended is not known."
 _NOT_KNOWN_CUT = "The events end there; how the stream ended is not known."
-AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "waiting"})
+AT_WORK = frozenset({None, "launching", "queued", "pending", "in_progress", "running", "waiting"})
 """The statuses of a sub-agent that has no end at its parent."""
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.doctor.finding import Finding
+from omnirecord.analysis.gather import whole_sessions
 from omnirecord.cli import main
 from tests.support.cassettes import Made, event, heartbeat, status
 
@@ -158,3 +159,10 @@ def test_show_says_that_the_server_closed_a_question(tmp_path: Path) -> None:
     made = asked((33.0, settled(None)), end=34.0, post_until=33.0)
     shown = CliRunner().invoke(main, ["show", str(made.save(tmp_path / "a.db"))]).stdout
     assert "-> no answer; closed by the server after 30.0 s" in " ".join(shown.split())
+
+
+def test_show_takes_the_answer_from_the_later_of_two_events_that_resolve_a_question() -> None:
+    made = asked((3.5, settled(None)), (3.6, settled("accept")), (3.7, works()), end=5.0)
+    ((approval,),) = [turn.approvals for one in whole_sessions(made.store()) for turn in one.turns if turn.approvals]
+    assert (approval.action, approval.resolved_ns) == ("accept", 3_500_000_000)
+    assert examine(made.store()) == []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.transcript import lines_of
 from omnirecord.analysis.transcript.sentences import Page
+from omnirecord.analysis.turns.conclusion import concluded
 from tests.analysis.doctor.test_doctor import beats, begin, call, codes, end, found, heard, item
-from tests.support.cassettes import Made, status
+from tests.support.cassettes import Made, event, heartbeat, status
 from tests.support.examples import each
 
 
@@ -77,3 +79,25 @@ def test_show_says_the_exit_code_of_a_tool_that_printed_nothing() -> None:
     (line,) = [line for line in lines_of(made.store(), None, Page(200)) if "tool shell" in line]
     assert line.endswith('tool shell {"command": "grep x y"} -> (nothing) [exit code 1] (0.10 s)')
     assert "!!" not in line
+
+
+def child(how: str) -> bytes:
+    summary = {"id": "c", "title": "reviewer", "current_task_status": how}
+    return event("session.child_session.updated", conversation_id="s", child_session_id="c", child=summary)
+
+
+def test_show_and_doctor_take_the_end_of_a_sub_agent_from_a_connect_snapshot() -> None:
+    turn = (2.0, status("running") + begin()), (2.1, child("in_progress")), (2.2, end() + status("idle"))
+    made = heard(*turn, end=3.0)
+    made.stream("s", 20.0, (20.0, heartbeat() + child("completed")), end=30.0)
+    (told,) = whole_sessions(made.store())
+    assert told.turns[0].children[0].status == "completed"
+    assert concluded(told).code == "finished"
+    assert codes(made) == [("reconnected", "note", None)]
+
+
+def test_a_pending_sub_agent_is_at_work_for_show_and_doctor() -> None:
+    made = heard((2.0, status("running") + begin()), (2.1, child("pending")), (2.2, end() + status("idle")), end=20.0)
+    (told,) = whole_sessions(made.store())
+    assert concluded(told).code == "child_unfinished"
+    assert codes(made) == [("child-unfinished", "warning", None)]

@@ -1,0 +1,67 @@
+"""A session as the checks see it: the turns of `show` with the events that show them, its streams and its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from ..turns.aftermath import ENDED_BY_SERVER, Aftermath
+from ..turns.builder import TurnBuilder
+from ..turns.draft import Draft, Trace
+from ..turns.requests import Act
+from ..turns.values import Approval, Child, Session, Tool, Turn
+from .items import StoredState
+from .stream import StreamChecks
+
+
+@dataclass(eq=False)
+class Examined:
+    """One session of one recording."""
+
+    session: Session
+    drafts: Sequence[Draft]
+    """Those of `session.turns`."""
+    facts: TurnBuilder
+    """What the events told besides the turns."""
+    streams: Sequence[StreamChecks]
+    acts: Sequence[Act]
+    snapshots: Sequence[StoredState]
+    """By time."""
+    aftermath: Aftermath
+    deleted: Mapping[str, int]
+    """The deleted sessions of the recording, with their times in ns."""
+
+    def __post_init__(self) -> None:
+        lasts = [one.activity.last.at_ns for one in self.streams if one.activity.last]
+        self.until_ns = max([0, *(one.end_ns or 0 for one in self.streams), *lasts])
+        """Until when a client listened."""
+        self.is_open = any(one.exchange.ending == "unknown" for one in self.streams)
+        """Whether the end of a stream is unknown, so that nothing is missing."""
+        ends = [one.exchange.end_ns for one in self.streams if one.exchange.ending in ENDED_BY_SERVER]
+        self.cuts = [end_ns for end_ns in ends if end_ns]
+        """When the server ended a stream, in ns."""
+        self.stops = [draft.ended_ns or draft.last_ns for draft in self.drafts if draft.interrupted]
+        """When the turns that a user interrupted were over, in ns."""
+
+    @property
+    def tools(self) -> Iterator[tuple[Tool, Trace]]:
+        """The tool calls that a stream carried, and their events."""
+        called = ((tool, draft.traces.get(tool.call_id)) for turn, draft in self.turns for tool in turn.tools)
+        return ((tool, trace) for tool, trace in called if trace is not None)
+
+    @property
+    def approvals(self) -> Iterator[tuple[Approval, Trace]]:
+        """The questions to the user, and their events."""
+        return ((one, draft.trace(one.elicitation_id)) for turn, draft in self.turns for one in turn.approvals)
+
+    @property
+    def children(self) -> Iterator[tuple[Child, Trace]]:
+        """The sub-agents, and their events."""
+        begun = ((child, draft.trace(child.session_id)) for turn, draft in self.turns for child in turn.children)
+        facts = self.facts
+        return chain(((child, facts.trace(id_)) for id_, child in facts.children.items()), begun)
+
+    @property
+    def turns(self) -> Iterator[tuple[Turn, Draft]]:
+        return zip(self.session.turns, self.drafts, strict=True)
