@@ -53,7 +53,8 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     elif not result.sessions and not result.calls:
         click.echo("nothing to compare: neither cassette has a session")
     else:
-        click.echo(headline(found, sessions=result.sessions, turns=result.turns, calls=result.calls))
+        where = "" if result.fork is None else f", from {result.fork.where} on, where the fork begins"
+        click.echo(headline(found, sessions=result.sessions, turns=result.turns, calls=result.calls) + where)
         print_lines(report(found, _painted if is_terminal(sys.stdout) else plain))
         if result.uncompared_calls:
             click.echo("model calls are not compared: only one cassette has them")

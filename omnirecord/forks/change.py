@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import takewhile
 from operator import eq
+from shlex import quote
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
@@ -33,7 +34,7 @@ _LAST_NAME = re.compile(
     r"(?P<parent>.*?)(?:\.(?P<name>[A-Za-z_][\w-]*)|\[(?P<quote>['\"])(?P<quoted>[^'\"]+)(?P=quote)\])"
 )
 _OPENING, _CLOSING = "[(", "])"
-_SHOWN = 60
+_SHOWN = 100
 """Characters of a value in an error, and in the words for a change."""
 
 
@@ -54,12 +55,12 @@ class Setting(NamedTuple):
     def of(cls, text: str) -> Setting:
         """Return the setting in a text. The first `=` outside of brackets and quotes ends the path. Raises
         `UsageError`."""
-        depth, quote = 0, ""
+        depth, mark = 0, ""
         for at, character in enumerate(text):
-            if quote:
-                quote = "" if character == quote else quote
+            if mark:
+                mark = "" if character == mark else mark
             elif character in "'\"" and depth:
-                quote = character
+                mark = character
             elif character in _OPENING:
                 depth += 1
             elif character in _CLOSING:
@@ -98,7 +99,7 @@ class Change:
         """Return the change in one line, as the options of the command line."""
         parts = [] if self.edited is None else ["--edit"]
         parts += [] if self.model is None else [f"--model {self.model}"]
-        parts += [f"--set {one.path}={clip(one_line(one.value), _SHOWN)}" for one in self.sets]
+        parts += ["--set " + quote(f"{one.path}={clip(one_line(one.value), _SHOWN)}") for one in self.sets]
         return ", ".join(parts)
 
     def made(self, body: bytes, target: str, recorded: bytes | None = None) -> Made:

@@ -94,6 +94,8 @@ class ModelCall:
     """Whether the body of the request was not read to its end: it has no conversation then."""
     counts_attempts: bool = True
     """Whether its client sends a retry count."""
+    answered_from: int | None = None
+    """The number of the exchange of another cassette that is the answer; None if the provider answered."""
     beginnings: tuple[bytes, ...] = ()
     """Digests of the first 1, 2, 4, 8, … KiB of the request, as far as it has them."""
 
@@ -178,6 +180,7 @@ def call_of(
         own_ids=tuple(dict.fromkeys(filter(None, (answer.id, *answer.ids, *(one.call_id for one in tools))))),
         history_ids=() if conversation is None else conversation.history_ids, request_is_cut=x.request_is_cut,
         counts_attempts=header(x.request.headers, _RETRY_COUNT) is not None,
+        answered_from=x.answered_from,
         beginnings=tuple(_beginnings(request)),
     )  # fmt: skip
 

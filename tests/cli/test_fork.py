@@ -170,6 +170,26 @@ async def test_the_new_cassette_says_what_it_was_forked_from(tmp_path: Path) -> 
     }
 
 
+async def test_show_draws_the_fork_and_diff_compares_from_there_on(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    await fork(tmp_path, "--from-call", "2", "--set", "input=One", "-o", "b.db", words=("Hi", "Bye"))
+    lines = forked.run(["show", "b.db", "--width", "200"], tmp_path).out.decode().splitlines()
+    drawn = lines.index("-- forked from a.db at call 2, with --set input=One: live from here on")
+    assert [line.endswith("from the recording") for line in lines if " = 200 completed" in line] == [True, False]
+    assert "You: Hi" in lines[drawn - 3]
+    assert "You: One" in lines[drawn + 2]
+    rows = map(json.loads, forked.run(["show", "b.db", "--json"], tmp_path).out.splitlines())
+    assert [call["answered_from"] for row in rows for call in row["model_calls"]] == [1, None]
+    done = forked.run(["diff", "a.db", "b.db"], tmp_path)
+    assert (done.code, done.out.decode().splitlines()[0]) == (
+        1,
+        "2 differences: 2 in calls, from call 2 on, where the fork begins",
+    )
+    await fork(tmp_path, "--from-call", "2", "--set", "input=One", "-o", "c.db", words=("Hi", "Bye"))
+    done = forked.run(["diff", "b.db", "c.db"], tmp_path)
+    assert done.out == b"no difference in 1 model call, from call 2 on, where the fork begins\n"
+
+
 async def test_an_edited_body_replaces_that_of_the_call(tmp_path: Path) -> None:
     await record(tmp_path, "Hi", "Bye")
     (tmp_path / "new.json").write_text(json.dumps({"model": "m", "input": "One", "temperature": 0}))

@@ -32,11 +32,11 @@ async def test_the_page_prints_what_the_commands_print(tmp_path: Path) -> None:
     for file in (ROOT / "cassettes" / "cities").glob("*.*"):
         shutil.copy(file, tmp_path)
     blocks = BLOCK.findall(PAGE)
-    assert [bool(line) for line, _ in blocks] == [False, True, True]
+    assert [bool(line) for line, _ in blocks] == [False, True, False, False, True]
     shown = forked.run(["show", "cities.jsonl"], tmp_path).out.decode()
     assert timeless(blocks[0][1].rstrip()) in timeless(shown)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for line, said in blocks[1:]:
+    for line, said in (blocks[1], blocks[4]):
         async with CitiesApi() as provider:
             around = variables(OPENAI_BASE_URL=provider.url, OPENAI_API_KEY="key", PATH=path)
             words = shlex.split(line.replace("\\\n", ""))[1:]
@@ -44,3 +44,7 @@ async def test_the_page_prints_what_the_commands_print(tmp_path: Path) -> None:
         assert done.code == 0, done.errors.decode()
         printed = timeless((done.out + done.errors).decode()).splitlines()
         assert [one for one in timeless(said).splitlines() if one not in printed] == []
+    drawn = forked.run(["show", "prompt.db"], tmp_path).out.decode()
+    assert blocks[2][1] in drawn
+    differences = forked.run(["diff", "cities.jsonl", "prompt.db"], tmp_path).out.decode()
+    assert differences.startswith(blocks[3][1])

@@ -18,9 +18,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from ...cassette.forked import Fork, forks_in
 from ...cassette.open import named_part, open_store
 from ...errors import UsageError
-from ...model import TimedFrame
+from ...model import Recording, TimedFrame
 from ...omnigent.line import MergedFrame, by_stream, copied, merged
 from ...wire.normal import Ids, Normal
 from ..gather import Gathered, gathered, model_calls
@@ -30,7 +31,7 @@ from ..turns.draft import Draft
 from ..turns.values import Turn
 from .align import IGNORED, Pair, Step, Steps, aligned, elements, moved
 from .differences import Difference, Differences, Kind
-from .turns import EventComparison, Told, compare_calls, compare_timing, compare_turn, paired
+from .turns import EventComparison, Told, compare_calls, compare_timing, compare_turn, is_recorded, paired
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")
 """Endings of a stream that the server or the network caused, not the client or the recorder."""
@@ -87,6 +88,8 @@ class Compared:
     """The model calls of the side that has more of them, if the other side has no model hop, and there are no turns."""
     calls: int = 0
     """The calls without turns that are compared, of the side that has more of them."""
+    fork: Fork | None = None
+    """The fork from which on both are compared: one side is a fork of the other, or both of one recording."""
 
 
 def compared(
@@ -97,23 +100,38 @@ def compared(
     if not (math.isfinite(tolerance_s) and tolerance_s >= 0):
         raise UsageError(f"the tolerance is {tolerance_s:g}: give a number of seconds that is not negative")
     calls: list[ModelCalls] = []
-    sides = list(_sessions_of(a, session, watch, calls)), list(_sessions_of(b, session, watch, calls))
+    recordings: list[list[Recording]] = []
+    sides = (
+        list(_sessions_of(a, session, watch, calls, recordings)),
+        list(_sessions_of(b, session, watch, calls, recordings)),
+    )
     sessions = max(len(side) for side in sides)
     turns = max(sum(len(one.turns) for one in side) for side in sides)
     found, most = compare(*sides, tolerance_s=tolerance_s), max(len(one.links) for one in calls)
+    fork = _fork(*recordings)
     if turns or not most:
-        return Compared(found, sessions, turns)
+        return Compared(found, sessions, turns, fork=fork)
     if not all(one.is_recorded for one in calls):
         return Compared(found, sessions, turns, uncompared_calls=most)
     out = Differences(None, Ids())
     compare_calls(out, "", calls[0].links, calls[1].links, set())
-    return Compared(found + out.found, sessions, turns, calls=most)
+    live = max(sum(one.call.answered_from is None for one in side.links) for side in calls)
+    return Compared(found + out.found, sessions, turns, calls=most if fork is None else live, fork=fork)
+
+
+def _fork(a: Sequence[Recording], b: Sequence[Recording]) -> Fork | None:
+    """Return the fork that one side is of the other; the later fork if both are forks of one recording."""
+    ids = [{one.recording_id for one in side} for side in (a, b)]
+    forks = [forks_in(side).values() for side in (a, b)]
+    origins = [{one.recording_id for one in side} for side in forks]
+    found = [one for side in (0, 1) for one in forks[side] if one.recording_id in ids[1 - side] | origins[1 - side]]
+    return max(found, key=lambda one: (one.turn or 0, one.call or 0), default=None)
 
 
 def _sessions_of(
-    source: str | Path, session: str | None, watch: Watch, found: list[ModelCalls]
+    source: str | Path, session: str | None, watch: Watch, found: list[ModelCalls], recordings: list[list[Recording]]
 ) -> Iterator[DiffSession]:
-    """The sessions of a cassette. Adds its model calls to `found`."""
+    """The sessions of a cassette. Adds its model calls to `found`, and its recordings to `recordings`."""
     path, named = named_part(source)
     if named is not None and session is not None and named != session:
         raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
@@ -121,6 +139,7 @@ def _sessions_of(
         label, sessions = f"reading {path.name}", list(gathered(store, named or session))
         calls = model_calls(store)
         found.append(calls)
+        recordings.append(store.recordings())
         is_only = len(sessions) == 1
         for one in sessions if is_only else watch(sessions, label):
             yield diff_session(one, calls, watch(one.frames(), label) if is_only else one.frames())
@@ -276,6 +295,8 @@ def _compare_sessions(out: Differences, a: DiffSession, b: DiffSession, toleranc
         path = f"turns[{n}]"
         if one is None or other is None:
             out.add("content", path, one and _turn_summary(one), other and _turn_summary(other))
+            continue
+        if is_recorded(one.calls) or is_recorded(other.calls):
             continue
         events = EventComparison(out, path, one.steps, other.steps)
         compare_turn(out, path, one.turn, other.turn)

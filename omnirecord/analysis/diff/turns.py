@@ -226,7 +226,8 @@ Told = set[tuple[object, object]]
 
 def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Link], told: Told) -> None:
     """Add the differences of the model calls of two turns, or without a path, of two cassettes. `told`: of the session;
-    a later request repeats the messages of earlier ones."""
+    a later request repeats the messages of earlier ones. A call that the recording of a fork answered is equal to that
+    of its origin, and is left out."""
     for found in out.found:
         if isinstance(found.a, str) and isinstance(found.b, str):
             told.update(zip(_forms(found.a), _forms(found.b), strict=True))
@@ -236,6 +237,8 @@ def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Li
         at = f"{path}.model_calls[{n}]".lstrip(".")
         if one is None or other is None:
             out.add("calls", at, one and _summary(one), other and _summary(other))
+            continue
+        if is_recorded(one) or is_recorded(other):
             continue
         mine, theirs = _summary(one), _summary(other)
         for name in ("model", "attempts", "endings"):
@@ -247,6 +250,11 @@ def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Li
         conversations = one[-1].call.conversation, other[-1].call.conversation
         if conversations[0] is not None and conversations[1] is not None:
             _conversations(out, f"{at}.request", conversations[0], conversations[1], told)
+
+
+def is_recorded(calls: Sequence[Link]) -> bool:
+    """Return whether the recording of a fork answered all of these calls."""
+    return bool(calls) and all(one.call.answered_from is not None for one in calls)
 
 
 def _forms(text: str) -> Iterator[str]:

@@ -150,7 +150,7 @@ def call_row(link: Link) -> dict[str, Any]:
         "api": call.api, "model": call.model, "request": link.request, "attempt": max(call.attempt, link.attempt),
         "status": call.status, "started_ns": link.started_ns, "first_byte_ns": link.at(call.first_byte_ns),
         "first_token_ns": link.at(call.first_token_ns), "ended_ns": link.ended_ns, "ending": call.ending,
-        "reason": call.reason, "error": call.error, "cut_by": call.cut_by,
+        "reason": call.reason, "error": call.error, "cut_by": call.cut_by, "answered_from": call.answered_from,
         "usage": None if usage is None else {name: getattr(usage, name) for name in USAGE},
         "asked": None if call.conversation is None else call.conversation.asked,
         "response_id": call.response_id, "text": call.text, "reasoning": call.reasoning,

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from ...cassette.forked import fork_of
 from ...cassette.select import the_session
 from ...cassette.sqlite import Store
 from ...model import Recording
@@ -95,7 +96,10 @@ def _recordings(store: Store, session: str | None, page: Page) -> Iterator[Line]
         yield Line("", "blank")
     for one in found:
         server = [] if one.server_version is None else [f"server {one.server_version}"]
-        facts = [f"Recording {one.recording}", *server, *(f"{key}={value}" for key, value in one.labels.items())]
+        fork = fork_of(one)
+        labels = one.labels if fork is None else {key: one.labels[key] for key in one.labels.keys() - fork.labels()}
+        origin = [] if fork is None or fork.turn is None else [fork.told()]  # else it is among the calls
+        facts = [f"Recording {one.recording}", *server, *origin, *(f"{key}={labels[key]}" for key in sorted(labels))]
         yield from page.wrapped(" · ".join(facts), "note", rest="  ")
 
 

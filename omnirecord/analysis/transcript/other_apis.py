@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ...cassette.forked import fork_of
 from ...cassette.model_calls import ModelHops, without_calls
 from ...cassette.sqlite import Store
 from ...contract.judge import NONE
@@ -62,7 +63,8 @@ def told(page: Page, call: ModelCall) -> str:
     token = "" if token_ns is None else f"first token {seconds(max(token_ns - begun, 0))}"
     tools = ", ".join(one.name or "(no name)" for one in call.tool_calls)
     asks = f"asks for {page.short(tools)}" if tools else ""
-    return joined([_how(page, call), byte, token, asks, _usage(call)], " · ")
+    recorded = "" if call.answered_from is None else "from the recording"
+    return joined([_how(page, call), byte, token, asks, _usage(call), recorded], " · ")
 
 
 def _how(page: Page, call: ModelCall) -> str:
@@ -123,6 +125,8 @@ class AstrayCalls:
     def __init__(self) -> None:
         self._numbers: dict[int, dict[int, int]] = {}
         self._instructions: dict[int, set[str]] = {}
+        self._forked: set[int] = set()
+        """The recordings whose fork has a line."""
         self._under: int | None = None
         """The recording of the last head, if no other lines came after it."""
 
@@ -137,10 +141,14 @@ class AstrayCalls:
         """Return the lines of further calls. `alone`: without sessions. `count`: of all calls, if they are known."""
         for link in links:
             recording = link.call.recording
+            known = next((one for one in recordings() if one.recording == recording), None)
             if recording != self._under:
-                known = next((one for one in recordings() if one.recording == recording), None)
                 yield from page.wrapped(_head(known, count, alone=alone), "head", "", "  ")
                 self._under = recording
+            fork = None if known is None or link.call.answered_from is not None else fork_of(known)
+            if fork is not None and recording not in self._forked:
+                self._forked.add(recording)
+                yield from page.wrapped(f"-- {fork.told()}: live from here on", "stop", "", "   ")
             numbers = self._numbers.setdefault(recording, {})
             number = numbers.setdefault(link.request, len(numbers) + 1)
             yield from _call(page, link, number, self._instructions.setdefault(recording, set()))
