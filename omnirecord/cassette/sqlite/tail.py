@@ -225,7 +225,7 @@ class _Growing:
             return 0
         last = deque(one for some in self._made or () for one in _last_of(some, self.stream))
         kept = deque(last, maxlen=most)
-        self._made = deque(kept)  # without a limit: it would drop later frames that no one counts
+        self._made = deque(kept)  # without a limit: it would drop later frames uncounted
         return before - len(kept)
 
 
