@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+_MOST_SAID = 2000
+"""Length of the beginning of an error's body that is read, in bytes."""
 _QUOTED = re.compile(r"(?::|(?<!\s))\s+(?:b|bytearray\(b)['\"]")
 
 
@@ -28,6 +30,15 @@ def _shown(c: str) -> str:
 def one_line(text: str) -> str:
     """Return the text in one line: single spaces for white space, and `visible`."""
     return visible(" ".join(text.split()))
+
+
+def text_of_error(body: bytes) -> str:
+    """Return the first words of the body of an error in one line; empty if the body is no text, or a page."""
+    try:
+        text = body[:_MOST_SAID].decode().lstrip("\ufeff \t\r\n")
+    except UnicodeDecodeError as error:
+        text = body[:_MOST_SAID].decode("utf-8", "replace") if error.start > _MOST_SAID - 4 else ""
+    return "" if text.startswith("<") or "\0" in text else clip(one_line(text), 400)
 
 
 def unquoted(text: str) -> str:

@@ -60,12 +60,12 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
             named = None if is_alone else {one.session_id for one in found if one.session_id is not None}
             concluded = [] if as_json else list(conclusions(store, session, sessions=named))
         is_empty = not found and not store.streaming() and not count_calls(store)
+    name = shlex.quote(shown(cassette))
+    told = [replace(one, next=one.next.replace("CASSETTE", name)) for one in found]
     if as_json:
-        print_rows(finding.row() for finding in found)
+        print_rows(finding.row() for finding in told)
     else:
         otherwise = "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
-        name = shlex.quote(shown(cassette))
-        told = [replace(one, next=one.next.replace("CASSETTE", name)) for one in found]
         print_texts(console(), _lines(told, concluded, concluded[0] if is_alone else None, otherwise))
     sys.exit(1 if any(finding.is_at_least(fail_on) for finding in found) else 0)
 

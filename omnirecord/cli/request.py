@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -39,21 +40,31 @@ _ENDINGS = {
 }
 
 
-class _Number(click.ParamType):  # type: ignore[type-arg]
-    """The number of an exchange, as `ls --exchanges` prints it, or `x` and the number, as `search` does."""
+_ADDRESS = re.compile(r"(?:exchange +|x)?([0-9]{1,18})|(?:stream +)([0-9]{1,18})|([0-9]{1,18}):[0-9]{1,18}", re.ASCII)
+"""An exchange by its number, by that of its stream, or by one of its events."""
 
-    name = "number"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        digits = str(value).removeprefix("x")
-        if not digits.isascii() or not digits.isdecimal() or len(digits) > 18:
-            self.fail(f"{value!r} is not the number of an exchange: see omnirecord ls CASSETTE --exchanges", param, ctx)
-        return int(digits)
+class _Address(NamedTuple):
+    """One of both is None."""
+
+    exchange: int | None
+    stream: int | None
+
+
+def _address(_context: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> _Address:
+    found = _ADDRESS.fullmatch(" ".join(words))
+    if found is None:
+        raise click.BadParameter(
+            f"{' '.join(words)!r} names no exchange: give its number, see omnirecord ls CASSETTE --exchanges, or for"
+            " instance stream 2, or the event 2:5"
+        )
+    exchange, *streams = (None if digits is None else int(digits) for digits in found.groups())
+    return _Address(exchange, next((one for one in streams if one is not None), None))
 
 
 @click.command()
 @cassette_argument
-@click.argument("number", metavar="N", type=_Number())
+@click.argument("number", metavar="N", nargs=-1, required=True, callback=_address)
 @click.option("--curl", is_flag=True, help="Print the bash command that sends the request again.")
 @click.option("--base-url", metavar="URL", help="URL of the server for --curl (default: the recorded server).")
 @click.option(
@@ -65,7 +76,7 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
 @output_options
 def request(
     cassette: Path,
-    number: int,
+    number: _Address,
     curl: bool,
     base_url: str | None,
     body: str | None,
@@ -75,8 +86,9 @@ def request(
 ) -> None:
     """Show one exchange in full: request, response, header fields, bodies, WebSocket messages, times.
 
-    An exchange is a request with its response, or a WebSocket. N is the number of the exchange in `omnirecord ls
-    CASSETTE --exchanges`. Bodies are decoded: the output contains no gzip or other content coding.
+    An exchange is a request with its response, or a WebSocket. N is its number in `omnirecord ls CASSETTE --exchanges`,
+    or an address that another command prints: `exchange 5`, `stream 2`, or the event `2:7`. Bodies are decoded: the
+    output contains no gzip or other content coding.
 
     \b
     Examples:
@@ -115,18 +127,20 @@ def request(
             print_lines(_lines(x, exchange_row(store, x), cassette, begun))
 
 
-def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
-    """The exchange with this number. Raises `UsageError` if there is none, or it belongs to another session."""
-    from ..cassette.select import first_of, the_session
+def _the_exchange(store: Store, place: _Address, session: str | None) -> Exchange:
+    """The exchange with this address. Raises `UsageError` if there is none, or it belongs to another session."""
+    from ..cassette.select import first_of, the_session, the_stream
 
+    the_stream(store, place.stream)
     wanted = None if session is None else the_session(store, session)
     known = [x for x in store.exchanges() if wanted in (None, x.session_id)]
     for x in known:
-        if x.exchange == number:
+        if place in ((x.exchange, None), (None, x.stream)):
             return x
+    number = f"exchange {place.exchange}" if place.stream is None else f"stream {place.stream}"
     of = "cassette" if wanted is None else f"session {wanted}"
-    there = first_of([x.exchange for x in known]) if known else "none"
-    raise UsageError(f"the {of} holds no exchange {number}: it has {there}")
+    there = first_of([x.exchange for x in known]) if known else "no exchange"
+    raise UsageError(f"the {of} holds no {number}: it has {there}")
 
 
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..analysis.model_calls.values import Link
     from ..analysis.search import Found, Hit
 
-_HEAD = 58
+_HEAD = 61
 """Width of the columns before the snippet."""
 
 
@@ -147,13 +147,13 @@ def _heading(row: Mapping[str, Any]) -> str:
 
 def _line(hit: Hit, zero_ns: int) -> str:
     row = hit.row
-    place = f"{row['stream']}:{row['seq']}" if row["seq"] is not None else f"x{hit.exchange}"
+    place = f"{row['stream']}:{row['seq']}" if row["seq"] is not None else f"exchange {hit.exchange}"
     again = f" (and in {counted(hit.calls - 1, 'more call')})" if hit.call is not None and hit.calls > 1 else ""
     asked = "request" if hit.status is None else f"answer {hit.status}"
     untyped = "(no type)" if row["verdict"] == "valid" else row["verdict"]
     what = row["type"] or (asked if hit.exchange is not None else untyped)
     time = "-" if row["at"] is None else f"{(row['offset_ns'] - zero_ns) / 1e9:.3f}s"
-    return f"{time:>10}  {place:<9} {clip(visible(what), 34):<34} {_snippet(hit)}{again}"
+    return f"{time:>10}  {place:<12} {clip(visible(what), 34):<34} {_snippet(hit)}{again}"
 
 
 def _snippet(hit: Hit) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from ..text import as_json, one_line
+from ..text import as_json, one_line, text_of_error
 from ..wire.strict_json import as_dict, as_int, as_text, loads
 
 ERROR = "error"
@@ -156,12 +156,13 @@ class Answer:
         return error_of(error)
 
     def refuse(self, body: bytes) -> None:
-        """Set the end of an error status, with the error in the body: an object, or the first of an array."""
+        """Set the end of an error status, with the error in the body: an object, or the first of an array; of another
+        body its first words."""
         value = loads(body)
         data = as_dict(value[0] if isinstance(value, list) and value else value)
         code, message = self.error_of(data.get("error") or data.get("detail") or data)
         self.ending, self.reason, self.ended_ns = "refused", code or self.reason, None
-        self.error = message or self.error
+        self.error = message or self.error or (None if code else text_of_error(body) or None)
 
     def say(self, text: str | None, place: tuple[int, int], *, whole: bool = False) -> None:
         """Add a delta of text. `whole`: the finished text, which counts if no delta brought it before."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from omnirecord.cli import main
 from tests.support import forked
-from tests.support.cassettes import Made, completed, event, heartbeat, status
+from tests.support.cassettes import TROUBLED, Made, completed, event, heartbeat, status
 from tests.support.examples import each
 from tests.support.faulted import FOLDER, faulted
 from tests.support.hop_tapes import both_hops
@@ -147,6 +149,19 @@ def test_a_reader_that_has_enough_ends_it_as_a_broken_pipe_does() -> None:
 def test_a_terminal_gets_colours() -> None:
     assert "\x1b[31merror   \x1b[0m" in on_a_terminal(FOLDER / "failed.jsonl")
     assert "\x1b[31m" not in on_a_terminal(FOLDER / "failed.jsonl", NO_COLOR="1")
+
+
+def test_the_next_step_is_a_command_with_the_known_numbers_and_ids(tmp_path: Path) -> None:
+    made = Made()
+    made.post("/v1/sessions/s/events", 1.0, until=1.1, status=500, answer={"reason": "the disk is full"})
+    made.save(tmp_path / "a.db")
+    (found,) = map(json.loads, run(tmp_path / "a.db", "--json").stdout.splitlines())
+    assert '500 {"reason": "the disk is full"}' in found["message"]
+    (command,) = re.findall(r"omnirecord (request .+?)\. ", found["next"])
+    assert CliRunner().invoke(main, shlex.split(command)).exit_code == 0
+    findings = map(json.loads, run(TROUBLED["child_unfinished"], "--json").stdout.splitlines())
+    (child,) = (one for one in findings if one["code"] == "child-unfinished")
+    assert re.search(r"Run omnirecord doctor \S+child_unfinished\.jsonl [0-9a-f]{32}\.", child["next"])
 
 
 def on_a_terminal(cassette: Path, **environment: str) -> str:

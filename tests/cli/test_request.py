@@ -156,7 +156,8 @@ def test_the_row_of_a_request_begins_with_that_of_ls() -> None:
     ("words", "said"),
     [
         ([99], "holds no exchange 99: it has 1, 2"),
-        (["nine"], "not the number of an exchange"),
+        (["nine"], "'nine' names no exchange: give its number"),
+        (["stream", 7], "holds no stream 7: there are 1"),
         ([1, "--curl", "--body", "request"], "exclude each other"),
         ([1, "--base-url", "http://a"], "--base-url needs --curl"),
         ([1, "-o", "x"], "--output needs --body"),
@@ -225,3 +226,8 @@ def test_a_type_that_other_options_leave_out_is_no_misspelling() -> None:
     result = run("events", APPROVAL, "--type", "response.*", "--since", "1000")
     assert (result.exit_code, result.stderr) == (1, "")
     assert "matches the other options" in result.stdout
+
+
+@each("words", [(4,), ("x4",), ("exchange", 4), ("exchange 4",), ("stream", 1), ("1:7",)])
+def test_an_exchange_is_named_as_other_commands_print_it(words: tuple[str | int, ...]) -> None:
+    assert run("request", APPROVAL, *words).stdout.startswith("exchange 4 · ")

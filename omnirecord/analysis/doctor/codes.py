@@ -157,7 +157,7 @@ CODES: Mapping[str, Code] = {
     ),
     "child-unfinished": _warning(
         "The parent session waits for a sub-agent, and the sub-agent never reported its end.",
-        "Run omnirecord doctor CASSETTE with the id of the sub-agent's session.",
+        "Run omnirecord doctor CASSETTE ID, with the id of the sub-agent's session.",
     ),
     "turn-failed": _error(
         "The turn ended with an error instead of an answer.",
@@ -270,7 +270,7 @@ CODES: Mapping[str, Code] = {
     ),
     "silent-while-running": _warning(
         "The session was running, but only heartbeats arrived for a long time. To users, the session looks stuck.",
-        "Find out what the turn waited for: the model, a tool, a sub-agent. omnirecord show marks the silences.",
+        "Find out what the turn waited for: a model, a tool, a sub-agent. omnirecord show CASSETTE marks the silences.",
     ),
     "heartbeats-late": _warning(
         "The server sends a session heartbeat every 15 s. Proxies and clients close a stream that is silent for much"

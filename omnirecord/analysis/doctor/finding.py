@@ -13,6 +13,7 @@ Causes:
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
@@ -91,11 +92,25 @@ class Sign:
 def finding_of(sign: Sign, session_id: str | None, because: Sign | None) -> Finding:
     code = CODES[sign.code]
     level = sign.level if because is None else min(sign.level, because.level, key=SEVERITIES.index)
-    next_ = code.next if sign.exchange is None else code.next.replace("CASSETTE N", f"CASSETTE {sign.exchange}")
     return Finding(
-        sign.code, level, session_id, sign.stream, sign.seqs[:MAX_SEQS], sign.message, code.why, next_,
+        sign.code, level, session_id, sign.stream, sign.seqs[:MAX_SEQS], sign.message, code.why,
+        _next(code.next, sign, session_id),
         because.code if because else None,
     )  # fmt: skip
+
+
+def _next(step: str, sign: Sign, session_id: str | None) -> str:
+    """Return the next step with the known numbers and ids."""
+    if sign.exchange is not None:
+        step = step.replace("CASSETTE N", f"CASSETTE {sign.exchange}")
+    if isinstance(sign.about, str):
+        step = step.replace("CASSETTE ID, with the id of the sub-agent's session", f"CASSETTE {quoted(sign.about)}")
+    return step if session_id is None else step.replace("/sessions/ID", f"/sessions/{quoted(session_id)}")
+
+
+def quoted(id_: str) -> str:
+    """Return an id as it is given to a shell."""
+    return shlex.quote(one_line(id_))
 
 
 def is_incomplete(one: Sign | Finding) -> bool:

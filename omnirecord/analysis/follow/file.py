@@ -25,7 +25,6 @@ from ...omnigent.routes import party_name
 from ...providers.conversation import new_in
 from ...providers.register import model_api
 from ...text import clip, one_line
-from ...wire.headers import header
 from ...wire.json_rpc import MARK as JSON_RPC
 from ...wire.json_rpc import message_of
 from ...wire.redirects import leads_to
@@ -251,11 +250,7 @@ def _failure(store: Store, x: Exchange) -> dict[str, Any]:
         return {"error": "ended without its last event", "severity": "warning"}
     if x.response is None or x.response.status < 400 or x.kind == "sse":
         return {"error": None, "severity": None}
-    body = _body(store, x, "response")
-    code, message = error_in(body)
-    type_ = (header(x.response.headers, "content-type") or "").lower()
-    if not (code or message) and (type_.startswith("text/plain") or "json" in type_):
-        message = body[:400].decode("utf-8", "replace")
+    code, message = error_in(_body(store, x, "response"))
     unreachable = x.ending == "upstream_unreachable"
     severity = "error" if unreachable else severity_of(x.request.method, x.request.target, x.response.status)
     return {"error": clip(one_line(": ".join(filter(None, (code, message)))), 400), "severity": severity}

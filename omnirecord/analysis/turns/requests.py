@@ -23,7 +23,7 @@ from typing import Any, Literal
 from ...model import Exchange
 from ...omnigent import routes
 from ...omnigent.routes import below_session, deletes_session, is_gate, path_of
-from ...text import joined
+from ...text import joined, text_of_error
 from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of
 
 Severity = Literal["note", "warning", "error"]
@@ -206,12 +206,17 @@ def may_have_failed(x: Exchange) -> bool:
 
 
 def error_in(answer: bytes) -> tuple[str | None, str]:
-    """Return code and message of an error's JSON: Omnigent's `{"error": …}` or FastAPI's `{"detail": …}`."""
+    """Return code and message of an error's JSON: Omnigent's `{"error": …}` or FastAPI's `{"detail": …}`. Of another
+    body, the first words are the message."""
     data = as_dict(loads(answer))
     error, detail = as_dict(data.get("error")), data.get("detail")
     if isinstance(detail, list):
         return None, "; ".join(filter(None, map(_complaint, detail[:3])))
-    return as_text(error.get("code")), as_text(error.get("message")) or as_text(detail) or ""
+    code, message = (
+        as_text(error.get("code")),
+        as_text(error.get("message")) or as_text(data.get("error")) or as_text(detail),
+    )
+    return code, message or ("" if code else text_of_error(answer))
 
 
 def _complaint(value: Any) -> str:

@@ -175,11 +175,12 @@ def test_the_stream_of_a_finding_is_that_of_the_call_in_its_message() -> None:
     assert {code: one.stream for code, one in found.items()} == {"model-failed": 1, "model-rate-limited": 1}
 
 
-def test_an_error_page_is_told_by_its_status_once() -> None:
+def test_an_error_of_an_unknown_form_is_quoted() -> None:
     made = Made()
     made.another_recording("model", "auto")
     made.post("/v1/responses", 1.0, status=502, body=ASKED, answer=["bad gateway"])
     with closing(made.store()) as store:
         (found,) = examine(store)
         (exchange,) = store.exchanges()
-        assert found.message == f"the provider refused the call with 502 (exchange {exchange.exchange})"
+        told = '["bad gateway"]'
+        assert found.message == f"the provider refused the call with 502: {told} (exchange {exchange.exchange})"

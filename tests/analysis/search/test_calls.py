@@ -88,7 +88,7 @@ def test_the_output_names_the_call_and_the_turn(both: Path) -> None:
     result = CliRunner().invoke(main, ["search", str(both), "poet"])
     assert result.output.splitlines() == [
         "model call in exchange 4 · gpt-5 · turn 1 of session s · recording 2",
-        "    2.000s  x4        prompt.instructions                You are a [poet]. (and in 2 more calls)",
+        "    2.000s  exchange 4   prompt.instructions                You are a [poet]. (and in 2 more calls)",
     ]
     result = CliRunner().invoke(main, ["search", str(both), "poet", "--json"])
     assert json.loads(result.output)["call"] == {

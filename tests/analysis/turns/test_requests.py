@@ -212,8 +212,11 @@ def test_an_answer_that_comes_after_a_search_is_indexed_by_the_next_one() -> Non
         (b'{"detail": [{"loc": ["body", 3], "msg": "wrong"}, {"msg": "odd"}]}', (None, "body.3: wrong; odd")),
         (b'{"detail": [1, {"loc": 5}]}', (None, "")),
         (b"<html>", (None, "")),
-        (b"[" * 100_000, (None, "")),
-        (b'{"error": "text"}', (None, "")),
+        (b"[" * 100_000, (None, "[" * 399 + "…")),
+        (b'{"error": "text"}', (None, "text")),
+        (b'{"reason": "no space"}', (None, '{"reason": "no space"}')),
+        (b"upstream connect error\n", (None, "upstream connect error")),
+        (b"\x89PNG\0", (None, "")),
     ],
 )
 def test_what_an_error_says_in_its_answer(answer: bytes, told: tuple[str | None, str]) -> None:
