@@ -89,8 +89,8 @@ reading_contract_option = contract_option("the recording", expose_value=False, c
 
 
 def since_option(which: str) -> Callable[[F], F]:
-    """The option `--since`, whose value `time_of` reads. `which`: the sessions that it chooses."""
-    text = f"Only sessions {which}: a time in ISO 8601, or a duration before now, such as 2h."
+    """The option `--since`, whose value `time_of` reads. `which`: what it chooses, such as `sessions that …`."""
+    text = f"Only {which}: a time in ISO 8601, or a duration before now, such as 2h."
     return click.option("--since", metavar="T", help=text)
 
 

@@ -19,7 +19,7 @@ from ..wire.limits import duration, shown_size, size_of
 from .arguments import OUTPUT, STDOUT, stdin_text
 from .common import is_terminal, json_line, json_option, output_options, print_lines, print_rows, table
 from .group import Group
-from .lake_sessions import doctor, lake_at, sessions, stats, validate
+from .lake_sessions import doctor, lake_at, search, sessions, stats, validate
 from .query import form_of, print_names, print_result, sql_options, values_of
 from .stderr import busy, progress
 
@@ -406,6 +406,6 @@ def _retention(text: str) -> timedelta:
 
 
 lake.add_section("Make", (init, check))
-lake.add_section("Query", (sessions, sql, get))
+lake.add_section("Query", (sessions, search, sql, get))
 lake.add_section("Analyse with the installed version", (doctor, stats, validate))
 lake.add_section("Maintain", (compact, expire))

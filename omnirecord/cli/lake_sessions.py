@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from .common import (
     contract_option,
     json_option,
     options,
+    print_found,
     print_lines,
     print_rows,
     since_option,
@@ -27,13 +28,17 @@ from .common import (
     time_of,
 )
 from .doctor import fail_on_option
+from .search import shown_snippet
 from .sessions import session_table
 from .stderr import busy, progress
 from .validate import GRAVE, LONGEST_PATH, LONGEST_TYPE
 
 if TYPE_CHECKING:
     from ..lake.location import Lake
+    from ..lake.search import Hit
 
+_HEAD = 60
+"""Width of the columns before a snippet."""
 _SHOWN = 100
 """Most sessions in the table of `lake sessions`, by default."""
 _OUTCOMES = ("finished", "failed", "unfinished", "recording", "unknown")
@@ -64,7 +69,7 @@ def lake_at(url: str) -> Lake:
     metavar="CODE",
     help="Only sessions with this finding of doctor. Repeatable: one finding is enough.",
 )
-@since_option("with activity at or after T")
+@since_option("sessions with activity at or after T")
 @click.option(
     "--label",
     "labels",
@@ -142,6 +147,83 @@ def sessions(
             click.echo(f"more sessions match: --limit 0 prints all, --limit N the newest N (here {most})", err=True)
 
 
+@click.command(short_help="Search the texts of all sessions.")
+@click.argument("url", metavar="URL")
+@click.argument("query", nargs=-1, required=True)
+@click.option(
+    "--part",
+    metavar="GLOB",
+    help="Only texts in these columns, such as 'model_calls.*' or 'tools.output'.",
+)
+@click.option("--session", metavar="ID", help="Only hits in this session; the id may be shortened.")
+@since_option("texts at or after T")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only recordings with this label. Repeatable: a recording needs all given labels.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, sys.maxsize),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Highest number of hits to show.",
+)
+@json_option
+def search(
+    url: str,
+    query: tuple[str, ...],
+    part: str | None,
+    session: str | None,
+    since: str | None,
+    labels: tuple[str, ...],
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Search questions, answers, tools, approvals, prompts and answers of models in a lake, the newest first.
+
+    A hit contains all words of QUERY. QUERY may contain "a phrase", begin*, OR and NOT. Exit code 1 if the search finds
+    nothing.
+
+    
+    Example:
+      omnirecord lake search lake 'release OR shell' --since 7d
+    """
+    from ..cassette.identity import labels_of
+    from ..lake.query import LakeQuery
+    from ..lake.search import search as found_in
+    from ..lake.search import wanted_of
+
+    text = " ".join(query)
+    wanted = wanted_of(text, part, session=session, since=time_of(since), labels=labels_of(labels, {}))
+    place = lake_at(url)
+    with LakeQuery(place) as asked, busy(f"searching {visible(place.url)}"):
+        found = found_in(asked, wanted, limit + 1, max(40, terminal_width(_HEAD + 120) - _HEAD))
+    print_found(as_json, (one.row() for one in found[:limit]), _hits(found, limit, text))
+    sys.exit(0 if found else 1)
+
+
+def _hits(found: Sequence[Hit], limit: int, text: str) -> Iterator[str]:
+    """The hits of each session below its id."""
+    before = None
+    for hit in found[:limit]:
+        heading = f"session {hit.session_id}" if hit.session_id else f"recording {hit.recording_id}, without a session"
+        if heading != before:
+            yield visible(heading)
+        before = heading
+        place = f"turn {hit.turn}" if hit.turn is not None else f"exchange {hit.exchange}" if hit.exchange else "-"
+        at = "-" if hit.at is None else hit.at[:19].replace("T", " ")
+        again = f" ({hit.times:,} times)" if hit.times > 1 else ""
+        yield f"  {at:<19}  {place:<8} {hit.part:<24} {shown_snippet(hit.snippet, _HEAD)}{again}"
+    if not found:
+        yield visible(f"nothing found for {text}")
+    elif len(found) > limit:
+        yield "… and more: narrow it down with --session, --part, --since, --label, or raise --limit"
+
+
 def _warn_of_unknown(findings: tuple[str, ...]) -> None:
     """Print a warning for each code that this version does not have. A lake may have findings of another version."""
     from difflib import get_close_matches
@@ -158,7 +240,7 @@ def _warn_of_unknown(findings: tuple[str, ...]) -> None:
 
 fleet_options = options(
     click.argument("url", metavar="URL"),
-    since_option("that began at T or later"),
+    since_option("sessions that began at T or later"),
     click.option(
         "--jobs",
         type=click.IntRange(1),

@@ -17,6 +17,7 @@ from .stderr import progress
 if TYPE_CHECKING:
     from ..analysis.model_calls.values import Link
     from ..analysis.search import Found, Hit
+    from ..analysis.search.query import Snippet
 
 _HEAD = 61
 """Width of the columns before the snippet."""
@@ -153,17 +154,17 @@ def _line(hit: Hit, zero_ns: int) -> str:
     untyped = "(no type)" if row["verdict"] == "valid" else row["verdict"]
     what = row["type"] or (asked if hit.exchange is not None else untyped)
     time = "-" if row["at"] is None else f"{(row['offset_ns'] - zero_ns) / 1e9:.3f}s"
-    return f"{time:>10}  {place:<12} {clip(visible(what), 34):<34} {_snippet(hit)}{again}"
+    return f"{time:>10}  {place:<12} {clip(visible(what), 34):<34} {shown_snippet(hit.snippet, _HEAD)}{again}"
 
 
-def _snippet(hit: Hit) -> str:
-    """The snippet: found words bold on a terminal, else in brackets; no control characters."""
-    text = hit.snippet.text
+def shown_snippet(snippet: Snippet, head: int) -> str:
+    """The snippet behind `head` characters: found words bold on a terminal, else in brackets; no control characters."""
+    text = snippet.text
     bold = is_terminal(sys.stdout)
-    room = max(40, terminal_width(_HEAD + 150) - _HEAD)
+    room = max(40, terminal_width(head + 150) - head)
     out = ""
     at = 0
-    for begin, end in hit.snippet.spans:
+    for begin, end in snippet.spans:
         word = visible(text[begin:end])
         out += visible(text[at:begin]) + (click.style(word, bold=True) if bold else f"[{word}]")
         at = end

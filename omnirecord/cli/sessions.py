@@ -56,7 +56,7 @@ _SEVERE = {"error": "red", "warning": "yellow"}
 @click.option(
     "--failed", is_flag=True, help="List only sessions that failed, have no end, or have a finding of severity error."
 )
-@since_option("with activity at or after T")
+@since_option("sessions with activity at or after T")
 @reading_contract_option
 @output_options
 def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_json: bool) -> None:

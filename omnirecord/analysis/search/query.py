@@ -14,12 +14,13 @@ import re
 import sqlite3
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from ...cassette.sqlite.search_index import DOC, Doc, doc_of
+from ...cassette.sqlite.search_index import DOC, Doc, Index, doc_of
 from ...errors import UsageError
 from .documents import spaced
 
@@ -129,6 +130,18 @@ def snippet_of(marked: str, query: Query, width: int) -> tuple[Snippet, int]:
     symbols = [term.text for clause in query for term in clause.wanted if term.is_symbol]
     spans = best(text, apart([*spans, *symbols_in(text, symbols)]), width)
     return cut(text, spans, width), spans[0][0] if spans else 0
+
+
+def in_texts(texts: Sequence[str], query: Query, width: int = WIDTH) -> dict[int, Snippet]:
+    """Return the snippets of the texts that match, by their places in `texts`."""
+    with closing(Index.in_memory()) as index:
+        rows = [(place, spaced(text)) for place, text in enumerate(texts)]
+        index.connection.executemany("INSERT INTO texts VALUES (?, ?, NULL)", rows)
+        index.connection.executemany("INSERT INTO words (rowid, text) VALUES (?, ?)", rows)
+        found, values = _selected(query)
+        places = [place for (place,) in index.connection.execute(found, values)]
+        marked = _marked(index.connection, query, places)
+    return {place: snippet_of(marked.get(place, rows[place][1]), query, width)[0] for place in places}
 
 
 def unmarked(text: str) -> tuple[str, list[Span]]:
