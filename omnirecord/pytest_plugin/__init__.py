@@ -62,13 +62,18 @@ _NOT_SETTINGS = ("cassette", "speed", "max_gap")
 """Keywords of the marker that no settings file sets for tests."""
 _MARKER = f"omnirecord(cassette, *, {', '.join(KEYS[1:])}): the cassette that omnirecord_server replays, and how"
 _OPTIONS = {
-    "record": ("none|once|all", "record from the upstream never, if the cassette is missing, or always"),
+    "record": (
+        "none|once|all|new_episodes",
+        "record from the upstream never, if the cassette is missing, always, or what the cassette does not have",
+    ),
     "upstream": ("URL", "server to record from; further ones, as in 'URL model=URL', have a name"),
     "cassettes": ("DIR", "folder of cassettes, instead of `cassettes` beside each test file"),
     "timing": ("original|compressed|instant", "timing of replays; instant by default"),
     "match_on": ("NAMES", "what of a request has to match: method, path and query always, body by default"),
     "gate_timeout": ("S", "fail a test whose client does not send the awaited request within S seconds: 30; 0: never"),
 }
+_COUNTED = "omnirecord_requests"
+"""The property of a test's report with the counts of its requests."""
 _OUTCOMES = pytest.StashKey[set[str]]()  # of its failed setup, of its subtests, and of the test
 _SERVER = pytest.StashKey["_Server"]()
 _SETTINGS = pytest.StashKey["_Given"]()
@@ -135,9 +140,29 @@ def pytest_runtest_makereport(
         noted = None if limit is None else limit.section
         said = noted or section(server, cassette, stopped=call.when == "teardown", told=told)
         report.sections.append(("omnirecord", said))
+    if call.when == "call" and _SERVER in item.stash and item.stash[_SERVER][0].records_missing:
+        from .server import counts, sources
+
+        server = item.stash[_SERVER][0]
+        report.sections.append(("omnirecord, requests", sources(server)))
+        item.user_properties.append((_COUNTED, counts(server)))
     if call.when == "teardown" and _SERVER in item.stash:
         del item.stash[_SERVER]  # items live as long as the session
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the tests that an upstream answered, with the number of requests."""
+    reports = [
+        one for some in terminalreporter.stats.values() for one in some if getattr(one, "when", "") == "teardown"
+    ]
+    told = [(one.nodeid, value) for one in reports for name, value in one.user_properties if name == _COUNTED]
+    if told:
+        live = [(test, value) for test, value in told if not value.endswith(" 0 live")]
+        terminalreporter.write_sep("-", "omnirecord: new episodes")
+        for test, value in live:
+            terminalreporter.write_line(f"{test}: {value}")
+        terminalreporter.write_line(f"{len(told) - len(live)} of {len(told)} tests were answered from their cassettes")
 
 
 @pytest.fixture(scope="session")

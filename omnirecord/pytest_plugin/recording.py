@@ -6,22 +6,30 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from time import sleep
 from typing import Any, NoReturn, cast
 
 from ..cassette.files import TemporaryFolder, unwritable, whole_or_not
 from ..cassette.jsonl import jsonl_bytes
-from ..cassette.open import open_store
+from ..cassette.open import brought_together, open_store
+from ..episodes import Episodes
 from ..errors import UsageError
 from ..recorder.proxy.server import Proxy
 from ..replayer.beyond import Served
 from ..replayer.control import Server
 from ..replayer.server import Replay
 from ..server.listener import WithBlock, by_name
+from ..server.timers import monotonic
 from .server import Case, failed_path
 from .settings import Settings
 
 _LEAVE_IN = 1.0
 """Seconds for clients to disconnect, so that the recorder does not end their streams."""
+
+
+def _upstreams(text: str) -> tuple[str | None, dict[str, str]]:
+    """Return the server without a name, and those with one."""
+    return by_name("omnirecord_upstream", text.split(), "model=https://api.openai.com")
 
 
 class Recording(WithBlock):
@@ -30,7 +38,7 @@ class Recording(WithBlock):
     token = None
 
     def __init__(self, upstreams: str, db: Path, **options: Any) -> None:
-        upstream, named = by_name("omnirecord_upstream", upstreams.split(), "model=https://api.openai.com")
+        upstream, named = _upstreams(upstreams)
         self._proxy = Proxy(upstream, db, upstreams=named, answered=self._answered, **options)
         self.requests: list[Served] = []
         self.unmatched = self.mismatches = self.unplayed = self.made_up = self.waiting = self.faults = ()
@@ -65,12 +73,40 @@ class Recording(WithBlock):
         )
 
 
+def _checked(path: Path) -> Path:
+    """Return the cassette of a test that records. Raises `UsageError`."""
+    if path.suffix not in (".jsonl", ".db"):
+        raise UsageError(f"{path} cannot be recorded: name it .jsonl, for git and review, or .db")
+    return path
+
+
+@contextmanager
+def extended(case: Case, settings: Settings) -> Iterator[Server]:
+    """Run the replay of a test, and a recorder for the requests that its cassette does not have. Raises `UsageError`,
+    `CassetteError` or `ServerError`."""
+    path = _checked(case.cassette)
+    upstream, named = _upstreams(case.upstream())
+    servers: dict[str | None, str] = {} if upstream is None else {None: upstream}
+    servers.update(named)
+    with TemporaryFolder("test") as folder:
+        db = Path(folder) / "recording.db"
+        brought_together([path], db)
+        episodes = Episodes(db, servers, recording=settings.recording, **settings.replay)
+        episodes.logs_misses = False
+        episodes.used_by = "pytest"
+        with episodes as server:
+            yield server
+            until = monotonic() + _LEAVE_IN
+            while episodes.open_exchanges and monotonic() < until:
+                sleep(0.005)
+        if episodes.recorded and ((outcomes := case.outcomes()) == {"passed"} or "failed" in outcomes):
+            _keep(db, path, has_passed=outcomes == {"passed"})
+
+
 @contextmanager
 def recorded(case: Case, settings: Settings) -> Iterator[Server]:
     """Run the recording proxy of a test. Raises `UsageError`, `CassetteError` or `ServerError`."""
-    path = case.cassette
-    if path.suffix not in (".jsonl", ".db"):
-        raise UsageError(f"{path} cannot be recorded: name it .jsonl, for git and review, or .db")
+    path = _checked(case.cassette)
     if settings.replay.get("faults"):
         raise UsageError(
             f"{path} cannot be recorded by a test with faults, because a live server makes no faults to order. Let"

@@ -25,6 +25,7 @@ from ..cassette.select import named_session
 from ..errors import NotACassette, ServerError
 from ..replayer.control import Server, position_text
 from ..replayer.server import Replay
+from ..replayer.verdict import told_source
 from ..server.timers import monotonic
 from ..text import visible
 from .settings import Settings
@@ -51,11 +52,30 @@ def section(server: Server, cassette: Path, *, stopped: bool = False, told: str 
         where = f"{visible(str(cassette))}, replayed at {server.url}"
         playhead = [] if stopped else _playhead(server)
         faults = [f"fault that struck: {visible(one)}" for one in server.faults]
+        where += _kept(server, cassette)
         known = set(told.split("\n"))
         differences = [line for line in server.differences() if line not in known]
         return "\n".join([where, *_came(server), *playhead, *faults, *differences])
     except Exception as error:
         return f"{visible(str(cassette))}: no more can be said ({type(error).__name__}: {visible(str(error))})"
+
+
+def _kept(server: Server, cassette: Path) -> str:
+    """Return where the live answers of a failed test are; empty without any."""
+    if not any(one.source == "live" for _, one in server.served):
+        return ""
+    return f"\nlive answers are kept since the test failed: {visible(str(failed_path(cassette)))}"
+
+
+def counts(server: Server) -> str:
+    """Return how many requests were answered from the recording, and how many live, as words."""
+    live = sum(one.source == "live" for _, one in server.served)
+    return f"{len(server.served) - live} recorded, {live} live"
+
+
+def sources(server: Server) -> str:
+    """Return a line for each request that says where its answer is from."""
+    return "\n".join(told_source(one) for _, one in server.served)
 
 
 def _playhead(server: Server) -> Iterator[str]:
@@ -75,7 +95,9 @@ def _came(server: Server) -> list[str]:
     head = "1 request came:" if len(requests) == 1 else f"{len(requests)} requests came:"
     if len(requests) > _LISTED:
         head = f"{len(requests)} requests came, the last {_LISTED} of them:"
-    return [head, *(visible(f"  {one.method} {one.target} -> {one.status}") for one in requests[-_LISTED:])]
+    told = [visible(f"  {one.method} {one.target} -> {one.status}") for one in requests[-_LISTED:]]
+    live = [" (live)" if one.source == "live" else "" for one in requests[-_LISTED:]]
+    return [head, *map("".join, zip(told, live, strict=True))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +115,17 @@ class Case:
 def served(case: Case, settings: Settings) -> Iterator[Server]:
     """Run the server of a test. Raises `UsageError`, `CassetteError` or `ServerError`."""
     file, part = named_session(case.cassette)
-    if part is None and (settings.record == "all" or (settings.record == "once" and not file.exists())):
+    is_begun = settings.record in ("once", "new_episodes") and not file.exists()
+    if part is None and (settings.record == "all" or is_begun):
         from .recording import recorded  # the recorder takes a quarter of the time of a replay's first fixture
 
         with recorded(case, settings) as server:
+            yield server
+        return
+    if part is None and settings.record == "new_episodes" and not settings.replay.get("faults"):
+        from .recording import extended
+
+        with extended(case, settings) as server:
             yield server
         return
     if not file.exists():

@@ -76,11 +76,6 @@ def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 
 
 def _check(key: str, value: Any, where: str) -> None:
-    if key == "record" and value in ("new", "new_episodes"):
-        raise UsageError(
-            f"{where}: record {value!r} is not there, a stream's playhead cannot mix a recorded past with a live"
-            " server: use 'all' to record anew"
-        )
     if key in OF_RECORDING or key in _CHECKED_ALONE:
         from ..recorder.options import check
 

@@ -251,7 +251,7 @@ class OtherSettings:
     speed: float | None = _option(None, "Number by which `serve` divides gaps.", "--speed")
     max_gap: float | None = _option(None, "Longest gap of `serve`, in seconds.", "--max-gap")
     lake: str | None = _option(None, "Lake that `ship` copies to.", "--lake")
-    record: str | None = _option(None, "Record mode of tests.", choices=("none", "once", "all"))
+    record: str | None = _option(None, "Record mode of tests.", choices=("none", "once", "all", "new_episodes"))
     cassettes: File | None = _option(None, "Folder of the cassettes of tests.")
 
 

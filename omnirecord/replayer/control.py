@@ -237,8 +237,15 @@ class Server(Blocking):
         """Whether the server records a live upstream. A recording server has no playhead."""
         return not isinstance(self._server, PlayheadControl)
 
+    @property
+    def records_missing(self) -> bool:
+        """Whether an upstream answers what the cassette does not have, and is recorded."""
+        return not self.is_recording and self._server.records_into is not None
+
     requests: list[Served] = of_server("requests", list)
     """The requests so far, in order."""
+    served: list[tuple[str | None, Served]] = of_server("served", list)
+    """The requests of all hops so far, in order, each with the name of its hop."""
     unmatched: list[Served] = of_server("unmatched", list)
     """The requests that match no recorded request."""
     mismatches: list[Mismatch] = of_server("mismatches", list)

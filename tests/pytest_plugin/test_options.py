@@ -121,7 +121,7 @@ def test_a_slip_in_an_option_or_the_ini_file_ends_the_run(suite: Suite, where: s
     suite.ini("omnirecord_record=new" if where == "ini" else "")
     result = suite.run(*(["--omnirecord-record=new"] if where == "option" else []))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "cannot mix a recorded past with a live server" in result.stderr.str()
+    assert "record 'new' is none of none, once, all, new_episodes" in result.stderr.str()
 
 
 def test_the_marker_options_and_fixtures_are_listed(suite: Suite) -> None:
