@@ -23,7 +23,8 @@ from .arguments import DATABASE, NAMED, by_name
 from .common import print_lines, table
 from .listen import say
 from .recording import of_recorder
-from .run import environment_of, new_cassette, own_variables, why_nothing
+from .run import environment_of, new_cassette, wait_for_clients, why_nothing
+from .run_replay import Addresses
 from .settings import one_each, reads_settings
 from .stderr import log_to_stderr
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ..forks.change import Change
     from ..forks.outcome import Outcome
     from ..forks.point import Point
+    from ..replayer.verdict import Verdict
 
 
 @click.command()
@@ -168,11 +170,18 @@ class _Run:
 
     def run(self, command: Sequence[str], mask: child.Mask) -> int:
         """Run the command, or wait for Ctrl-C. Return its exit code; 1 if that is 0 and the branch failed."""
-        with self._server:
-            made, asked = self._variables()
+        addresses = Addresses({hop: of.paths for hop, of in self._point.hops.items()}, self._name, self._others)
+        with self._server as server:
+            urls: dict[str | None, str] = {hop.only: hop.url for hop in self._server.hops}
+            urls.update(server.urls)
+            made = addresses.made(urls)
+            for key in {key for one in addresses.services for key in one.service.keys} & made.keys():
+                del made[key]  # the provider wants a real one
             code = child.run(command, environment_of(made), mask) if command else _wait(made)
-        first, *problems = self._verdict(asked)
-        say(first)
+            wait_for_clients(self._server)
+        verdict = self._verdict(addresses.asked())
+        say(verdict.counts)
+        problems = [*verdict.problems, *self._problems()]
         for line in problems:
             click.echo(line, err=True)
         if told := self._told_change():
@@ -184,52 +193,21 @@ class _Run:
             self.db.unlink(missing_ok=True)
         return code or (1 if problems else 0)
 
-    def _variables(self) -> tuple[dict[str, str], list[str]]:
-        """Return the variables with the addresses, and the names of those that a client of the recording reads."""
-        from ..providers.variables import replayed
+    def _verdict(self, asked: Sequence[str]) -> Verdict:
+        from ..replayer.verdict import verdict_of
 
-        urls: dict[str | None, str] = {self._server.only: self._server.url}
-        urls.update(self._server.urls)
-        made = own_variables(urls)
-        asked = list(made)
-        for one in replayed({hop: of.paths for hop, of in self._point.hops.items()}):
-            found = one.variables(os.environ, urls[one.hop])
-            made |= {name: value for name, value in found.items() if name not in one.service.keys}
-            asked += one.service.variables if one.is_recorded else ()
-        made |= dict.fromkeys(self._others, urls[self._point.hop])
-        return made, [*asked, *self._others]
-
-    def _verdict(self, asked: Sequence[str]) -> Iterator[str]:
-        """The counts of a branch, then a line for each reason why it failed."""
-        from ..providers.register import api_of
-
-        branch, point = self.branch, self._point
-        calls = [one for _, one in self._server.served if one.method == "POST" and api_of(one.target) is not None]
-        recorded, live, faults = (
-            sum(one.source == source for one in calls) for source in ("recorded", "live", "fault")
+        point = self._point
+        name = f"{self._name} at call {point.number}"
+        expected = point.expected
+        return verdict_of(
+            self._server, name, done="forked", nothing=why_nothing(asked), is_expected=lambda x: x.exchange in expected
         )
-        injected = f", {counted(faults, 'fault')}" if faults else ""
-        yield (
-            f"forked {self._name} at call {point.number}: {counted(len(point.expected), 'call')} expected before it,"
-            f" {len(calls):,} made, {recorded:,} answered from the recording, {live:,} live{injected},"
-            f" {len(branch.missing):,} missing"
-        )
-        refused = [one for _, one in self._server.served if one.source == "none"]
-        if not calls:
-            yield f"This is an error: {why_nothing(asked)}"
-            return
-        if refused:
-            told = "" if branch.has_forked else ", so no later request went to the provider"
-            yield f"{counted(len(refused), 'request')} matched nothing{told}:"
-            yield from (f"  {line}" for line in refused[0].why.splitlines())
-        elif branch.problem:
-            yield branch.problem
-        elif not branch.has_forked:
-            yield f"Call {point.number} was not made, so no call went to the provider"
-        if branch.missing:
-            numbers = ", ".join(map(str, sorted(branch.missing)))
-            yield f"{counted(len(branch.missing), 'call')} before call {point.number} not made: exchange {numbers}"
-        if live:
+
+    def _problems(self) -> Iterator[str]:
+        """The reasons why the branch failed, apart from those of any replay."""
+        if self._server.served and not (self.branch.has_forked or self.branch.is_stopped):
+            yield f"Call {self._point.number} was not made, so no call went to the provider"
+        if self.has_live_calls:
             yield from (f"A live call failed: {one}" for one in dict.fromkeys(self.outcome().failed))
 
     def _told_change(self) -> str:

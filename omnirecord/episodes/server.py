@@ -19,7 +19,7 @@ from ..model import Exchange
 from ..recorder.proxy.forward import RequestHead
 from ..recorder.proxy.server import Proxy
 from ..replayer.beyond import Answered, Copy, Decide, Over, Question, Served, Where
-from ..replayer.matching.key import Incoming
+from ..replayer.matching.key import Incoming, Miss
 from ..replayer.player.plan import hop_of, hops_of
 from ..replayer.server import Replay
 from ..wire.headers import without
@@ -56,7 +56,7 @@ class _Recorder:
         self._decide = decide
         self._keeps_answers = keeps_answers
 
-    def decide(self, question: Question) -> Where | Incoming:
+    def decide(self, question: Question) -> Where | Incoming | Miss:
         return self._decide(question)
 
     def reaches(self, hop: str | None) -> bool:

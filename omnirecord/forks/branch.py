@@ -14,7 +14,7 @@ from ..episodes import with_body
 from ..errors import UsageError
 from ..providers.register import api_of
 from ..replayer.beyond import Question, Where
-from ..replayer.matching.key import Incoming
+from ..replayer.matching.key import Incoming, Miss
 from .change import Change, Made
 from .point import Point
 
@@ -32,29 +32,14 @@ class Branch:
         """Whether a call before call N was not recorded."""
         self.changed = 0
         """The number of calls to the provider with the change, or a part of it."""
-        self.problem = ""
-        """Why the change could not be made in the request that the command sent."""
-        self.asked: set[int] = set()
-        """The recorded calls that the recording answered."""
 
-    @property
-    def missing(self) -> frozenset[int]:
-        """The calls before call N that were not made."""
-        return self._point.expected - self.asked
-
-    @property
-    def is_fine(self) -> bool:
-        """Whether all calls before call N were answered from the recording, and call N was made."""
-        return self.has_forked and not self.is_stopped and not self.missing
-
-    def decide(self, question: Question) -> Where | Incoming:
+    def decide(self, question: Question) -> Where | Incoming | Miss:
         request = question.request
         is_call = request.method == "POST" and api_of(request.target) is not None
         x = question.exchange
-        if x is not None and x.exchange in self._point.before:
-            self.asked.add(x.exchange)
-            return "recording"
         if self.is_stopped:
+            return Miss(f"{request.method} {request.target} is refused, because an earlier call matched nothing")
+        if x is not None and x.exchange in self._point.before:
             return "recording"
         if not is_call:
             return request
@@ -67,13 +52,13 @@ class Branch:
             return request
         return self._fork(request)
 
-    def _fork(self, request: Incoming) -> Where | Incoming:
+    def _fork(self, request: Incoming) -> Where | Incoming | Miss:
         if self._change:
             try:
                 self._made = self._change.made(request.content, request.target, self._point.body)
             except UsageError as error:  # it had an effect on the recorded request
-                self.is_stopped, self.problem = True, str(error)
-                return "recording"
+                self.is_stopped = True
+                return Miss(f"the change cannot be made in this request: {error}")
         self.has_forked = True
         return self._live(request)
 

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 from aiohttp import web
 
 from ..model import Ending, Exchange, Headers, Kind, Side
-from .matching.key import Incoming
+from .matching.key import Incoming, Miss
 
 Source = Literal["recorded", "again", "live", "fault", "made up", "none"]
 """Where an answer is from: a recorded exchange; a recorded exchange that had answered before; the upstream; a fault;
@@ -55,9 +55,9 @@ class Question:
         return self.find()
 
 
-Decide = Callable[[Question], Where | Incoming]
-"""Decides about each request. It returns where to look for the answer, or the request to send to the upstream at
-once."""
+Decide = Callable[[Question], Where | Incoming | Miss]
+"""Decides about each request. It returns where to look for the answer, the request to send to the upstream at once, or
+why the request is refused."""
 
 
 class Copy(Protocol):
@@ -80,7 +80,7 @@ Over = Callable[[Ending], object]
 class Beyond(Protocol):
     """The upstreams of a replay, and what records their answers."""
 
-    def decide(self, question: Question) -> Where | Incoming: ...
+    def decide(self, question: Question) -> Where | Incoming | Miss: ...
 
     def reaches(self, hop: str | None) -> bool:
         """Return whether the hop has an upstream."""

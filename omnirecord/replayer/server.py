@@ -328,18 +328,12 @@ class Replay(WithBlock, PlayheadControl):
         if (refusal := ambiguous(request, headers)) is not None:
             return refusal
         incoming = await self._read(request, target, headers)
-        where: Where | player.Incoming = "recording"
+        where: Where | player.Incoming | player.Miss = "recording"
         if self.beyond is not None:
             question = Question(self.only, incoming, lambda: self._player.next_exchange(incoming))
             where = self.beyond.decide(question)
-            if isinstance(where, player.Incoming):
-                if question.exchange is not None:
-                    self._player.pass_over(question.exchange)
-                failing, earliest = self._player.fault(incoming, self.now())
-                if failing is not None:
-                    return await self._carry_out(request, incoming, failing)
-                await self._waiting.sleep_until(earliest)
-                return await self._live(self.beyond, request, where)
+            if not isinstance(where, str):
+                return await self._decided(self.beyond, request, question, where)
         decision = await self._decide(incoming)
         self._announce()
         if self.beyond is not None and where == "either" and self._is_beyond(self.beyond, target, decision):
@@ -350,6 +344,21 @@ class Replay(WithBlock, PlayheadControl):
             self._note(Served(request.method, target, status, None, source="made up"))
             return await (send_made_up(request, decision) if isinstance(decision, MadeUp) else keep_quiet(request))
         return await self._carry_out(request, incoming, decision)
+
+    async def _decided(
+        self, beyond: Beyond, request: web.BaseRequest, question: Question, where: player.Incoming | player.Miss
+    ) -> web.StreamResponse:
+        """Send a request to the upstream at once, or refuse it."""
+        asked = question.request
+        if isinstance(where, player.Miss):
+            return self._miss(request, asked.target, where)
+        if question.exchange is not None:
+            self._player.pass_over(question.exchange)
+        failing, earliest = self._player.fault(asked, self.now())
+        if failing is not None:
+            return await self._carry_out(request, asked, failing)
+        await self._waiting.sleep_until(earliest)
+        return await self._live(beyond, request, where)
 
     def _is_beyond(self, beyond: Beyond, target: str, decision: player.Decision | MadeUp | Quiet) -> bool:
         """Return whether the upstream answers a request. It does not know the sessions of the recording."""

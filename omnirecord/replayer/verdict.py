@@ -44,17 +44,18 @@ def verdict_of(
     name: str,
     *,
     into: str = "",
+    done: str = "replayed",
     nothing: str = "the client sent no request",
     is_expected: Callable[[Exchange], bool] = lambda _: True,
 ) -> Verdict:
     """Return the result of a replay of the cassette `name`. `into`: the name of the cassette that gets live answers;
-    empty without an upstream. `nothing`: why no request may have come. `is_expected`: whether the client has to send a
-    recorded request."""
+    empty without an upstream. `done`: the first word of the result. `nothing`: why no request may have come.
+    `is_expected`: whether the client has to send a recorded request."""
     served = [one for _, one in replay.served]
     expected = sum(is_expected(x) for hop in replay.hops for x in hop.due)
     missing, replaced = _unsent(replay, is_expected)
     counts = (
-        f"replayed {name}{f', recorded into {into}' if into else ''}: {counted(expected, 'request')} expected,"
+        f"{done} {name}{f', recorded into {into}' if into else ''}: {counted(expected, 'request')} expected,"
         f" {len(served):,} made, {_shares(served)}, {len(missing):,} missing"
     )
     problems = [

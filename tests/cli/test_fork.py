@@ -92,7 +92,7 @@ async def test_a_conversation_of_several_with_equal_requests_is_forked_alone(tmp
     await record(tmp_path, "Hi", "Hi", "Bye")
     done, asked = await fork(tmp_path, "--from-call", "1", "-o", "b.db", words=("Hi",), of="a.db#2")
     assert (done.code, asked) == (0, ["Hi"])
-    assert "0 calls expected before it, 1 made, 0 answered from the recording, 1 live" in done.errors.decode()
+    assert "0 requests expected, 1 made, 0 answered from the recording, 1 live" in done.errors.decode()
     with open_cassette(tmp_path / "b.db") as cassette:
         assert {one.labels["fork.of"] for one in cassette.recordings()} == {"a.db#2"}
     error = failed(forked.run(["fork", "a.db#4", "--from-call", "1", "--", "true"], tmp_path))
@@ -110,7 +110,7 @@ async def test_a_refused_call_before_the_fork_is_refused_again_and_one_after_it_
     await record(tmp_path, *words)
     done, asked = await fork(tmp_path, "--from-call", "3", "-o", "3.db", words=words)
     assert (done.code, done.out, asked) == (0, b"Hello.\nSorry.\nGoodbye.\n", ["Bye"])
-    assert "3 calls expected before it, 4 made, 3 answered from the recording, 1 live" in done.errors.decode()
+    assert "3 requests expected, 4 made, 3 answered from the recording, 1 live" in done.errors.decode()
     done, asked = await fork(tmp_path, "--from-call", "2", "--model", "m2", "-o", "2.db", words=words)
     assert (done.code, done.out, asked) == (0, b"Hello.\nSorry.\nGoodbye.\n", ["Busy?", "Busy?", "Bye"])
     assert "the change is in 3 of 3 live calls: --model m2" in done.errors.decode()
@@ -132,9 +132,10 @@ async def test_another_request_before_the_fork_is_refused_with_the_word_and_noth
     done, asked = await fork(tmp_path, "--from-call", "2", "-o", "b.db", words=("Ho", "Bye"))
     assert (done.code, asked) == (1, [])
     errors = done.errors.decode()
-    assert "1 request matched nothing, so no later request went to the provider:\n" in errors
+    assert "1 request expected, 2 made, 0 answered from the recording, 0 live, 2 matching nothing, 1 missing" in errors
+    assert "POST /v1/responses is refused, because an earlier call matched nothing" in errors
     assert "item 1 (user): [-Hi-]{+Ho+}" in errors
-    assert "1 call before call 2 not made: exchange 1\n" in errors
+    assert '1 request recorded, but not sent:\n  POST /v1/responses (call 1 of 2, exchange 1: "Hi")\n' in errors
 
 
 async def test_a_fork_that_is_not_reached_fails_and_so_does_one_without_a_call(tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ async def test_a_fault_is_injected_before_and_after_the_fork(tmp_path: Path) -> 
     options = ("--from-call", "2", "--fault", "answer 2nd POST /v1/responses with 503", "-o", "c.db")
     done, asked = await fork(tmp_path, *options, words=("Hi", "Bye"))
     assert (done.code, done.out, asked) == (0, b"Hello.\nGoodbye.\n", ["Bye"])
-    assert "1 live, 1 fault, 0 missing" in done.errors.decode()
+    assert "1 live, 1 answered by a fault, 0 missing" in done.errors.decode()
 
 
 async def test_a_text_cassette_and_a_fork_are_forked(tmp_path: Path) -> None:

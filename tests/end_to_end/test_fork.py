@@ -64,7 +64,7 @@ async def test_the_provider_gets_the_calls_from_the_fork_on_and_no_other(tmp_pat
         done, asked = await fork(tmp_path, agent, "--from-call", str(call), "-o", f"{call}.db")
         assert (done.code, done.out.decode()) == (0, SAID), done.errors.decode()
         assert len(asked) == due
-        counts = f"{call - 1} call{'' if call == 2 else 's'} expected before it, 4 made"
+        counts = f"{call - 1} request{'' if call == 2 else 's'} expected, 4 made"
         assert counts in done.errors.decode()
         with open_cassette(tmp_path / f"{call}.db") as cassette:
             exchanges = cassette.exchanges()
