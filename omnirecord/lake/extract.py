@@ -17,13 +17,25 @@ import pyarrow as pa
 
 from ..analysis.doctor.model import ModelChecks
 from ..analysis.listing import Row
+from ..analysis.model_calls.values import linked_to
 from ..analysis.query import Whole
 from ..cassette.sqlite import Store, is_coded
 from ..cassette.sqlite.stream_reads import FrameTable
 from ..model import Exchange, Headers, Recording, TimedFrame, children_of
 from ..text import dumps
 from .files import Encoder
-from .tables import CHILDREN, COMPUTED, EPOCH, SCHEMAS, TURN_RECORDING, EventColumns, is_text, start_of, underived
+from .tables import (
+    CHILDREN,
+    COMPUTED,
+    EPOCH,
+    LINKED,
+    SCHEMAS,
+    TURN_RECORDING,
+    EventColumns,
+    is_text,
+    start_of,
+    underived,
+)
 
 _US = datetime.resolution
 _HELD = 128 << 20
@@ -70,14 +82,14 @@ def extracted(
     the memory of the files and of one batch of events.
     """
     ids = ids or {one.recording: one.recording_id for one in store.recordings()}
-    content = _Content(store, recording, ids, model)
+    content = _Content(store, recording, ids, model or ModelChecks(store))
     return content.read({**recording.labels, **(labels or {})}, shipper, redact)
 
 
 class _Content:
     """The tables that hold a recording itself."""
 
-    def __init__(self, store: Store, recording: Recording, ids: Mapping[int, str], model: ModelChecks | None) -> None:
+    def __init__(self, store: Store, recording: Recording, ids: Mapping[int, str], model: ModelChecks) -> None:
         started = start_of(recording.started_at)
         self._store = store
         self._ids = ids
@@ -150,6 +162,7 @@ class _Content:
             "shipped_by": shipper,
             "hop": one.hop,
             "contract_given": one.contract_given,
+            LINKED: sorted(self._ids[number] for number in linked_to(one.recording, self._model.calls)),
         }
         self._add("recordings", {name: [value] for name, value in row.items()})
 

@@ -25,7 +25,7 @@ from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
 from .scan import TOGETHER, together, tuples
-from .tables import CHILDREN
+from .tables import CHILDREN, LINKED
 
 _LISTED = 5
 """Ids that a sentence names."""
@@ -37,6 +37,7 @@ runner only, and such a part has no row in `sessions`."""
 
 _APART = 1000
 """Time between the ids of the recordings of one cassette, at most, in ms."""
+_CALL = ("recording_id", "exchange", "session_id")
 _PARENT = "parent_session_id"
 _TABLES = ("recordings", "sessions", "exchanges", "incidents", "events", "reads")
 """The tables that are read for every session with a stream."""
@@ -108,13 +109,16 @@ class Fetch:
     def _calls_of(self, lake: Lake) -> dict[str, list[int]]:
         """Return the exchanges of the model calls of the sessions, by recording."""
         found = defaultdict[str, list[int]](list)
-        for group in _groups_of(self._query, self._exchanges):
-            others = [id_ for id_ in group if id_ not in self._exchanges]
-            rows = self._query.scan("model_calls", ("recording_id", "exchange", "session_id"), recordings=others)
-            calls = list(tuples(rows, *rows.column_names)) if rows.num_rows else _computed(lake, group)
-            for recording, exchange, session_id in calls:
-                if session_id in self.sessions:
-                    found[recording].append(exchange)
+        rows = self._query.scan("recordings", ("recording_id", LINKED), recordings=self._exchanges)
+        known = list(tuples(rows, *rows.column_names))
+        others = {one for _, linked in known for one in linked or ()}.difference(self._exchanges)
+        of = self._query.scan("model_calls", _CALL, recordings=others) if others else None
+        calls = [] if of is None else list(tuples(of, *_CALL))
+        for group in _groups_of(self._query, [id_ for id_, linked in known if linked is None]):
+            calls += _computed(lake, group)
+        for recording, exchange, session_id in calls:
+            if session_id in self.sessions and recording not in self._exchanges:
+                found[recording].append(exchange)
         return found
 
     def _rows_of(self, recordings: Collection[str]) -> list[Row]:
@@ -151,7 +155,7 @@ class Fetch:
 
 
 def _groups_of(query: LakeQuery, recordings: Collection[str]) -> list[list[str]]:
-    """Return the cassettes with several hops that have one of these recordings: the ids of their recordings.
+    """Return the recordings that are analysed together, of those that an older version has shipped.
 
     The ids of one cassette are made at the same time, and begin with it (UUID version 7). So the rows of few others are
     read.
@@ -176,10 +180,7 @@ def _made_at(recording_id: str) -> int | None:
 
 
 def _computed(lake: Lake, group: Sequence[str]) -> list[tuple[str, int, str | None]]:
-    """Return the recording, the exchange and the session of each model call of a cassette.
-
-    An older version has shipped the cassette, without `model_calls`.
-    """
+    """Return the recording, the exchange and the session of each model call, which an older version did not store."""
     from .reading import calls_of  # loads the analyses
 
     return calls_of(lake, group)

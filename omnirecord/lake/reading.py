@@ -1,7 +1,7 @@
 """Reads whole recordings from the objects of a lake, many at a time and without files.
 
 The analyses read such recordings as they read an open cassette (`RecordingRows`). The hops of one cassette, which are
-recordings of one run with the same start, are read together: model calls need the turns of the other hop.
+recordings with turns and model calls of each other, are read together.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..cassette.select import grouped, strays
 from ..cassette.sqlite.checked import exchange_of, family_of, headers_of
 from ..cassette.sqlite.stream_reads import PAUSE, is_delta
 from ..contract.judge import Contract
-from ..model import Exchange, Incident, Recording, Side, TimedFrame
+from ..model import Exchange, Incident, Recording, Side, TimedFrame, by_key
 from ..omnigent.protocol import SESSION_CREATED
 from ..wire.content_coding import decoded as decoded_content
 from ..wire.headers import header
@@ -38,6 +38,7 @@ from .tables import CHILDREN, SCHEMAS
 _ALWAYS = ("recordings", "exchanges", "events", "incidents")
 _THREADS = 8
 _DAY = attrgetter("day")
+_ID = attrgetter("recording_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Recordings of one day, and the objects that may have rows of them, by table."""
+    """Recordings, of one day but for those that are read together, and the objects that may have rows of them, by
+    table."""
 
     wanted: tuple[Wanted, ...]
     objects: dict[str, tuple[File, ...]]
@@ -93,7 +95,7 @@ class Snapshot:
         return dict(sorted(recordings_in(lake, files).items(), key=lambda one: one[::-1]))
 
     def groups(self, lake: Lake) -> dict[str, list[str]]:
-        """Return the recordings of each cassette with several hops, by the least of their ids. Raises `LakeError`."""
+        """Return the recordings that are analysed together, by the least of their ids. Raises `LakeError`."""
         files = list(chain.from_iterable(self._objects["recordings"].values()))
         return {ids[0]: ids for ids in together(scanned(lake, "recordings", files, _schema("recordings", TOGETHER)))}
 
@@ -109,21 +111,23 @@ class Snapshot:
 
     def batches(self, wanted: Sequence[Wanted], most: int) -> Iterator[Batch]:
         """Yield batches of about `most` recordings, by day and id. Those that are read together are in one batch."""
-        ordered = sorted(wanted, key=lambda one: (one.day, one.together, one.recording_id))
-        for day, of_day in groupby(ordered, key=_DAY):
+        groups = by_key(sorted(wanted, key=_ID), attrgetter("together")).values()
+        ordered = sorted(groups, key=lambda group: (min(map(_DAY, group)), group[0].together))
+        for _, of_day in groupby(ordered, key=lambda group: min(map(_DAY, group))):
             some: list[Wanted] = []
-            for _, group in groupby(of_day, key=attrgetter("together")):
+            for group in of_day:
                 if len(some) >= most:
-                    yield self._batch(day, some)
+                    yield self._batch(some)
                     some = []
                 some += group
-            yield self._batch(day, some)
+            yield self._batch(some)
 
-    def _batch(self, day: str, wanted: Sequence[Wanted]) -> Batch:
-        ids = sorted(one.recording_id for one in wanted)
+    def _batch(self, wanted: Sequence[Wanted]) -> Batch:
+        ids = sorted(map(_ID, wanted))
+        days = sorted(set(map(_DAY, wanted)))
         objects = {
-            name: tuple(one for one in days.get(day, ()) if has_between(ids, one.least, one.most))
-            for name, days in self._objects.items()
+            name: tuple(one for day in days for one in of.get(day, ()) if has_between(ids, one.least, one.most))
+            for name, of in self._objects.items()
         }
         return Batch(tuple(wanted), objects)
 

@@ -9,6 +9,7 @@ import io
 import os
 import re
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,10 +25,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import LakeError
-from ..model import by_key
+from ..model import by_key, reached
 from .files import File, checksums, checksums_in, has_between
 from .location import Lake
-from .tables import PARTITION, SCHEMAS
+from .tables import LINKED, PARTITION, SCHEMAS
 
 WHOLE = 8 << 20
 """Size in bytes up to which an object is read in one request."""
@@ -100,17 +101,32 @@ def recordings_in(lake: Lake, files: Sequence[File]) -> dict[str, str]:
     return found | {id_: f"{day}" for day, id_ in tuples(rows, *schema.names)}
 
 
-TOGETHER = ("recording_id", "run_id", "started_at_text", "hop")
-"""The columns of `recordings` that tell the hops of one cassette: recordings of one run with the same start."""
+TOGETHER = ("recording_id", "run_id", "started_at_text", "hop", LINKED)
+"""The columns of `recordings` that tell which ones are analysed together."""
 
 
 def together(rows: pa.Table) -> list[list[str]]:
-    """Return the sorted ids of the recordings of each cassette with several hops, in these rows of `recordings`."""
-    found = []
-    for (run_id, _), some in by_key(tuples(rows, *TOGETHER), itemgetter(1, 2)).items():
-        if run_id is not None and len(some) > 1 and any(hop is not None for *_, hop in some):
-            found.append(sorted(id_ for id_, *_ in some))
-    return found
+    """Return the sorted ids of the recordings that are analysed together, of these rows of `recordings`.
+
+    They have turns and model calls of each other. An older version has not stored that: its recordings of one run with
+    the same start, of which one is of a further hop, are together.
+    """
+    beside: dict[str, list[str]] = defaultdict(list)
+    values = list(tuples(rows, *TOGETHER))
+    for id_, *_, linked in values:
+        for other in linked or ():
+            beside[id_].append(other)
+            beside[other].append(id_)
+    old = (row for row in values if row[4] is None and row[1] is not None)
+    for some in by_key(old, itemgetter(1, 2)).values():
+        if any(hop is not None for _, _, _, hop, _ in some):
+            beside[some[0][0]] += [id_ for id_, *_ in some[1:]]
+    found: dict[str, list[str]] = {}
+    for id_ in beside:
+        if id_ not in found:
+            group = sorted(reached([id_], beside))
+            found |= dict.fromkeys(group, group)
+    return [group for id_, group in found.items() if id_ == group[0] and len(group) > 1]
 
 
 class Kept:

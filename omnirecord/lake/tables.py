@@ -32,6 +32,9 @@ FORMAT_VERSION = 1
 PARTITION = "day"
 CHILDREN = "child_session_ids"
 """The column of `sessions` with the sub-agents that a session started, as its own streams in this recording tell."""
+LINKED = "linked_recording_ids"
+"""The column of `recordings` with the others of its cassette that have turns of its model calls, or calls of its
+turns."""
 TURN_RECORDING = "turn_recording_id"
 """The column of `model_calls` with the id of the recording of the turn."""
 
@@ -153,6 +156,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("shipped_by", pa.string()),
         ("hop", pa.string()),
         ("contract_given", pa.bool_()),
+        (LINKED, pa.list_(pa.string())),
     ),
 }
 """The columns of each table. `recordings` is last: its row says that the recording is complete.

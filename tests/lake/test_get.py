@@ -37,7 +37,7 @@ from tests.support.cassettes import (
     status,
     zipped,
 )
-from tests.support.lakes import shipped, split
+from tests.support.lakes import as_an_older_version, shipped, split
 from tests.support.stores import lake_url
 
 __all__ = ["lake_url"]
@@ -97,7 +97,7 @@ def test_a_session_comes_with_its_model_calls(name: str, is_old: bool, tmp_path:
     path = SHIPPED / "both_hops" / name
     lake = shipped(str(tmp_path / "lake"), path, SHIPPED / "both_hops" / "both_tool.jsonl")
     if is_old:
-        shutil.rmtree(tmp_path / "lake" / "model_calls")
+        as_an_older_version(tmp_path / "lake")
     for session in sessions_of(path):
         found = fetched(lake, session)
         assert found == expected(path, session)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from omnirecord.lake.get import Fetch
 from omnirecord.lake.page import Fetched
 from omnirecord.lake.page_data import LakeAnswers
 from tests.lake.test_get import ALL
 from tests.support.answers import InLake, contradictions, printed, rows
 from tests.support.cassettes import SHIPPED
-from tests.support.lakes import shipped
+from tests.support.lakes import as_an_older_version, shipped
 
 BOTH_HOPS = sorted((SHIPPED / "both_hops").glob("*.jsonl*"))
 OTHERS = [path for path in ALL if path not in BOTH_HOPS]
@@ -66,11 +68,29 @@ def test_only_wanted_sessions_are_told_with_the_calls_that_a_turn_made(tmp_path:
     assert all(row == sessions[row["session_id"]] for row in late)
 
 
+def test_hops_of_two_recorders_that_a_cassette_joins_are_analysed_together(tmp_path: Path) -> None:
+    """The recorders had different runs, and began on different days."""
+    head, rest = (SHIPPED / "both_hops" / "both_failed.jsonl").read_text().split("\n", 1)
+    value = json.loads(head)
+    value["recordings"][0]["started_at"] = "2026-11-28T23:59:59.900000+00:00"
+    value["recordings"][1] |= {"started_at": "2026-11-29T00:00:00.100000+00:00", "run_id": str(uuid4())}
+    path = tmp_path / "joined.jsonl"
+    path.write_text(f"{json.dumps(value)}\n{rest}")
+    lake = shipped(str(tmp_path / "lake"), path, SHIPPED / "both_hops" / "both_tool.jsonl")
+    assert "model-failed-hidden" in [one["code"] for one in rows(path, "doctor")]
+    of_lake = InLake(lake.url)
+    assert contradictions(path, of_lake) == []
+    assert counted(of_lake.of(path)[2]) == counted(rows(path, "doctor"))
+    (session,) = rows(path, "sessions")
+    with closing(Fetch(lake, session["session_id"])) as fetch:
+        assert len(fetch.recordings) == 2
+
+
 def test_a_lake_of_an_older_version_has_no_table_of_model_calls(tmp_path: Path) -> None:
     """It is read, kept small and completed all the same."""
     path = SHIPPED / "both_hops" / "both_failed.jsonl"
     lake = shipped(str(tmp_path / "lake"), path, SHIPPED / "text.jsonl")
-    shutil.rmtree(tmp_path / "lake" / "model_calls")
+    as_an_older_version(tmp_path / "lake")
     assert printed("lake", "sql", "--json", lake.url, "SELECT * FROM model_calls") == []
     codes = [one["code"] for one in printed("lake", "doctor", "--json", lake.url, "--jobs", "1")]
     assert "model-failed-hidden" in codes

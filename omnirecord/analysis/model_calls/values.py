@@ -136,6 +136,12 @@ def turns_of(link: Link) -> tuple[TurnKey, ...]:
     return link.candidates if link.turn is None else (link.turn,)
 
 
+def linked_to(recording: int, calls: ModelCalls) -> set[int]:
+    """Return the other recordings with turns of the model calls of a recording, or with calls of its turns."""
+    pairs = {(link.call.recording, turn.recording) for link in calls.links for turn in turns_of(link)}
+    return {one for pair in pairs if recording in pair for one in pair} - {recording}
+
+
 def requests_of(links: Iterable[Link]) -> list[list[Link]]:
     """Return the links by request, each request's attempts in order; requests by the start of the first attempt."""
     return list(by_key(links, lambda link: link.request).values())
