@@ -108,8 +108,8 @@ TOGETHER = ("recording_id", "run_id", "started_at_text", "hop", LINKED)
 def together(rows: pa.Table) -> list[list[str]]:
     """Return the sorted ids of the recordings that are analysed together, of these rows of `recordings`.
 
-    They have turns and model calls of each other. An older version has not stored that: its recordings of one run with
-    the same start, of which one is of a further hop, are together.
+    They have turns and model calls of each other. An older version has not stored that. Of its recordings, those of one
+    run with the same start are together, if one is of a further hop.
     """
     beside: dict[str, list[str]] = defaultdict(list)
     values = list(tuples(rows, *TOGETHER))
