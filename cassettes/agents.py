@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cassettes.stacks import everyone_left, publish
 from omnirecord.recorder.proxy.server import Proxy
+from tests.omnigent_rig.provider import Answer
 from tests.support import agents, gemini
 from tests.support.gemini import GeminiApi
 from tests.support.providers import ModelApis
@@ -22,7 +23,10 @@ async def record(target: Path) -> None:
     """Record the day of `tests.support.agents` into a text cassette."""
     with tempfile.TemporaryDirectory() as folder:
         db = Path(folder) / "day.db"
-        async with ModelApis(agents.SCRIPT) as provider, GeminiApi(gemini.SCRIPT) as google:
+        async with (
+            ModelApis(agents.SCRIPT, Answer("It is sunny in Rome.")) as provider,
+            GeminiApi(gemini.SCRIPT) as google,
+        ):
             both = provider.url.removesuffix("/v1")
             upstreams = {"openai": both, "anthropic": both, "google": google.url}
             async with Proxy(None, db, upstreams=upstreams) as proxy:

@@ -24,7 +24,8 @@ from ..omnigent.routes import party_name
 from ..text import dumps, one_line
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
-from .gather import Concluded, briefs, conclusions
+from .conversations import ConcludedTalk, conversations_in
+from .gather import Concluded, briefs, conclusions, model_calls
 from .turns.conclusion import Conclusion
 from .turns.values import Session
 from .turns.why_stopped import last_stream
@@ -114,7 +115,8 @@ def stream_rows(store: Store) -> Iterator[Row]:
 
 def session_rows(store: Store, *, is_brief: bool = False) -> Iterator[Row]:
     """Return the rows of `ls`: one for each session in each recording, and for each stream without a session.
-    `is_brief`: without its conclusion, for which its events have to be read."""
+    `is_brief`: without its conclusion, for which its events have to be read. Then come the conversations of model calls
+    without a session; if `is_brief`, only in a cassette without sessions, since no session is read."""
     hops = _Recordings(store).hops
     for one in briefs(store) if is_brief else ():
         tallies = (Counter(store.tally(x)[0]) for x in one.streams)
@@ -122,6 +124,19 @@ def session_rows(store: Store, *, is_brief: bool = False) -> Iterator[Row]:
         yield {**row, "hop": hops[one.session.recording]}
     for concluded in () if is_brief else conclusions(store):
         yield {**session_row(store, concluded, verdicts_of(store, concluded)), "hop": hops[concluded.session.recording]}
+    is_listed = not is_brief or next(briefs(store), None) is None
+    for talk in conversations_in(model_calls(store), store.recordings()) if is_listed else ():
+        row = talk_row(store, talk)
+        yield {**(row if is_brief else row | {"conclusion": talk.conclusion.row()}), "hop": hops[row["recording"]]}
+
+
+def talk_row(store: Store, one: ConcludedTalk) -> Row:
+    """Return the row of a conversation without its conclusion."""
+    calls = store.numbered([link.call.exchange for link in one.talk.links])
+    streams = [x for x in calls if x.stream is not None]
+    verdicts = sum((Counter(store.tally(x)[0]) for x in streams), Counter[str]())
+    last = max(calls, key=lambda x: x.request.at_ns)
+    return _session_row(store, one.session, streams, verdicts, len(calls), last)
 
 
 def session_row(store: Store, one: Concluded, verdicts: Counter[str]) -> Row:
@@ -170,6 +185,12 @@ class Summary:
     conclusion: Conclusion
     findings: tuple[Finding, ...]
     """The findings of `doctor`, worst first."""
+    conversation: int | None = None
+    """The number of the conversation, if this is one of model calls without Omnigent."""
+    calls: int | None = None
+    """The number of its model calls, attempts included; None for a session of Omnigent."""
+    is_ambiguous: bool = False
+    """Whether one of these calls may belong to another conversation."""
 
     @property
     def has_failed(self) -> bool:
@@ -184,6 +205,9 @@ class Summary:
         return {
             "cassette": cassette,
             **{name: columns[name] for name in _OF_ROW},
+            "conversation": self.conversation,
+            "model_calls": self.calls,
+            "is_ambiguous": self.is_ambiguous,
             "conclusion": self.conclusion.row(),
             "finding": finding if self.findings else None,
             "findings": {name: columns[f"{name}s"] for name in ("error", "warning", "note")},
@@ -238,16 +262,22 @@ def incomplete(store: Source) -> list[str]:
 
 def summaries(
     store: Source, session: str | None = None, examined: Sequence[Finding] | None = None,
-    concluded: Iterable[Concluded] | None = None,
+    concluded: Iterable[Concluded] | None = None, talks: Iterable[ConcludedTalk] | None = None,
 ) -> list[Summary]:  # fmt: skip
-    """Return the sessions of a store by their beginning; with `session`, an id or the beginning of one, only that.
+    """Return the sessions of a store by their beginning, then the conversations of model calls without a session; with
+    `session`, an id or the beginning of one, only that.
 
-    `examined`: their findings, `concluded`: how they ended, if they are known. Raises `UsageError` if no session, or
-    more than one, has that id.
+    `examined`: their findings, `concluded` and `talks`: how they ended, if they are known. Raises `UsageError` if no
+    session, or more than one, has that id.
     """
     from .doctor.doctor import examine
+    from .doctor.model import ModelChecks
 
-    found = examine(store, session) if examined is None else examined
+    if examined is None:
+        model = ModelChecks(store)
+        examined = examine(store, session, model=model)
+        talks = conversations_in(model.calls, store.recordings()) if session is None else ()
+    found = examined
     of = by_key(found, lambda one: (one.session_id, one.stream if one.session_id is None else None))
     concluded = conclusions(store, session) if concluded is None else concluded
     streams = without_calls(store, store.streams()) if any(one.stream is not None for one in found) else []
@@ -258,7 +288,7 @@ def summaries(
             if recordings.get(finding.stream, one.session.recording) == one.session.recording
         ])
         for one in concluded
-    ]  # fmt: skip
+    ] + [_talk_summary(one, of.get((one.session.session_id, None), ())) for one in talks or ()]  # fmt: skip
 
 
 def _summary(one: Concluded, found: list[Finding]) -> Summary:
@@ -267,6 +297,15 @@ def _summary(one: Concluded, found: list[Finding]) -> Summary:
     return Summary(
         told.recording, told.session_id, one.stream, told.parent_id, told.started_at, until, _model(told),
         len(told.turns), one.conclusion, tuple(found),
+    )  # fmt: skip
+
+
+def _talk_summary(one: ConcludedTalk, found: Iterable[Finding]) -> Summary:
+    told = one.session
+    until = told.started_at and wall_clock(told.started_at, told.until_ns - told.begun_ns)
+    return Summary(
+        told.recording, told.session_id, None, None, told.started_at, until, _model(told), len(told.turns),
+        one.conclusion, tuple(found), told.conversation, len(one.talk.calls), one.talk.is_ambiguous,
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from ..model import Exchange, Recording, TimedFrame, wall_clock
 from ..omnigent.line import merged
 from ..text import dumps
 from ..wire.strict_json import Payload, fresh_payload
+from .conversations import ConcludedTalk, conversations_in
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .doctor.model import ModelChecks
@@ -95,16 +96,26 @@ class Analysis:
         return self._model.calls
 
     @cached_property
+    def _talks(self) -> list[ConcludedTalk]:
+        """The conversations of model calls without a session."""
+        return conversations_in(self._calls, self._store.recordings())
+
+    @cached_property
+    def _all(self) -> list[Session]:
+        """The sessions, then the conversations."""
+        return [*self._told, *(one.session for one in self._talks)]
+
+    @cached_property
     def _started(self) -> dict[int, str]:
         return {one.recording: one.started_at for one in self._store.recordings()}
 
     def sessions(self) -> Iterator[Row]:
-        told = summaries(self._store, examined=self.examined, concluded=self._concluded)
+        told = summaries(self._store, examined=self.examined, concluded=self._concluded, talks=self._talks)
         for summary, stats in zip(told, self.measured, strict=True):
             yield _stats_row(stats) | summary.columns()
 
     def turns(self) -> Iterator[Row]:
-        for told, stats in zip(self._told, self.measured, strict=True):
+        for told, stats in zip(self._all, self.measured, strict=True):
             for turn, measures in zip(told.turns, stats.turns, strict=True):
                 row = _place(told, turn) | _turn_row(turn, measures)
                 # A connect snapshot may have repeated earlier text.
@@ -132,8 +143,11 @@ class Analysis:
 
     def model_calls(self) -> Iterator[Row]:
         codes = self._model.codes()
+        of = {link.call.exchange: link for one in self._talks for link in one.calls.links}
         for link in self._calls.links:
-            yield _call_row(link, self._started[link.call.recording]) | {"finding": codes.get(link.call.exchange)}
+            own = of.get(link.call.exchange)
+            row = _call_row(own or link, self._started[link.call.recording])
+            yield row | {"call": own and own.request, "finding": codes.get(link.call.exchange)}
 
     def findings(self) -> Iterator[Row]:
         recordings = {x.stream: x.recording for x in self._store.streams()}
@@ -144,7 +158,7 @@ class Analysis:
             yield row | place | {"seqs": dumps(seqs)}
 
     def _turns(self) -> Iterator[tuple[Session, Turn]]:
-        return ((told, turn) for told in self._told for turn in told.turns)
+        return ((told, turn) for told in self._all for turn in told.turns)
 
     def _times(self, told: Session, of: Turn | Tool | Approval, *names: str) -> Row:
         """In UTC what `of` has in ns: `asked_at` of `asked_ns`."""
@@ -235,7 +249,9 @@ _ODD = 50_000
 
 class Whole(Analysis):
     """The analyses of one recording. `frames` returns the frames of a stream, by default those of the store.
-    `tells_problems`: whether `problems` will be called."""
+    `tells_problems`: whether `problems` will be called.
+
+    Model calls are not grouped: the number of a conversation is unique in a cassette, but not in a lake."""
 
     def __init__(
         self,
@@ -258,6 +274,10 @@ class Whole(Analysis):
     @cached_property
     def examined(self) -> list[Finding]:
         return examine(self._store, recording=self._recording.recording, read=self._read, model=self._model)
+
+    @cached_property
+    def _model(self) -> ModelChecks:
+        return ModelChecks(self._store, groups=False)
 
     def model_calls(self) -> Iterator[Row]:
         return (row for row in super().model_calls() if row["recording"] == self._recording.recording)
@@ -285,6 +305,10 @@ class Whole(Analysis):
     def _concluded(self) -> list[Concluded]:
         _ = self.examined
         return all_concluded(self._read_sessions)
+
+    @cached_property
+    def _talks(self) -> list[ConcludedTalk]:
+        return []
 
     @cached_property
     def measured(self) -> list[SessionStats]:

@@ -61,7 +61,7 @@ TABLES = {
         "One row per session and recording: what was asked, how it ended, its worst finding, its tokens.",
         (
             _RECORDING,
-            Column("session_id", str, "Session; NULL for a stream without a session", "own"),
+            Column("session_id", str, "Session, or `conversation-2`; NULL for a stream without a session", "own"),
             _STREAM._replace(join="own"),
             Column("parent_session_id", str, "Session that started it as its sub-agent", "any"),
             Column("started_at", str, "First request of a client, UTC", "min"),
@@ -215,7 +215,8 @@ TABLES = {
             Column("error", str, "Error of the provider"),
             Column("finding", str, "Worst finding of `doctor` about the call"),
             Column("turn_recording", int, "Recording of its turn"),
-            Column("session_id", str, "Session of its turn"),
+            Column("session_id", str, "Session of its turn, or its conversation: `conversation-2`"),
+            Column("call", int, "Number of its request in the conversation, from 1; NULL in a session of Omnigent"),
             Column("turn", int, "Its turn; NULL if none is known, or several are possible"),
             Column("by", str, "Evidence of the turn: `call_id`, `conversation`, `retry` or `time`"),
             Column("certainty", str, "`exact`, `likely` or `ambiguous`; NULL if no turn is possible"),

@@ -6,16 +6,15 @@ second one. A number is the beginning of a session id, too: then the name is `CA
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from ..errors import UsageError
 from ..model import Exchange, since_1970
 from ..providers.call import ModelCall
-from ..providers.grouping import Grouping, Place
+from ..providers.grouping import Grouping, Place, conversation_name, conversation_number
 from .model_calls import ModelHops, call_in
 from .select import Source, session_ids, the_session, with_children
 
-_PREFIX = "conversation-"
 Takes = Callable[[Exchange], bool]
 """Whether a part of a cassette has an exchange."""
 
@@ -27,7 +26,7 @@ def placed_calls(store: Source) -> Iterator[tuple[ModelCall, Place]]:
     """
     hops = ModelHops(store)
     zeros = {one.recording: since_1970(one.started_at) for one in store.recordings()}
-    grouping = Grouping(store.first_conversation)
+    grouping = Grouping(store.places)
     exchanges = sorted(hops.exchanges(), key=lambda x: (zeros[x.recording] + x.request.at_ns, x.exchange))
     for x in exchanges:
         call = call_in(store, x, hops)
@@ -36,9 +35,8 @@ def placed_calls(store: Source) -> Iterator[tuple[ModelCall, Place]]:
 
 
 def may_be_conversation(name: str) -> bool:
-    """Return whether a name after `#` has the form of a conversation's name."""
-    number = name.removeprefix(_PREFIX)
-    return number.isascii() and number.isdecimal()
+    """Return whether a name after `#` has the form of a conversation's name: `2`, or `conversation-2`."""
+    return conversation_number(name) is not None or (name.isascii() and name.isdecimal())
 
 
 def conversation_named(store: Source, name: str) -> int | None:
@@ -46,32 +44,32 @@ def conversation_named(store: Source, name: str) -> int | None:
     `UsageError` if the cassette has no conversation with this number, or if the name means a session, too."""
     if not may_be_conversation(name):
         return None
-    number = name.removeprefix(_PREFIX)
-    last = max((place.conversation for _, place in placed_calls(store)), default=0)
-    is_one = store.first_conversation <= int(number) <= last
-    session = next((one for one in session_ids(store) if name == number and one.startswith(name)), None)
+    full = conversation_number(name)
+    number = int(name) if full is None else full
+    known = sorted({place.conversation for _, place in placed_calls(store)})
+    is_one = number in known
+    session = next((one for one in session_ids(store) if full is None and one.startswith(name)), None)
     if session is not None:
         if is_one and session != name:
             raise UsageError(
                 f"{name} is a conversation, and the session {session} begins with it: give more of the id, or"
-                f" #{_PREFIX}{name}"
+                f" #{conversation_name(number)}"
             )
         return None
     if is_one:
-        return int(number)
-    if last:
-        first = store.first_conversation
-        there = f"is only #{first}" if first == last else f"are #{first} to #{last}"
+        return number
+    if known:
+        there = f"is only #{known[0]}" if len(known) == 1 else f"are #{known[0]} to #{known[-1]}"
         raise UsageError(f"the cassette has no conversation {number}: there {there}")
     return None
 
 
-def part_named(store: Source, name: str) -> tuple[Takes, int | None]:
-    """Return which exchanges a session has with its sub-agents, or a conversation; and the number of the conversation,
-    or None. Raises `UsageError`."""
+def part_named(store: Source, name: str) -> tuple[Takes, Mapping[int, Place]]:
+    """Return which exchanges a session has with its sub-agents, or a conversation; and the places of the calls in the
+    conversation, by exchange. Raises `UsageError`."""
     number = conversation_named(store, name)
     if number is None:
         family = with_children(store, the_session(store, name))
-        return (lambda x: x.session_id in family), None
-    exchanges = {call.exchange for call, place in placed_calls(store) if place.conversation == number}
-    return (lambda x: x.exchange in exchanges), number
+        return (lambda x: x.session_id in family), {}
+    places = {call.exchange: place for call, place in placed_calls(store) if place.conversation == number}
+    return (lambda x: x.exchange in places), places

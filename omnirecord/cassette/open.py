@@ -61,9 +61,9 @@ def open_store(path: str | Path, session: str | None = None, *, follows: bool = 
     if (wanted := session or named) is None:
         return _open(path, follows=follows, judges=judges)
     with closing(_open(path, judges=judges)) as store:
-        takes, conversation = part_named(store, wanted)
+        takes, places = part_named(store, wanted)
         part = _in_memory(_rows_of(store, takes), path, judges=judges)
-    part.first_conversation = conversation or 1
+    part.places = places
     return part
 
 

@@ -8,24 +8,27 @@ cassette, or rows from elsewhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..contract.judge import Contract
 from ..errors import UsageError
 from ..model import Exchange, Incident, Recording, Side, TimedFrame, children_of, moment_of, reached
 from ..omnigent.routes import is_session, unknown_sessions
 
+if TYPE_CHECKING:
+    from ..providers.grouping import Place
+
 
 class Source(Protocol):
     """Recordings with their exchanges, frames and bodies. `sqlite.Store` describes each method."""
 
-    first_conversation: int
-    """The number of the first conversation: not 1 in a part of a cassette."""
+    places: Mapping[int, Place]
+    """The places of model calls in their conversations, by exchange, in a part of a cassette; empty in a whole one."""
 
     def recordings(self) -> list[Recording]: ...
     def contract_of(self, recording: int, /) -> Contract: ...

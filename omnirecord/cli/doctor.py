@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..model import by_key
+from ..providers.grouping import conversation_number
 from .arguments import cassette_argument, opened, shown
 from .common import console, output_options, print_rows, print_texts, reading_contract_option, terminal_width
 from .stderr import busy
@@ -20,8 +21,11 @@ from .stderr import busy
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from ..analysis.conversations import ConcludedTalk
     from ..analysis.doctor.finding import Finding
     from ..analysis.gather import Concluded
+
+    _Concluded = Concluded | ConcludedTalk
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -49,19 +53,24 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     Example:
       omnirecord doctor session.db
     """
+    from ..analysis.conversations import conversations_in
     from ..analysis.doctor.doctor import examine
+    from ..analysis.doctor.model import ModelChecks
     from ..analysis.gather import conclusions, gathered
     from ..cassette.model_calls import count_calls
 
     with opened(cassette) as store:
         with busy(f"examining {shown(cassette)}"):
-            found = examine(store, session)
-            is_alone = not as_json and len(list(islice(gathered(store, session), 2))) == 1
+            model = ModelChecks(store)
+            found = examine(store, session, model=model)
+            talks = [] if as_json or session is not None else conversations_in(model.calls, store.recordings())
+            is_alone = not as_json and len([*islice(gathered(store, session), 2), *talks]) == 1
             named = None if is_alone else {one.session_id for one in found if one.session_id is not None}
-            concluded = [] if as_json else list(conclusions(store, session, sessions=named))
+            concluded: list[_Concluded] = [*talks]
+            if not as_json:
+                concluded += conclusions(store, session, sessions=named)
         is_empty = not found and not store.streaming() and not count_calls(store)
-    name = shlex.quote(shown(cassette))
-    told = [replace(one, next=one.next.replace("CASSETTE", name)) for one in found]
+    told = [replace(one, next=one.next.replace("CASSETTE", _named(cassette, one))) for one in found]
     if as_json:
         print_rows(finding.row() for finding in told)
     else:
@@ -70,7 +79,16 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     sys.exit(1 if any(finding.is_at_least(fail_on) for finding in found) else 0)
 
 
-def _lines(found: list[Finding], concluded: list[Concluded], only: Concluded | None, otherwise: str) -> Iterator[Text]:
+def _named(cassette: Path, finding: Finding) -> str:
+    """The cassette for a command about a finding, with the number of its conversation."""
+    number = conversation_number(finding.session_id)
+    is_whole = number is not None and not cassette.name.endswith((f"#{number}", f"#{finding.session_id}"))
+    return shlex.quote(f"{shown(cassette)}#{number}" if is_whole else shown(cassette))
+
+
+def _lines(
+    found: list[Finding], concluded: Sequence[_Concluded], only: _Concluded | None, otherwise: str
+) -> Iterator[Text]:
     """The worst finding in one line, then the findings by session, worst session first. `concluded`: these sessions,
     `only`: the one session, if there are no others."""
     from rich.text import Text
@@ -98,7 +116,10 @@ def _lines(found: list[Finding], concluded: list[Concluded], only: Concluded | N
 
 
 def _head(
-    session_id: str | None, findings: list[Finding], concluded: list[Concluded], only: Concluded | None
+    session_id: str | None,
+    findings: list[Finding],
+    concluded: Sequence[_Concluded],
+    only: _Concluded | None,
 ) -> Iterator[str]:
     """The heading of a session: its id, the number of its findings, its conclusion in each recording."""
     from ..analysis.doctor.finding import SEVERITIES
@@ -107,7 +128,8 @@ def _head(
     counts = [(sum(finding.severity == one for finding in findings), one) for one in reversed(SEVERITIES)]
     told = ", ".join(counted(count, one) for count, one in counts if count)
     if session_id is not None:
-        name = f"session {visible(session_id)}"
+        number = conversation_number(session_id)
+        name = f"session {visible(session_id)}" if number is None else f"conversation #{number}"
     elif only is not None and only.stream is not None:
         name = f"stream {only.stream} without a session"
     else:
@@ -117,13 +139,14 @@ def _head(
         yield from _folded(_concluded(one), "  ", "  ")
 
 
-def _concluded(one: Concluded) -> str:
+def _concluded(one: _Concluded) -> str:
     """How the session ended, its duration, its parties, its first question."""
     from ..text import clip, one_line, seconds
 
     conclusion, lasted = one.conclusion, one.session.duration_ns
     parts = [conclusion.verdict, *([] if lasted is None else [seconds(lasted)])]
-    parts.append(f"connected: {', '.join(map(one_line, conclusion.connected)) or 'no client'}")
+    if one.session.conversation is None:
+        parts.append(f"connected: {', '.join(map(one_line, conclusion.connected)) or 'no client'}")
     parts += [f"asked: {clip(one_line(conclusion.asked), 60)}"] if conclusion.asked else []
     return " · ".join(parts)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from ..text import counted
 from .arguments import cassette_argument, opened, shown
 from .common import fitted_table, is_terminal, output_options, print_found, terminal_width
 
@@ -33,7 +32,6 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
       omnirecord ls session.db --streams
     """
     from ..analysis import listing
-    from ..cassette.model_calls import count_calls
 
     chosen = [name for name, is_chosen in zip(_LISTS, (exchanges, streams, recordings), strict=True) if is_chosen]
     if len(chosen) > 1:
@@ -45,10 +43,6 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
     }  # fmt: skip
     with opened(cassette) as store:
         rows = list(lists[what](store))
-        calls = 0 if rows or as_json or what else count_calls(store)
-    if calls:
-        click.echo(f"{shown(cassette)} holds no sessions, but {counted(calls, 'model call')}: show prints them")
-        return
     print_found(as_json, rows, ls_lines(cassette, what, rows, terminal_width(sys.maxsize)))
 
 

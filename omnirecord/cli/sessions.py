@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..text import clip, counted, one_line, seconds, visible
+from ..text import clip, one_line, seconds, visible
 from .arguments import CASSETTE, by_name, opened, shown
 from .common import (
     fitted_table,
@@ -118,28 +118,27 @@ def lines_of(
         if len(listed) > 1 and found:
             yield shown(path)
         yield from islice(left, len(found))
+        unsure = [f"#{one.conversation}" for one in found if one.is_ambiguous]
+        if unsure:
+            yield f"{', '.join(unsure)}: {_AMBIGUOUS}"
 
 
 def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
-    from ..cassette.model_calls import count_calls
-
     where = shown(paths[0]) if len(paths) == 1 else f"{len(paths):,} cassettes"
     kind = "failed session" if failed else "session"
     when = f" since {visible(since)}" if since is not None else ""
     if failed or since is not None:
         return f"no {kind}{when} in {where}"
-    calls = 0
     is_recorded = False
     for path in paths:
         with opened(path) as store:
-            calls += count_calls(store)
             is_recorded = is_recorded or store.is_being_recorded
-    if calls:
-        verb = "holds" if len(paths) == 1 else "hold"
-        return f"{where} {verb} no sessions, but {counted(calls, 'model call')}: show prints them"
     if is_recorded:
         return f"no session in {where} yet: point a client at the recorder, then look again"
     return f"no session in {where}"
+
+
+_AMBIGUOUS = "equal calls at the same time, so some of their later calls may belong to another of them"
 
 
 def session_table(lines: Sequence[Row], width: int) -> Iterator[str]:
@@ -163,8 +162,15 @@ def session_table(lines: Sequence[Row], width: int) -> Iterator[str]:
 
 def _row(one: Row) -> dict[str, str]:
     from ..omnigent.summary import short_id
+    from ..providers.grouping import conversation_number
 
-    name = short_id(one["session_id"]) if one["session_id"] is not None else f"stream {one['stream']}"
+    number = conversation_number(one["session_id"])
+    if number is not None:
+        name = f"#{number}"
+    elif one["session_id"] is not None:
+        name = short_id(one["session_id"])
+    else:
+        name = f"stream {one['stream']}"
     asked = one_line(one["asked"] or ("(not recorded)" if one["turns"] else "(nothing asked)"))
     cells = (
         name,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..model import by_key
+from ..providers.grouping import conversation_number
 from ..text import clip, counted, visible
 from .arguments import cassette_argument, opened, shown
 from .common import (
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 _INDENT = "  "
 _COLUMNS: dict[str, Callable[[SessionStats], str]] = {
-    "session": lambda one: one.session_id or f"(stream {', '.join(str(s.stream) for s in one.streams)})",
+    "session": lambda one: _name(one) or f"(stream {', '.join(str(s.stream) for s in one.streams)})",
     "rec": lambda one: str(one.recording),
     "took s": lambda one: _seconds(one.duration_s),
     "ended": lambda one: one.conclusion.outcome,
@@ -70,44 +72,53 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
       omnirecord stats session.db
     """
     from ..analysis.gather import model_calls
-    from ..analysis.stats import astray_row, astray_rows, measured
+    from ..analysis.stats import astray_row, astray_rows, measured, model_stats
     from ..analysis.stats.values import stats_row
 
     with opened(cassette) as store:
         with busy("measuring"):
             found = list(measured(store, session))
-            astray = list(astray_rows(model_calls(store))) if session is None else []
+            calls = model_calls(store)
+            astray = list(astray_rows(calls)) if session is None else []
+            together = model_stats([link for talk in calls.talks for link in talk.links])
         if as_json:
             print_rows(map(stats_row, found))
             print_rows(astray_row(*one) for one in astray)
         else:
-            _print(cassette, found, astray)
+            _print(cassette, found, astray, together)
 
 
 def print_brief(cassette: Path) -> None:
-    """Print the table of the sessions, and the figures of the model calls."""
+    """Print the table of the sessions, and the figures of the model calls of each recording."""
     from ..analysis.gather import model_calls
-    from ..analysis.stats import astray_rows, measured
+    from ..analysis.stats import measured, model_stats
 
     with opened(cassette) as store:
-        found = list(measured(store))
-        astray = list(astray_rows(model_calls(store)))
+        found = [one for one in measured(store) if conversation_number(one.session_id) is None]
+        calls = [link for link in model_calls(store).links if link.turn is None]
     if found:
         print_lines(table(_rows(found)))
-    for recording, calls in astray:
-        click.echo(f"Model calls{' without a turn' if found else ''}, recording {recording}")
-        print_lines(fitted(_INDENT + line) for line in _model(calls))
+    for recording, links in by_key(calls, lambda link: link.call.recording).items():
+        if (numbers := model_stats(links)) is not None:
+            click.echo(f"Model calls{' without a turn' if found else ''}, recording {recording}")
+            print_lines(fitted(_INDENT + line) for line in _model(numbers))
 
 
-def _print(cassette: Path, found: Sequence[SessionStats], astray: Sequence[tuple[int, ModelStats]]) -> None:
+def _print(
+    cassette: Path, found: Sequence[SessionStats], astray: Sequence[tuple[int, ModelStats]], together: ModelStats | None
+) -> None:
+    """`astray`: the model calls without a turn, by recording; `together`: those of all conversations."""
     if found:
         _print_sessions(found)
     elif not astray:
         click.echo(f"{shown(cassette)} holds no sessions yet")
-    for number, (recording, calls) in enumerate(astray):
+    parts = [(f"Model calls{' without a turn' if found else ''}, recording {number}", one) for number, one in astray]
+    if together is not None and len(found) > 1:
+        parts.insert(0, ("Model calls of all conversations", together))
+    for number, (title, calls) in enumerate(parts):
         if found or number:
             click.echo()
-        click.echo(f"Model calls{' without a turn' if found else ''}, recording {recording}")
+        click.echo(title)
         print_lines(fitted(_INDENT + line) for line in _model(calls))
 
 
@@ -175,7 +186,7 @@ def _rows(found: Sequence[SessionStats]) -> list[dict[str, str]]:
 def _report(one: SessionStats) -> Iterator[str]:
     """One session's numbers, in sections. No line holds a control character."""
     yield _head(one)
-    if not one.streams:
+    if not one.streams and one.model_calls is None:
         yield f"{_INDENT}no stream was recorded: there is nothing to measure but {one.exchanges:,} exchanges"
         return
     if one.duration_s is None:
@@ -203,8 +214,16 @@ def _sections(one: SessionStats) -> Iterator[tuple[str, Iterator[str]]]:
     yield "The proxy's own delay", _delay(one)
 
 
+def _name(one: SessionStats) -> str | None:
+    """The id of a session, or the number of a conversation."""
+    number = conversation_number(one.session_id)
+    return one.session_id if number is None else f"#{number}"
+
+
 def _head(one: SessionStats) -> str:
     name = f"Session {visible(one.session_id)}" if one.session_id else "A stream without a session"
+    if conversation_number(one.session_id) is not None:
+        name = f"Conversation {_name(one)}"
     parts = [name, f"recording {one.recording}"]
     parts += [f"{one.started_at[:19].replace('T', ' ')} UTC"] if one.started_at is not None else []
     parts += [f"sub-agent of {visible(one.parent_session_id)}"] if one.parent_session_id else []
@@ -249,7 +268,9 @@ def _model(calls: ModelStats) -> Iterator[str]:
     ]
     known = ", ".join(f"{number:,} {what}" for number, what in counts if number is not None)
     if known:
-        yield f"tokens by the provider's count: {known}"
+        asked = calls.counted + calls.uncounted
+        of = f", of {calls.counted:,} of {counted(asked, 'call')}" if calls.uncounted else ""
+        yield f"tokens by the provider's count{of}: {known}"
 
 
 def _spread(value: Spread, unit: str) -> str:

@@ -133,7 +133,7 @@ def analysed(reader: Reader, batch: Batch, job: Job, begun: Begun) -> Iterator[O
         numbers = {one.recording_id: one.recording for one in rows.recordings()}
         first = group[0].recording_id
         begun(first, [one for one in rows.sessions(numbers[first]) if one is not None])
-        model = ModelChecks(rows)
+        model = ModelChecks(rows, groups=False)
         for wanted in group:
             if wanted.is_wanted:
                 yield _outcome(wanted, rows, numbers[wanted.recording_id], model, job)

@@ -14,7 +14,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +34,9 @@ from .files import File, files_of, has_between
 from .location import Lake
 from .scan import TOGETHER, recordings_in, runs, scanned, together, tuples
 from .tables import CHILDREN, SCHEMAS
+
+if TYPE_CHECKING:
+    from ..providers.grouping import Place
 
 _ALWAYS = ("recordings", "exchanges", "events", "incidents")
 _THREADS = 8
@@ -258,7 +261,7 @@ class RecordingRows:
     """A recording, or several of one cassette. `sessions`: the ids of those whose frames are wanted, None for streams
     without a session; all sessions by default."""
 
-    first_conversation = 1
+    places: Mapping[int, Place] = {}
 
     def __init__(
         self, recording: Recording, exchanges: list[Exchange], bodies: Mapping[tuple[int, Side], bytes],

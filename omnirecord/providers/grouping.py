@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..wire.strict_json import loads
@@ -51,6 +52,20 @@ class Place(NamedTuple):
     """The conversations that are possible, its own included; empty if that is the only one."""
 
 
+_NAME = "conversation-"
+
+
+def conversation_name(number: int) -> str:
+    """Return the name of a conversation, which stands where a session has its id."""
+    return f"{_NAME}{number}"
+
+
+def conversation_number(name: str | None) -> int | None:
+    """Return the number of the conversation with this name; None if it is no such name."""
+    number = (name or "").removeprefix(_NAME)
+    return int(number) if number != name and number.isascii() and number.isdecimal() else None
+
+
 @dataclass(slots=True)
 class _Earlier:
     """What is kept of a call that a later one may continue."""
@@ -69,9 +84,9 @@ class _Earlier:
 class Grouping:
     """The conversations of the calls so far. It keeps no text."""
 
-    def __init__(self, first: int = 1) -> None:
-        """`first`: the number of the first conversation."""
-        self._first = first
+    def __init__(self, known: Mapping[int, Place] = MappingProxyType({})) -> None:
+        """`known`: the places of calls, by exchange, if they are known, as in a part of a cassette."""
+        self._known = known
         self._retries = Retries()
         self._calls: list[_Earlier] = []
         self._requests: list[int] = []
@@ -86,6 +101,8 @@ class Grouping:
         recording on a clock that all calls share."""
         start_ns = zero_ns + call.started_ns
         end_ns = None if call.ended_ns is None else zero_ns + call.ended_ns
+        if call.exchange in self._known:
+            return self._known[call.exchange]
         number = len(self._calls)
         repeated = self._retries.before(number, call, start_ns, end_ns)
         uncounted = self._retries.repeated(number, call, start_ns, end_ns)
@@ -114,10 +131,10 @@ class Grouping:
                 free[0].is_continued = True
                 conversation = free[0].place.conversation
         if conversation is None:
-            conversation = self._first + len(self._requests)
             self._requests.append(0)
-        self._requests[conversation - self._first] += 1
-        return Place(conversation, self._requests[conversation - self._first], 1, candidates)
+            conversation = len(self._requests)
+        self._requests[conversation - 1] += 1
+        return Place(conversation, self._requests[conversation - 1], 1, candidates)
 
     def _owner(self, ids: Sequence[str]) -> int | None:
         """Return the conversation that owns an id; that of the last id counts."""

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any
 
 from ..analysis.apis import is_unknown
+from ..analysis.conversations import conversations_in, with_turns
 from ..analysis.follow.sessions import GrowingSession, GrowingSessions
 from ..analysis.gather import model_calls, whole_sessions
 from ..analysis.model_calls.pairing import Move, Piece, Place, moves
@@ -102,7 +103,9 @@ class Hops:
     def of(cls, store: Store) -> Hops:
         """Return the calls of a whole cassette. Without a model hop, no session is read."""
         sessions = list(whole_sessions(store)) if ModelHops(store) else []
-        return cls(sessions, model_calls(store, lambda: sessions))
+        calls = model_calls(store, lambda: sessions)
+        talks = conversations_in(calls, store.recordings())
+        return cls([*sessions, *(one.session for one in talks)], with_turns(calls, talks) if talks else calls)
 
     def session(self, turn: TurnKey) -> Session | None:
         return self._of.get((turn.recording, turn.session_id))

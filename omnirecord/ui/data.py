@@ -12,6 +12,7 @@ merged ones. An exported file searches the documents that `omnirecord search` ha
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -20,15 +21,16 @@ from threading import Lock
 from typing import Any
 
 from ..analysis import gather
+from ..analysis.conversations import ConcludedTalk, conversations_in
 from ..analysis.diff import TOLERANCE_S, DiffSession, by_session, compare, diff_session, turn_pairs
 from ..analysis.diff.differences import Difference, counts, spans
 from ..analysis.doctor.doctor import examine
 from ..analysis.gather import Concluded, Gathered, Known, gathered, model_calls
-from ..analysis.listing import session_row, verdicts_of
+from ..analysis.listing import session_row, talk_row, verdicts_of
 from ..analysis.search import search, update_index
 from ..analysis.search.query import everything
-from ..analysis.transcript import turn_rows
-from ..analysis.turns.conclusion import children_of, concluded
+from ..analysis.transcript import turn_row, turn_rows
+from ..analysis.turns.conclusion import Conclusion, children_of, concluded
 from ..analysis.turns.draft import Draft, growth_of
 from ..analysis.turns.values import Session
 from ..cassette.files import stamp_of
@@ -38,6 +40,7 @@ from ..cassette.sqlite import Store
 from ..cassette.sqlite.search_index import Doc, Index
 from ..errors import UsageError, __version__
 from ..model import Exchange, wall_clock
+from ..providers.grouping import conversation_number
 from ..wire.content_coding import tells_of_coding
 from . import events
 from .calls import CALLS, Hops, Linked, call_in_file, call_of_hit
@@ -99,6 +102,9 @@ def _key_of(one: Gathered) -> str:
 
 
 def _session_with(store: Store, key: Key) -> DiffSession:
+    number = conversation_number(key.session_id)
+    if number is not None:
+        raise UsageError(f"a conversation is compared by `omnirecord diff CASSETTE#{number} CASSETTE#OTHER`")
     for one in gathered(store, key.session_id):
         if key_of_exchange(one.exchanges[0]) == key:
             return diff_session(one, model_calls(store), one.frames())
@@ -246,7 +252,10 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
              "exchanges": sum(x.recording == r.recording for x in exchanges)}
             for r in recordings
         ],
-        "sessions": [_session(store, one) for one in gather.conclusions(store, known=known)],
+        "sessions": [
+            *(_session(store, one) for one in gather.conclusions(store, known=known)),
+            *(_conversation(store, one) for one in ([] if store.is_being_recorded else _talks(store))),
+        ],
         "others": [{"recording": x.recording, **events.exchange_row(x)} for x in others[:MOST_OTHERS]],
         "more_others": max(0, len(others) - MOST_OTHERS),
         "incidents": [
@@ -264,7 +273,13 @@ def findings(store: Store, session: str | None = None) -> list[Row]:
         for what in (x.stream, x.session_id):
             recordings.setdefault(what, set()).add(x.recording)
     only = {what: min(found) for what, found in recordings.items() if len(found) == 1}
-    return [{**one.row(), "recording": only.get(one.stream or one.session_id)} for one in examine(store, session)]
+    is_conversation = conversation_number(session) is not None
+    found = examine(store, None if is_conversation else session)
+    return [
+        {**one.row(), "recording": only.get(one.stream or one.session_id)}
+        for one in found
+        if not is_conversation or one.session_id == session
+    ]
 
 
 def _session(store: Store, one: Concluded) -> Row:
@@ -278,8 +293,47 @@ def _session(store: Store, one: Concluded) -> Row:
     }  # fmt: skip
 
 
+def _talks(store: Store) -> list[ConcludedTalk]:
+    """The conversations of model calls without a session."""
+    return conversations_in(model_calls(store), store.recordings())
+
+
+def _conversation(store: Store, one: ConcludedTalk) -> Row:
+    told, exchanges = one.session, _exchanges_of(store, one)
+    streams = [x for x in exchanges if x.stream is not None]
+    row = talk_row(store, one)
+    return {
+        **row, "conclusion": one.conclusion.row(), "key": str(key_of_session(told)), "stream": None,
+        "begun_ns": told.begun_ns, "ended_ns": told.until_ns, "stream_numbers": [x.stream for x in streams],
+        "path": exchanges[0].request.target,
+        "verdicts": sum((Counter(store.tally(x)[0]) for x in streams), Counter[str]()),
+        "bytes": sum(x.response_bytes for x in streams), "asked": one.conclusion.asked,
+    }  # fmt: skip
+
+
+def _exchanges_of(store: Store, one: ConcludedTalk) -> list[Exchange]:
+    found = store.numbered([link.call.exchange for link in one.talk.links])
+    return sorted(found, key=lambda x: (x.request.at_ns, x.exchange))
+
+
+def _conversation_data(store: Store, key: Key) -> Row:
+    one = next((one for one in _talks(store) if key_of_session(one.session) == key), None)
+    if one is None:
+        raise UsageError(f"the cassette holds no conversation {key}")
+    started_at = store.recording(key.recording).started_at
+    turns = [turn_row(turn, begun_ns=one.session.begun_ns) for turn in one.session.turns]
+    return {
+        "key": str(key), "started_at": started_at, "is_recorded": store.is_being_recorded,
+        "family": [_told(one.session, [], turns, one.conclusion)],
+        "exchanges": [events.exchange_row(x) for x in _exchanges_of(store, one)], "messages": [],
+        "at": wall_clock(started_at, 0),
+    }  # fmt: skip
+
+
 def session_data(store: Store, key: Key) -> Row:
     """A session and its sub-agents, the session itself first. Raises `UsageError` if the cassette has none such."""
+    if conversation_number(key.session_id) is not None:
+        return _conversation_data(store, key)
 
     def takes(first: Exchange) -> bool:
         is_stream = key.stream is None or (first.session_id is None and first.stream == key.stream)
@@ -298,21 +352,23 @@ def session_data(store: Store, key: Key) -> Row:
     ]  # fmt: skip
     return {
         "key": str(key), "started_at": started_at, "is_recorded": store.is_being_recorded,
-        "family": [_told(told, drafts, by_id) for told, drafts in family],
+        "family": [
+            _told(told, drafts, list(turn_rows(told, by_id)), concluded(told, children_of(told, by_id)))
+            for told, drafts in family
+        ],
         "exchanges": [events.exchange_row(x) for x in exchanges],
         "messages": [row for x in exchanges if x.kind == "websocket" for row in events.message_rows(store, x)],
         "at": wall_clock(started_at, 0),
     }  # fmt: skip
 
 
-def _told(told: Session, drafts: list[Draft], by_id: dict[tuple[int, str | None], Session]) -> Row:
-    why = concluded(told, children_of(told, by_id))
+def _told(told: Session, drafts: list[Draft], turns: list[Row], why: Conclusion) -> Row:
     return {
         "key": str(key_of_session(told)), "session_id": told.session_id, "parent_id": told.parent_id,
         "title": told.snapshot.title if told.snapshot else None, "begun_ns": told.begun_ns,
         "ended_ns": told.until_ns, "status": told.status, "request": told.request, "cost_usd": told.cost_usd,
         "heartbeats": told.heartbeats, "streams": [asdict(one) for one in told.streams],
-        "turns": list(turn_rows(told, by_id)), "growth": [growth_of(draft) for draft in drafts],
+        "turns": turns, "growth": [growth_of(draft) for draft in drafts],
         "stopped": {"code": why.code, "sentence": why.sentence, "at_rest": why.outcome == "finished"},
         "conclusion": why.row(),
     }  # fmt: skip

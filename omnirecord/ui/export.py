@@ -22,6 +22,7 @@ from ..cassette.scrub import Leak, leak_counts, scrub
 from ..cassette.select import the_session
 from ..cassette.sqlite import Store
 from ..model import Exchange
+from ..providers.grouping import conversation_number
 from ..text import dumps
 from .calls import Hops, all_moves, call, calls
 from .data import comparison, findings, overview, search_data, session_data
@@ -71,7 +72,8 @@ def sealed_data(store: Store, name: str, shared: Row, session: str | None = None
     numbers |= numbered.keys()
     exchanges = [x for x in store.exchanges() if x.exchange in numbers]
     held = Held()
-    compares = len(rows) <= MOST_COMPARED
+    compared = [row for row in rows if conversation_number(row["session_id"]) is None]
+    compares = len(compared) <= MOST_COMPARED
     own = {"is_recorded": False, "sessions": rows, "others": others, "shared": shared, "compares": compares}
     return {
         "overview": {**whole, **own},
@@ -85,7 +87,7 @@ def sealed_data(store: Store, name: str, shared: Row, session: str | None = None
         "moves": all_moves(store, hops, shown) if numbered else {},
         "comparisons": {
             f"{a['key']} {b['key']}": comparison(store, a["key"], b["key"])
-            for a, b in (combinations(rows, 2) if compares else ())
+            for a, b in (combinations(compared, 2) if compares else ())
         },
     }
 

@@ -26,12 +26,14 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from aiohttp import web
 
+from ..cassette.conversations import conversation_named, placed_calls
 from ..cassette.files import TemporaryFolder, stamp_of
 from ..cassette.open import brought_together, open_store
 from ..cassette.select import named_session, the_session
 from ..cassette.sqlite.lock import recorder_is_alive
 from ..errors import CassetteError, LakeError, UsageError
 from ..omnigent.routes import path_of, query_of
+from ..providers.grouping import conversation_name
 from ..server.access import File, Guard
 from ..server.http import error_response
 from ..server.listener import Listener, Place, refused
@@ -104,6 +106,10 @@ class Shown:
         if session is None:
             return None
         with closing(open_store(source)) as store:
+            number = conversation_named(store, session)
+            if number is not None:
+                first = next(call for call, place in placed_calls(store) if place.conversation == number)
+                return str(Key(first.recording, conversation_name(number)))
             wanted = the_session(store, session)
         with closing(open_store(self.path)) as store:
             found = [x.recording for x in store.exchanges(session_id=wanted)]

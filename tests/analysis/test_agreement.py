@@ -66,8 +66,7 @@ def test_a_session_lasts_equally_long_everywhere(path: Path) -> None:
     assert {key(row): row["conclusion"]["duration_s"] for row in rows("sessions", path)} == expected
     assert {key(row): row["duration_s"] for row in rows("ls", path)} == expected
     assert {key(row): row["duration_s"] for row in rows("stats", path)} == expected
-    for row in (*listed, *data.values()):
-        name = row.get("recording", listed[0]["recording"]), row["session_id"]
+    for name, row in (*((key(row), row) for row in listed), *data.items()):
         if row["session_id"] is not None or path.parent.name != "generic":
             assert (row["ended_ns"] - row["begun_ns"]) / 1e9 == (expected[name] or 0)
 
@@ -82,10 +81,12 @@ def test_the_lines_for_a_person_have_that_conclusion(path: Path) -> None:
     for row in sessions:
         conclusion = row["conclusion"]
         lasted = "" if row["duration_s"] is None else f" · {seconds(round(row['duration_s'] * 1e9))}"
-        connected = ", ".join(conclusion["connected"]) or "no client"
+        connected = f" · connected: {', '.join(conclusion['connected']) or 'no client'}"
+        if row["conversation"] is not None:
+            connected = ""
         asked = f" · asked: {clip(one_line(conclusion['asked']), 60)}" if conclusion["asked"] else ""
         if path.parent.name != "generic" and (row["session_id"] in named or len(sessions) == 1):
-            assert " ".join(f"{conclusion['verdict']}{lasted} · connected: {connected}{asked}".split()) in examined
+            assert " ".join(f"{conclusion['verdict']}{lasted}{connected}{asked}".split()) in examined
         if row["parent_session_id"] is None and path.parent.name != "generic":  # a list of events has no verdict
             assert conclusion["verdict"] in shown
 

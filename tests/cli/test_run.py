@@ -68,7 +68,8 @@ async def test_a_command_is_recorded_and_the_end_says_how_the_calls_ended_and_ho
     assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
     errors = done.errors.decode()
     assert "recorded 2 exchanges (2 of openai) into a.db" in errors
-    assert "2 model calls" in errors
+    assert [line.split()[0] for line in errors.splitlines() if line.startswith("#")] == ["#1", "#2"]
+    assert "2 calls" in errors
     assert "tokens by the provider's count: 80 in" in errors
     assert "nothing to report" in errors
     assert errors.endswith("omnirecord: look at it with: omnirecord ui a.db\n")

@@ -23,11 +23,11 @@ from omnirecord.errors import UsageError
 from omnirecord.wire.limits import since
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made
 from tests.support.examples import each
-from tests.support.hop_tapes import model_hop
 
+DAY = SHIPPED / "agents" / "day.jsonl"
 KEYS = [
     "cassette", "recording", "session_id", "stream", "parent_session_id", "started_at", "asked", "model", "turns",
-    "duration_s", "conclusion", "finding", "findings",
+    "duration_s", "conversation", "model_calls", "is_ambiguous", "conclusion", "finding", "findings",
 ]  # fmt: skip
 
 
@@ -150,13 +150,25 @@ def test_it_is_what_help_lists_first() -> None:
     assert reading.startswith("sessions ")
 
 
-def test_a_cassette_with_model_calls_alone_names_their_number(tmp_path: Path) -> None:
-    one = model_hop(2).save(tmp_path / "one.db")
-    another = model_hop(1).save(tmp_path / "another.db")
-    assert (
-        CliRunner()
-        .invoke(main, ["sessions", str(one)])
-        .stdout.endswith("one.db holds no sessions, but 2 model calls: show prints them\n")
-    )
-    both = CliRunner().invoke(main, ["sessions", str(one), str(another)]).stdout
-    assert both == "2 cassettes hold no sessions, but 3 model calls: show prints them\n"
+def test_each_conversation_of_model_calls_is_a_line() -> None:
+    _, *lines, last = run(DAY).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [f"#{number}" for number in range(1, 11)]
+    assert [line.split("  ")[-1].strip() for line in lines if line.startswith(("#7", "#10"))] == [
+        "model-rate-limited", "model-failed",
+    ]  # fmt: skip
+    assert last.startswith("#8, #9: equal calls at the same time")
+
+
+def test_three_runs_of_an_agent_with_two_calls_each_are_three_rows() -> None:
+    found = [(row["conversation"], row["turns"], row["model_calls"], row["asked"]) for row in rows(DAY)[:3]]
+    assert found == [(number, 1, 2, "What is the weather in Rome?") for number in (1, 2, 3)]
+
+
+def test_one_conversation_is_one_line() -> None:
+    (row,) = rows(f"{DAY}#4")
+    assert (row["conversation"], row["turns"], row["model_calls"]) == (4, 2, 3)
+    assert (row["session_id"], row["conclusion"]["outcome"]) == ("conversation-4", "finished")
+
+
+def test_a_failed_call_is_a_failed_conversation() -> None:
+    assert [row["conversation"] for row in rows(DAY, "--failed")] == [10]

@@ -247,8 +247,8 @@ def test_the_id_of_a_conversation_that_the_provider_keeps_groups_its_calls() -> 
         assert client.call(user("Hi"), answer="Hello.", conversation=name) == Place(*place)
 
 
-def test_a_part_of_a_cassette_keeps_the_number_of_its_conversation() -> None:
+def test_a_known_place_is_kept() -> None:
     client = Client()
-    client.grouping = Grouping(7)
+    client.grouping = Grouping({1: Place(7, 1, 1), 2: Place(7, 2, 1, (7, 8))})
     assert client.call(user("Hi"), answer="Hello.") == Place(7, 1, 1)
-    assert client.call(user("Hi"), said("Hello."), user("More")) == Place(7, 2, 1)
+    assert client.call(user("Hi"), said("Hello."), user("More")) == Place(7, 2, 1, (7, 8))

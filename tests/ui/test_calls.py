@@ -71,13 +71,25 @@ def test_the_overview_says_which_recording_has_calls_and_lists_none_as_a_session
     assert overview["others"] == []
 
 
-def test_a_cassette_with_only_a_model_hop_lists_its_calls(tmp_path: Path) -> None:
+def test_the_calls_of_a_cassette_with_only_a_model_hop_are_in_conversations(tmp_path: Path) -> None:
     path = model_hop(3).save(tmp_path / "model.db")
-    assert answer_of(path, "overview")["sessions"] == []
+    keys = [f"1.session.conversation-{number}" for number in (1, 2, 3)]
+    assert [row["key"] for row in answer_of(path, "overview")["sessions"]] == keys
     found = answer_of(path, "calls")["calls"]
     assert [(one["exchange"], one["key"], one["said"]) for one in found] == [
-        (1, None, "Answer 0"), (2, None, "Answer 1"), (3, None, "Answer 2"),
+        (1, keys[0], "Answer 0"), (2, keys[1], "Answer 1"), (3, keys[2], "Answer 2"),
     ]  # fmt: skip
+
+
+def test_a_conversation_has_its_turns_with_tools_and_answers() -> None:
+    day = SHIPPED / "agents" / "day.jsonl"
+    found = answer_of(day, "session", key="2.session.conversation-5")
+    (family,) = found["family"]
+    assert [turn["asked"][0]["text"] for turn in family["turns"]] == ["What is the weather in Rome?", "And tomorrow?"]
+    assert [(tool["name"], tool["output"]) for tool in family["turns"][0]["tools"]] == [("weather", "sunny")]
+    assert family["conclusion"]["outcome"] == "finished"
+    calls = answer_of(day, "calls", key="2.session.conversation-5")["calls"]
+    assert [(one["exchange"], one["turn"]) for one in calls] == [(10, 1), (11, 1), (12, 2)]
 
 
 def test_a_cassette_without_a_model_hop_has_no_calls() -> None:

@@ -110,12 +110,19 @@ def test_the_address_opens_a_delta_of_a_call_and_axe_finds_nothing_serious_in_th
             assert serious(page, ".detail", ".event.call", ".turn-calls", ".legend") == [], scheme
 
 
-def test_a_cassette_with_only_a_model_hop_lists_its_calls_and_opens_each(browser: Any, tmp_path: Path) -> None:
+def test_a_cassette_with_only_a_model_hop_lists_its_conversations_and_opens_each(browser: Any, tmp_path: Path) -> None:
     with showing(model_hop(3).save(tmp_path / "model.db")) as url, opened(browser, url) as page:
-        page.wait_for_selector(".calls td.name a")
-        assert texts(page, ".calls h2") == ["3 model calls"]
+        page.wait_for_selector("td.name a")
+        assert texts(page, "td.name code") == ["#1", "#2", "#3"]
         assert serious(page) == []
-        page.locator(".calls td.name a").nth(1).click()
+        page.locator("td.name a").nth(1).click()
+        page.locator(".lane-label", has_text="Model").wait_for()
+        assert "Answer 1" in page.inner_text("main")
+        assert serious(page) == []
+
+
+def test_one_call_has_a_page_of_its_own(browser: Any, tmp_path: Path) -> None:
+    with showing(model_hop(3).save(tmp_path / "model.db")) as url, opened(browser, f"{url}#/call/2") as page:
         page.locator("h1", has_text="Model call 2").wait_for()
         page.locator(".call-line", has_text="output_text.delta").click()
         page.wait_for_selector(".call-event .raw")

@@ -6,7 +6,7 @@ on the clock of the turn's recording.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -29,11 +29,12 @@ _LIMIT = 160
 class ModelChecks:
     """The model calls of a cassette and their turns. A cassette without a model hop has no signs."""
 
-    def __init__(self, store: Source) -> None:
+    def __init__(self, store: Source, *, groups: bool = True) -> None:
+        """`groups`: whether calls without a turn are grouped by conversation."""
         self._store = store
         self.hops = ModelHops(store)
         sessions = list(whole_sessions(store)) if self.hops else []
-        self.calls: ModelCalls = model_calls(store, lambda: sessions)
+        self.calls: ModelCalls = model_calls(store, lambda: sessions, groups=groups)
         self._sessions: dict[tuple[int, str | None], Session] = {
             (one.recording, one.session_id): one for one in sessions if one.session_id is not None
         }
@@ -45,18 +46,24 @@ class ModelChecks:
             if links:
                 yield from _of_turn(turn, links, is_whole=not self.calls.maybe(turn))
 
-    def astray(self, recording: int | None = None) -> Iterator[list[Sign]]:
-        """Return the signs of calls without a turn, and of the events of all calls. Signs of different lists have
-        different causes. `recording`: only of that one."""
+    def astray(self, recording: int | None = None) -> Iterator[tuple[str | None, list[Sign]]]:
+        """Return the signs of calls without a turn, and of the events of all calls. Each list has the name of its
+        conversation; None if calls of several ended alike. Signs of different lists have different causes. `recording`:
+        only of that one."""
+        talks = {link.call.exchange: talk.session_id for talk in self.calls.talks for link in talk.links}
         for number in sorted(self.hops.recordings):
-            if recording in (None, number):
-                yield from _of_calls([link for link in self.calls.astray if link.call.recording == number])
-                yield list(self._of_events(number))
+            if recording not in (None, number):
+                continue
+            links = [link for link in self.calls.links if link.turn is None and link.call.recording == number]
+            for requests in _alike(links):
+                names = {talks.get(link.call.exchange) for request in requests for link in request}
+                yield names.pop() if len(names) == 1 else None, _of_calls(requests)
+            yield None, list(self._of_events(number))
 
     def codes(self) -> dict[int, str]:
         """Return the code of the worst finding about each call, by its exchange. Its events are not looked at."""
         signs = [sign for recording, id_ in self._sessions for sign in self.of_session(recording, id_)]
-        signs += chain.from_iterable(_of_calls(self.calls.astray))
+        signs += chain.from_iterable(map(_of_calls, _alike([link for link in self.calls.links if link.turn is None])))
         found: dict[int, str] = {}
         for sign in sorted(signs, key=lambda one: (-SEVERITIES.index(one.level), RANK[one.code])):
             for exchange in sign.calls:
@@ -151,13 +158,18 @@ def _tokens(turn: Turn, links: Sequence[Link]) -> Iterator[Sign]:
         yield _sign("tokens-differ", message, links, turn)
 
 
-def _of_calls(links: Sequence[Link]) -> Iterator[list[Sign]]:
-    """Return the signs of calls without a turn: a list for each kind of request, by the ends of its attempts."""
-    kinds = by_key(requests_of(links), lambda request: tuple((link.call.ending, link.call.reason) for link in request))
-    for requests in kinds.values():
-        many = "" if len(requests) == 1 else f"{counted(len(requests), 'request')} like this: "
-        again = (replace(sign, message=many + sign.message) for sign in _retried(requests[0]))
-        yield [*_failed(requests), *_limited([link for request in requests for link in request]), *again]
+def _alike(links: Sequence[Link]) -> Iterable[list[list[Link]]]:
+    """Return the requests of calls without a turn, those together whose attempts ended alike."""
+    return by_key(
+        requests_of(links), lambda request: tuple((link.call.ending, link.call.reason) for link in request)
+    ).values()
+
+
+def _of_calls(requests: Sequence[Sequence[Link]]) -> list[Sign]:
+    """Return the signs of requests whose attempts ended alike."""
+    many = "" if len(requests) == 1 else f"{counted(len(requests), 'request')} like this: "
+    again = (replace(sign, message=many + sign.message) for sign in _retried(requests[0]))
+    return [*_failed(requests), *_limited([link for request in requests for link in request]), *again]
 
 
 def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:

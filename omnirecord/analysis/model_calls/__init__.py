@@ -30,10 +30,11 @@ from typing import NamedTuple
 
 from ...model import Recording, by_key
 from ...providers.call import Delta, ModelCall
+from ...providers.grouping import Grouping, Place
 from ..turns.values import Passage, Session, Turn
 from .pairing import Attempts, Heard, Said, pairs, threads
 from .places import MOST_OPEN, NO_HISTORIES, NOTHING, Asked, Clocks, History, Key, Places, asked_of, open_at, plain
-from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, key_of
+from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Talk, key_of, turns_of
 
 _Groups = dict[tuple[Key, tuple[int, ...]], list[int]]
 """The calls with a key, by the key and the turns that have it."""
@@ -52,14 +53,30 @@ class _Found(NamedTuple):
 def linked(
     calls: Iterable[ModelCall], sessions: Iterable[Session], recordings: Iterable[Recording],
     histories: Mapping[object, History] = NO_HISTORIES, asked: Callable[[ModelCall], Asked] | None = None,
+    known_places: Mapping[int, Place] | None = None,
 ) -> ModelCalls:  # fmt: skip
     """Return the calls with their turns. `sessions`: all of the cassette, with their texts.
 
     `histories`: of sessions without their first turns. `asked`: returns the evidence in a request, if it is kept.
+    `known_places`: the places of calls in their conversations, as far as they are known; None to group no calls.
     """
     clocks = Clocks(recordings)
     places = Places(sessions, clocks, histories)
-    return _Correlation(sorted(calls, key=order), places, clocks, asked or evidence_of).result()
+    correlation = _Correlation(sorted(calls, key=order), places, clocks, asked or evidence_of)
+    return correlation.result(known_places)
+
+
+def _talks(links: Sequence[Link], clocks: Clocks, known: Mapping[int, Place] | None) -> Iterator[Talk]:
+    """Return the conversations whose calls have no turn. Most cassettes with turns have none: nothing is grouped."""
+    if known is None or all(map(turns_of, links)):
+        return
+    grouping = Grouping(known)
+    zeros = {link.call.recording: clocks.zero(link.call.recording) for link in links}
+    by_start = sorted(links, key=lambda one: (zeros[one.call.recording] + one.call.started_ns, one.call.exchange))
+    placed = [(link, grouping.add(link.call, zeros[link.call.recording])) for link in by_start]
+    for number, calls in by_key(placed, lambda one: one[1].conversation).items():
+        if not any(turns_of(link) for link, _ in calls):
+            yield Talk(number, tuple(calls))
 
 
 def evidence_of(call: ModelCall) -> Asked:
@@ -80,7 +97,7 @@ class _Correlation:
         self._attempts = Attempts(calls, [zero + call.started_ns for call, zero in zeros], ends)
         self._tries = {self._attempts.of(group[0]): group for group in self._attempts.groups() if 1 < len(group) < 50}
 
-    def result(self) -> ModelCalls:
+    def result(self, known_places: Mapping[int, Place] | None) -> ModelCalls:
         groups = self._groups([self._by_ids(number) for number in range(len(self._calls))])
         self._measure(groups)
         for (_, places), numbers in groups.items():
@@ -93,7 +110,8 @@ class _Correlation:
         linked_to = ((number, place) for number, found in self._found.items() for place in found.places)
         used = {(self._calls[n].recording, self._places[place].turn.recording) for n, place in linked_to}
         offsets = sorted((self._clocks.offset(*pair) for pair in used), key=lambda one: (one.calls, one.turns))
-        return ModelCalls.of_links(self._links(), offsets)
+        links = list(self._links())
+        return ModelCalls.of_links(links, offsets, _talks(links, self._clocks, known_places))
 
     def _find(self, number: int, places: Sequence[int], by: By, certainty: Certainty = "likely") -> None:
         """Link a call to one turn; it is ambiguous if there are several."""

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from ...model import by_key
 from ...providers.call import ModelCall
 from ...providers.conversation import Conversation, Tool
+from ...providers.grouping import Place, conversation_name
 from ...providers.parts import Item, after_answer
 from ...text import as_json, dumps
 from ..turns.builder import Span, union
@@ -90,6 +91,33 @@ class Offset:
     """`run`: one recorder wrote both; `wall clock`: the times fit as they are; `texts`: measured, as they do not."""
 
 
+class Talk(NamedTuple):
+    """The calls of one conversation with a model, none of which is of a turn of Omnigent."""
+
+    number: int
+    calls: tuple[tuple[Link, Place], ...]
+    """By start. Attempts of one request have the same `Place.call`."""
+
+    @property
+    def session_id(self) -> str:
+        """The name that stands where a session has its id. `CASSETTE#NAME` is this conversation, too."""
+        return conversation_name(self.number)
+
+    @property
+    def links(self) -> list[Link]:
+        return [link for link, _ in self.calls]
+
+    @property
+    def requests(self) -> int:
+        """The number of its calls, without further attempts."""
+        return max(place.call for _, place in self.calls)
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether one of its calls may belong to another conversation."""
+        return any(place.candidates for _, place in self.calls)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelCalls:
     """The model calls of a cassette with their turns."""
@@ -100,11 +128,13 @@ class ModelCalls:
     """One for each pair of recordings with a link."""
     is_recorded: bool = False
     """Whether the cassette has a model hop, even one without a call."""
+    talks: tuple[Talk, ...] = ()
+    """The conversations whose calls have no turn, by their beginning."""
     _of: Mapping[TurnKey, list[Link]] = field(default_factory=dict, repr=False, compare=False)
     _maybe: Mapping[TurnKey, list[Link]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of_links(cls, links: Iterable[Link], offsets: Iterable[Offset]) -> ModelCalls:
+    def of_links(cls, links: Iterable[Link], offsets: Iterable[Offset], talks: Iterable[Talk] = ()) -> ModelCalls:
         links, maybe = tuple(links), dict[TurnKey, list[Link]]()
         of = by_key((link for link in links if link.turn is not None), attrgetter("turn"))
         for link in links:
@@ -112,7 +142,7 @@ class ModelCalls:
                 maybe.setdefault(key, []).append(link)
         for found in of.values():
             found.sort(key=lambda link: (link.started_ns, link.call.exchange))
-        return cls(links, tuple(offsets), True, of, maybe)
+        return cls(links, tuple(offsets), True, tuple(talks), of, maybe)
 
     def of(self, turn: Turn) -> list[Link]:
         """Return the calls of a turn, exact and likely ones, by start."""
@@ -127,8 +157,9 @@ class ModelCalls:
 
     @property
     def astray(self) -> list[Link]:
-        """The calls without a turn, ambiguous ones included."""
-        return [link for link in self.links if link.turn is None]
+        """The calls without a turn that are in no conversation of `talks`."""
+        told = {link.call.exchange for talk in self.talks for link in talk.links}
+        return [link for link in self.links if link.turn is None and link.call.exchange not in told]
 
 
 def turns_of(link: Link) -> tuple[TurnKey, ...]:

@@ -20,6 +20,7 @@ from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
 from ...omnigent.line import MergedFrame, by_stream, merged
+from ..conversations import ConcludedTalk, conversations_in
 from ..gather import Gathered, conclusions, model_calls
 from ..model_calls.values import FirstToken, Link, ModelCalls, first_token, requests_of
 from ..turns import Around
@@ -54,8 +55,9 @@ _OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens
 
 
 def measured(store: Source, session: str | None = None, calls: ModelCalls | None = None) -> Iterator[SessionStats]:
-    """The numbers of each session of each recording, or of one session; each stream without a session has its own.
-    `calls`: the model calls of the store, if they are known."""
+    """The numbers of each session of each recording, or of one session; each stream without a session has its own. Then
+    those of each conversation of model calls without a session. `calls`: the model calls of the store, if they are
+    known."""
     started = {one.recording: one.started_at for one in store.recordings()}
     calls = model_calls(store) if calls is None else calls
     read: list[tuple[list[TimedFrame], list[MergedFrame]]] = []
@@ -69,6 +71,8 @@ def measured(store: Source, session: str | None = None, calls: ModelCalls | None
     for one, told, conclusion in conclusions(store, session, tell=tell):
         ((frames, line),) = read
         yield measure(one, conclusion, started[told.recording], frames=frames, told=told, line=line, calls=calls)
+    if session is None:
+        yield from (measured_talk(one) for one in conversations_in(calls, store.recordings()))
 
 
 def measure(
@@ -98,6 +102,18 @@ def measure(
         proxy_delay_ms=_delays(events), never_sent=_unsent(events),
     )  # fmt: skip
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
+
+
+def measured_talk(one: ConcludedTalk) -> SessionStats:
+    """The numbers of a conversation of model calls. Its calls are its exchanges, and it has no stream."""
+    told, links = one.session, one.talk.links
+    found = SessionStats(
+        recording=told.recording, session_id=told.session_id, parent_session_id=None, started_at=told.started_at,
+        duration_s=one.conclusion.duration_s, conclusion=one.conclusion, exchanges=len(links), request_bytes=0,
+        response_bytes=0, streams=(), endings={}, **_of_events([], []),
+        **_of_turns(told.turns, [], set(), told.until_ns, one.calls), proxy_delay_ms=None, never_sent=None,
+    )  # fmt: skip
+    return replace(found, events_per_s=None)
 
 
 def without_times(value: Any) -> Any:
@@ -258,7 +274,8 @@ def model_stats(links: Sequence[Link]) -> ModelStats | None:
         calls=len(calls), requests=requests, retried=len(calls) - requests, failed=sum(one.has_failed for one in calls),
         rate_limited=sum(one.is_rate_limited for one in calls),
         model_s=seconds(total(None if one.ended_ns is None else one.ended_ns - one.started_ns for one in calls)),
-        first_token_s=spread(firsts), **tokens,
+        first_token_s=spread(firsts), **tokens, counted=len(used),
+        uncounted=sum(one.usage is None and one.ending not in ("refused", "open") for one in calls),
     )  # fmt: skip
 
 
@@ -269,7 +286,7 @@ def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | N
 
 
 def astray_rows(calls: ModelCalls) -> Iterator[tuple[int, ModelStats]]:
-    """Return the numbers of the calls without a turn, by recording."""
+    """Return the numbers of the calls without a turn and without a conversation, by recording."""
     for recording, links in by_key(calls.astray, lambda link: link.call.recording).items():
         found = model_stats(links)
         if found is not None:

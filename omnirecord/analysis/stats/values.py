@@ -71,6 +71,10 @@ class ModelStats:
     output_tokens: int | None
     cached_tokens: int | None
     reasoning_tokens: int | None
+    counted: int = 0
+    """The calls whose tokens the provider reported: these four numbers are theirs."""
+    uncounted: int = 0
+    """The calls that were answered without a number of tokens. Refused calls are not among them."""
 
 
 @dataclass(frozen=True, slots=True)

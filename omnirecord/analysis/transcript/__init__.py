@@ -24,6 +24,7 @@ from ...cassette.select import the_session
 from ...cassette.sqlite import Store
 from ...model import Recording
 from ...text import clip, counted, joined, one_line, seconds
+from ..conversations import conversations_in
 from ..gather import SessionsById, failures_in, gathered, model_calls, strays_in, whole_sessions
 from ..model_calls.values import Link, ModelCalls, call_row, spent_in
 from ..turns.builder import LAST
@@ -32,7 +33,7 @@ from ..turns.draft import LONG_SILENCE
 from ..turns.requests import FailedRequest
 from ..turns.values import Child, Session, Turn
 from . import sentences
-from .other_apis import astray_lines, call_pieces, exchanges_of_others, lines_of_others, spent
+from .other_apis import astray_lines, call_pieces, exchanges_of_others, lines_of_others, spent, talk_lines
 from .sentences import COLUMN, Line, Page, Piece, turn_lines
 
 DEEPEST = 6
@@ -110,6 +111,10 @@ def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILEN
     for told in sessions:
         if wanted in (None, told.session_id):
             yield from turn_rows(told, by_id, calls)
+    for one in conversations_in(calls, store.recordings()) if session is None else ():
+        for turn in one.session.turns:
+            why = one.conclusion if turn is one.session.turns[-1] else None
+            yield turn_row(turn, one.calls, why, one.session.begun_ns)
     for link in calls.astray if session is None else ():
         yield row_without_turn(link)
 
@@ -156,6 +161,12 @@ def transcript(
     for line in Tree(sessions, page, calls, by_id).lines():
         empty = False
         yield line
+    told_before, forked = set[str](), set[int]()
+    for one in conversations_in(calls, recordings) if with_astray_calls else ():
+        yield from [] if empty else [Line("", "blank")]
+        empty = False
+        yield from verdict(page, one.conclusion)
+        yield from talk_lines(page.since(one.session.begun_ns), one, recordings, told_before, forked)
     if with_astray_calls and calls.astray:
         yield from astray_lines(page, calls, recordings, alone=empty)
         empty = False

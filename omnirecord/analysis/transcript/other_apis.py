@@ -10,6 +10,7 @@ each recording. Its times count from the start of the recording, as in `tail`:
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ...cassette.forked import fork_of
@@ -24,6 +25,7 @@ from ...wire.json_rpc import message_of
 from ...wire.sse import read_fields
 from ...wire.strict_json import loads, payload_of
 from ..apis import is_unknown, request_text, shows_omnigent, summary
+from ..conversations import ConcludedTalk
 from ..model_calls.values import Link, ModelCalls, TimeSpent
 from ..turns.builder import LAST
 from ..turns.tool_output import failure_in
@@ -119,6 +121,43 @@ def astray_lines(page: Page, found: ModelCalls, recordings: Sequence[Recording],
         yield from lines.of(page, some, lambda: recordings, alone=alone, count=len(some))
 
 
+def talk_lines(
+    page: Page, one: ConcludedTalk, recordings: Sequence[Recording], told_before: set[str], forked: set[int]
+) -> Iterator[Line]:
+    """Return the calls of a conversation, each with its attempts. `page`: its zero is the beginning of the
+    conversation. `told_before`: the instructions that are printed already. `forked`: the recordings whose fork has a
+    line."""
+    session = one.session
+    by_number = {recording.recording: recording for recording in recordings}
+    known = by_number.get(session.recording)
+    usages = [link.call.usage for link in one.talk.links if link.call.usage is not None]
+    total = [sum(usage.input_tokens or 0 for usage in usages), sum(usage.output_tokens or 0 for usage in usages)]
+    parts = [
+        f"Conversation #{one.talk.number}",
+        f"recording {session.recording}",
+        f"hop {known.hop}" if known is not None and known.hop else "",
+        counted(one.talk.requests, "call"),
+        seconds(session.duration_ns or 0),
+        f"{total[0]:,} in, {total[1]:,} out tokens" if usages else "",
+        "" if session.started_at is None else f"from {session.started_at[:19].replace('T', ' ')} UTC",
+    ]
+    yield from page.wrapped(joined(parts, " · "), "head", "", "  ")
+    for link, place in one.talk.calls:
+        note = ""
+        if place.candidates:
+            note = f"may be of conversation {' or '.join(f'#{number}' for number in place.candidates)}"
+        yield from _fork_line(page, by_number.get(link.call.recording), link, forked)
+        yield from _call(page, replace(link, attempt=place.attempt), place.call, told_before, note)
+
+
+def _fork_line(page: Page, known: Recording | None, link: Link, forked: set[int]) -> Iterator[Line]:
+    """Yield a line before the first live call of a forked recording. `known`: the recording of the call."""
+    fork = None if known is None or link.call.answered_from is not None else fork_of(known)
+    if fork is not None and link.call.recording not in forked:
+        forked.add(link.call.recording)
+        yield from page.wrapped(f"-- {fork.told()}: live from here on", "stop", "", "   ")
+
+
 class AstrayCalls:
     """The lines of calls without a turn, also while they are recorded."""
 
@@ -145,10 +184,7 @@ class AstrayCalls:
             if recording != self._under:
                 yield from page.wrapped(_head(known, count, alone=alone), "head", "", "  ")
                 self._under = recording
-            fork = None if known is None or link.call.answered_from is not None else fork_of(known)
-            if fork is not None and recording not in self._forked:
-                self._forked.add(recording)
-                yield from page.wrapped(f"-- {fork.told()}: live from here on", "stop", "", "   ")
+            yield from _fork_line(page, known, link, self._forked)
             numbers = self._numbers.setdefault(recording, {})
             number = numbers.setdefault(link.request, len(numbers) + 1)
             yield from _call(page, link, number, self._instructions.setdefault(recording, set()))
@@ -162,7 +198,7 @@ def _head(recording: Recording | None, calls: int | None, *, alone: bool) -> str
     return joined([*parts, "" if calls is None else counted(calls, "call")], " · ")
 
 
-def _call(page: Page, link: Link, number: int, told_before: set[str]) -> Iterator[Line]:
+def _call(page: Page, link: Link, number: int, told_before: set[str], note: str = "") -> Iterator[Line]:
     """Return a call: what is new in its request, its answer, its end. `told_before`: instructions of earlier calls."""
     call, rest = link.call, " " * COLUMN
     attempt = max(link.attempt, call.attempt)
@@ -175,7 +211,9 @@ def _call(page: Page, link: Link, number: int, told_before: set[str]) -> Iterato
     if link.candidates:
         some = [f"turn {key.turn} of {one_line(key.session_id or 'a stream')}" for key in link.candidates]
         more = f" or {len(some) - _MOST_CANDIDATES} others" if len(some) > _MOST_CANDIDATES else ""
-        yield from page.wrapped(f"-- may be of {' or '.join(some[:_MOST_CANDIDATES])}{more}", "note", rest, rest)
+        note = f"may be of {' or '.join(some[:_MOST_CANDIDATES])}{more}"
+    if note:
+        yield from page.wrapped(f"-- {note}", "note", rest, rest)
     yield from page.wrapped(told(page, call), "trouble" if is_bad else "end", " " * (COLUMN - 2) + "= ", rest)
 
 

@@ -290,6 +290,8 @@ class Session:
     """Why the events of a stream cannot be decoded; None if they can."""
     last_error: str | None = None
     """The error in the last event of a stream of an unknown API; None if that is no error."""
+    conversation: int | None = None
+    """The number of the conversation, if this is one of model calls without Omnigent."""
 
     @property
     def duration_ns(self) -> int | None:

@@ -9,12 +9,12 @@ import json
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...contract.judge import Contract
 from ...model import Exchange, Missing, Streaming, TimedFrame
@@ -37,6 +37,9 @@ from .stream_reads import (
     portions,
 )
 from .tables import Tables, content_encoding, is_coded
+
+if TYPE_CHECKING:
+    from ...providers.grouping import Place
 
 log = logging.getLogger("omnirecord")
 _MOST_BLOCKS = 64
@@ -98,7 +101,8 @@ class Store(Tables):
         self._verdicts: dict[int, Verdicts] = {}
         self.is_judged_now = False
         """Whether the stored verdicts are those of the contracts that judge now, as in a copy in memory."""
-        self.first_conversation = 1
+        self.places: Mapping[int, Place] = {}
+        """The places of model calls in their conversations, by exchange, in a part of a cassette."""
         self._look = _LOOK
         self._held: list[Exchange] | None = None
         self._known_groups: list[Group] | None = None

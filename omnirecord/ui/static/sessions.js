@@ -10,6 +10,9 @@ import { clip, clock, count, grouped, moment, oneLine, sessionName, tookOf } fro
 
 const HEADS = ['', 'Session', 'Start', 'Duration', 'Events', 'Findings', 'Ending']
 
+// Whether a row is a conversation of model calls without a session.
+const isConversation = row => row.session_id?.startsWith('conversation-')
+
 export class SessionsView {
   constructor(source, overview, findings) {
     this.source = source
@@ -146,8 +149,8 @@ export class SessionsView {
       link = { href: write({ view: 'session', key: row.key }), style: { paddingLeft: `${depth * 20}px` } }
     return h(
       'tr',
-      h('td.choose', this.overview.compares === false ? '' : check),
-      h('td.name', h('a', link, depth ? '↳ ' : '', clip(oneLine(name), 100)), h('code', row.session_id ?? '')),
+      h('td.choose', this.overview.compares === false || isConversation(row) ? '' : check),
+      h('td.name', h('a', link, depth ? '↳ ' : '', clip(oneLine(name), 100)), h('code', isConversation(row) ? `#${row.session_id.slice(13)}` : (row.session_id ?? ''))),
       cell('Start', row.started_at ? moment(row.started_at).slice(11) : '–'),
       numberCell('Duration', row.started_at ? tookOf(row) : '–'),
       numberCell('Events', grouped(row.events), bad ? h('span.verdict.invalid', `${bad} odd`) : ''),

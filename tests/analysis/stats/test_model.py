@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -51,15 +52,28 @@ def test_the_command_prints_them() -> None:
     assert "5 calls (2 retried, 2 failed, 1 rate-limited)" in shown
 
 
-def test_calls_alone_have_an_object_of_their_own(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_calls_alone_are_a_conversation(tmp_path) -> None:  # type: ignore[no-untyped-def]
     made = Made()
     made.another_recording("model", "auto")
     made.post("/v1/responses", 1.0, status=429, body={"model": "m", "input": "Hi"})
     path = str(made.save(tmp_path / "a.db"))
     (row,) = map(json.loads, CliRunner().invoke(main, ["stats", path, "--json"]).stdout.splitlines())
-    assert (row["recording"], row["session_id"], row["model_calls"]["rate_limited"]) == (2, None, 1)
-    assert "Model calls, recording 2" in CliRunner().invoke(main, ["stats", path]).stdout
-    assert "1 model call: show prints them" in CliRunner().invoke(main, ["ls", path]).stdout
+    assert (row["recording"], row["session_id"], row["model_calls"]["rate_limited"]) == (2, "conversation-1", 1)
+    assert "Conversation #1 · recording 2" in CliRunner().invoke(main, ["stats", path]).stdout
+    assert "conversation-1" in CliRunner().invoke(main, ["ls", path]).stdout
+
+
+def test_tokens_are_those_of_the_calls_that_report_them(tmp_path: Path) -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    for number in range(4):
+        used = {} if number == 3 else {"usage": {"input_tokens": 10, "output_tokens": 2}}
+        answer = {"id": f"resp_{number}", "status": "completed", "output": [], **used}
+        made.post("/v1/responses", 1.0 + number, body={"model": "m", "input": f"Hi {number}"}, answer=answer)
+    made.post("/v1/responses", 9.0, status=400, body={"model": "m", "input": "Hi"})
+    path = str(made.save(tmp_path / "a.db"))
+    printed = CliRunner().invoke(main, ["stats", path]).stdout
+    assert "tokens by the provider's count, of 3 of 4 calls: 30 in, 6 out" in printed
 
 
 def test_sessions_without_turns_have_no_line_of_medians(tmp_path) -> None:  # type: ignore[no-untyped-def]

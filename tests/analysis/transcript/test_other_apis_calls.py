@@ -73,7 +73,8 @@ def test_calls_alone_tell_prompt_answer_tokens_and_ending() -> None:
     with closing(only_calls().store()) as store:
         lines = list(lines_of(store, None))
     text = "\n".join(lines)
-    assert lines[0] == "Model calls · recording 2 · hop model · 3 calls"
+    assert lines[0].startswith("Finished at ")
+    assert lines[1].startswith("Conversation #1 · recording 2 · hop model · 1 call · ")
     assert "You: Hi\n" in text
     assert "Assistant: Hello\\x1b[2J" in text
     assert "9 in tokens" in text
@@ -97,15 +98,17 @@ def test_calls_alone_have_an_object_each_with_the_keys_of_a_turn() -> None:
         (turn,) = rows_of(store, None)
     assert len(rows) == 3
     assert all(list(row) == list(turn) for row in rows)
-    assert {row["turn"] for row in rows} == {None}
+    assert [row["turn"] for row in rows] == [1, 1, 1]
+    assert [row["session_id"] for row in rows] == ["conversation-1", "conversation-2", "conversation-3"]
     assert [len(row["model_calls"]) for row in rows] == [1, 1, 1]
 
 
-def test_a_stream_of_a_provider_is_no_session() -> None:
+def test_a_stream_of_a_provider_is_a_conversation_and_no_session_of_omnigent() -> None:
+    names = ["conversation-1", "conversation-2", "conversation-3"]
     with closing(only_calls().store()) as store:
         assert list(gathered(store)) == []
-        assert list(session_rows(store)) == []
-        assert list(measured(store)) == []
+        assert [row["session_id"] for row in session_rows(store)] == names
+        assert [one.session_id for one in measured(store)] == names
 
 
 def written(folder: Path, tape: Made, looks: int) -> Iterator[list[str]]:

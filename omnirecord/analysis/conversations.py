@@ -1,0 +1,278 @@
+"""Conversations of model calls without Omnigent as sessions: a turn is a message of the user with its calls. Pure.
+
+    for one in conversations_in(calls, recordings):
+        one.session, one.conclusion
+
+The session has no stream and no client. Its id is the name of the conversation, and `Session.conversation` its number.
+The attempts of a call are one call: a refused attempt is a trouble of the turn. The output of a tool is in the request
+after the call that asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from ..model import Recording, since_1970, wall_clock
+from ..providers.call import ModelCall
+from ..providers.parts import Item, after_answer
+from ..text import clip, joined, one_line
+from .model_calls.values import Link, ModelCalls, Talk, TurnKey
+from .turns.conclusion import MOST_ASKED, Conclusion, Outcome
+from .turns.tool_output import failure_in
+from .turns.values import Asked, Ended, Fault, Passage, Session, Tool, Trouble, Turn, TurnUsage
+from .turns.why_stopped import Code
+
+_MOST_WHY = 80
+"""Length of an error's text in a verdict, in characters."""
+
+
+class ConcludedTalk(NamedTuple):
+    """A conversation as a session, and how it ended."""
+
+    talk: Talk
+    session: Session
+    conclusion: Conclusion
+    calls: ModelCalls
+    """Its calls with their turns. `Link.request` is the number of a call in the conversation."""
+
+    @property
+    def stream(self) -> None:
+        """It has no stream, as a stream without a session has."""
+
+
+def conversations_in(calls: ModelCalls, recordings: Iterable[Recording]) -> list[ConcludedTalk]:
+    """Return the conversations of a cassette whose calls have no turn, by their beginning."""
+    started = {one.recording: one.started_at for one in recordings}
+    return [_concluded(talk, started) for talk in calls.talks]
+
+
+def with_turns(calls: ModelCalls, conversations: Iterable[ConcludedTalk]) -> ModelCalls:
+    """Return the calls of a cassette, those of conversations with their turns in these."""
+    own = {link.call.exchange: link for one in conversations for link in one.calls.links}
+    links = [own.get(link.call.exchange, link) for link in calls.links]
+    return ModelCalls.of_links(links, calls.offsets)
+
+
+def _concluded(talk: Talk, started: dict[int, str]) -> ConcludedTalk:
+    first = talk.links[0].call
+    zeros = {recording: since_1970(at) for recording, at in started.items()}
+    builder = _Builder(talk)
+    links: list[Link] = []
+    for link, place in talk.calls:
+        shift_ns = zeros[link.call.recording] - zeros[first.recording]
+        turn = builder.add(link.call, shift_ns, is_again=place.attempt > 1)
+        links.append(
+            replace(
+                link,
+                turn=TurnKey(first.recording, talk.session_id, turn),
+                by="conversation",
+                certainty="ambiguous" if place.candidates else "likely",
+                request=place.call,
+                attempt=place.attempt,
+                shift_ns=shift_ns,
+            )
+        )
+    session = builder.session(started[first.recording])
+    conclusion = _conclusion(session, talk.links[-1], builder.until_ns)
+    return ConcludedTalk(talk, session, conclusion, ModelCalls.of_links(links, ()))
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A turn that grows."""
+
+    begin_ns: int
+    asked: tuple[Asked, ...]
+    messages: list[Passage]
+    thoughts: list[Passage]
+    tools: list[Tool]
+    troubles: list[Trouble]
+    calls: list[ModelCall]
+    end_ns: int
+
+
+class _Builder:
+    """Makes a session of calls."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._turns: list[_Turn] = []
+        self.until_ns = 0
+
+    def add(self, call: ModelCall, shift_ns: int, *, is_again: bool) -> int:
+        """Add the next call; return the number of its turn. A time of the call plus `shift_ns` is one on the clock of
+        the session."""
+        at_ns = call.started_ns + shift_ns
+        items = () if call.conversation is None else call.conversation.items
+        new = () if is_again else items[after_answer(items) :]
+        asked = tuple(Asked(one.text, at_ns, "user") for one in new if one.kind == "user")
+        if asked or not self._turns:
+            self._turns.append(_Turn(at_ns, asked, [], [], [], [], [], at_ns))
+        turn = self._turns[-1]
+        for item in new:
+            if item.kind == "output":
+                self._returned(item, at_ns)
+        turn.calls.append(call)
+        turn.end_ns = max(turn.end_ns, at_ns if call.ended_ns is None else call.ended_ns + shift_ns)
+        self.until_ns = max(self.until_ns, turn.end_ns)
+        turn.messages += _passages(call, shift_ns)
+        if call.reasoning:
+            turn.thoughts.append(_passage(call, call.reasoning, -1, shift_ns))
+        for one in call.tool_calls:
+            asked_ns = turn.end_ns if one.at_ns is None else one.at_ns + shift_ns
+            turn.tools.append(Tool(one.call_id, one.name, one.arguments, None, asked_ns, None, None))
+        if call.has_failed:
+            turn.troubles.append(Trouble(turn.end_ns, "error", call.hop, None, call.reason, call.error or ""))
+        return len(self._turns)
+
+    def _returned(self, item: Item, at_ns: int) -> None:
+        """Give a tool its output: by its id, else the first one without an output."""
+        for turn in reversed(self._turns):
+            for number, tool in enumerate(turn.tools):
+                is_it = tool.call_id == item.call_id if item.call_id else item.name in ("", tool.name)
+                if tool.output is None and is_it:
+                    turn.tools[number] = replace(
+                        tool, output=item.text, returned_ns=at_ns, status="completed", failed=failure_in(item.text)
+                    )
+                    return
+
+    def session(self, started_at: str) -> Session:
+        first = self._talk.links[0].call
+        turns = tuple(self._turn(number, one) for number, one in enumerate(self._turns, 1))
+        is_open = any(link.call.ending == "open" for link in self._talk.links)
+        return Session(
+            recording=first.recording,
+            session_id=self._talk.session_id,
+            parent_id=None,
+            begun_ns=first.started_ns,
+            ended_ns=None if is_open else self.until_ns,
+            streams=(),
+            turns=turns,
+            started_at=wall_clock(started_at, first.started_ns),
+            until_ns=self.until_ns,
+            conversation=self._talk.number,
+        )
+
+    def _turn(self, number: int, one: _Turn) -> Turn:
+        last = one.calls[-1]
+        ended = _ended(last)
+        first = next((text.first_ns for text in one.messages), None)
+        fault = Fault(last.reason, last.error or "") if ended == "failed" else None
+        return Turn(
+            recording=self._talk.links[0].call.recording,
+            session_id=self._talk.session_id,
+            turn=number,
+            asked=one.asked,
+            asked_ns=one.begin_ns,
+            started_ns=one.begin_ns,
+            first_text_ns=first,
+            ended_ns=None if ended == "unfinished" else one.end_ns,
+            last_event_ns=one.end_ns,
+            ended=ended,
+            error=fault,
+            text="\n\n".join(text.text for text in one.messages),
+            reasoning="\n\n".join(text.text for text in one.thoughts),
+            messages=tuple(one.messages),
+            thoughts=tuple(one.thoughts),
+            tools=tuple(one.tools),
+            approvals=(),
+            children=(),
+            response_id=last.response_id,
+            agent=None,
+            model=last.model,
+            usage=_usage(one.calls),
+            troubles=tuple(one.troubles),
+            notes=(),
+            longest_silence=None,
+            silences=(),
+            events=0,
+            odd_events=0,
+            heartbeats=0,
+        )
+
+
+def _passages(call: ModelCall, shift_ns: int) -> Iterator[Passage]:
+    for part, text in enumerate(call.texts):
+        if text:
+            yield _passage(call, text, part, shift_ns)
+
+
+def _passage(call: ModelCall, text: str, part: int, shift_ns: int) -> Passage:
+    times = [one.at_ns for one in call.deltas if one.part == part]
+    times = times or [call.started_ns if call.ended_ns is None else call.ended_ns]
+    pieces = sum(one.part == part for one in call.deltas)
+    return Passage(text, times[0] + shift_ns, times[-1] + shift_ns, pieces)
+
+
+def _usage(calls: Sequence[ModelCall]) -> TurnUsage | None:
+    used = [call.usage for call in calls if call.usage is not None]
+    if not used:
+        return None
+    names = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
+    counts = ([getattr(one, name) for one in used] for name in names)
+    asked, said, thought, both = (
+        sum(filter(None, some)) if any(one is not None for one in some) else None for some in counts
+    )
+    return TurnUsage(asked, said, thought, both, None)
+
+
+def _ended(call: ModelCall) -> Ended:
+    """Return how the turn ended whose last call this is."""
+    if call.has_failed:
+        return "failed"
+    if call.ending == "cut":
+        return "interrupted" if call.cut_by == "client" else "unfinished"
+    if call.ending == "incomplete":
+        return "incomplete"
+    return "completed" if call.ending == "completed" else "unfinished"
+
+
+def _conclusion(session: Session, last: Link, until_ns: int) -> Conclusion:
+    call = last.call
+    code, outcome, said = _how(call)
+    since_ns = call.started_ns if outcome == "recording" else until_ns
+    since = wall_clock(session.started_at or "", since_ns - session.begun_ns)
+    word = "since" if outcome == "recording" else "at"
+    why = joined([call.reason, call.error], ": ") if outcome == "failed" or code == "model_incomplete" else ""
+    reason = f": {clip(one_line(why), _MOST_WHY).rstrip('.')}" if why else ""
+    first = next((one.text for turn in session.turns for one in turn.asked if one.text), None)
+    return Conclusion(
+        code=code,
+        outcome=outcome,
+        verdict=f"{said}{reason} {word} {since[11:19]} UTC",
+        sentence=_sentence(said, reason),
+        since_ns=since_ns,
+        since=since,
+        ending=None,
+        duration_s=None if session.duration_ns is None else session.duration_ns / 1e9,
+        connected=(),
+        asked=None if first is None else first[:MOST_ASKED],
+    )
+
+
+def _sentence(said: str, reason: str) -> str:
+    told = said.partition(": ")[2] or "the model had answered"
+    return f"{told[0].upper()}{told[1:]}{reason}".rstrip(".") + "."
+
+
+def _how(call: ModelCall) -> tuple[Code, Outcome, str]:
+    """Return the code, the outcome and the verdict of a conversation whose last call this is."""
+    if call.ending == "completed":
+        return "finished", "finished", "Finished"
+    if call.ending == "incomplete":
+        return "model_incomplete", "finished", "Finished: the answer is incomplete"
+    if call.ending == "refused":
+        return "model_failed", "failed", f"Failed: the provider refused the call with {call.status}"
+    if call.ending == "open":
+        return "still_recording", "recording", "Recording: the model works"
+    if call.ending == "unknown":
+        return "unknown", "unknown", f"Unknown: the provider answered {call.status} in an unknown form"
+    if call.ending == "cut" and call.cut_by == "client":
+        return "call_cut", "unfinished", "Unfinished: the client left in the middle of the answer"
+    if call.ending == "cut" and call.cut_by == "recorder":
+        return "call_cut", "unfinished", "Unfinished: the recorder was stopped"
+    if call.ending == "cut":
+        return "model_failed", "failed", "Failed: the provider cut the answer"
+    return "model_failed", "failed", "Failed: the model call failed"
