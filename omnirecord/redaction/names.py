@@ -310,6 +310,7 @@ _LONGEST_PHRASE = 3
 _KEYS = {f"{of}{gap}{key}" for of in KEYS_OF for gap in (" ", "") for key in ("key", "keys")}
 _PASSES = {f"{of}{gap}pass" for of in PASSES_OF for gap in (" ", "")}
 _SECRET = frozenset({*WORDS, *PHRASES, *_KEYS, *_PASSES})
+_LAST_OF_PHRASES = frozenset(words for phrase in _SECRET for words in [(phrase.rpartition(" ")[2],)] if " " in phrase)
 _HARMLESS = frozenset(phrase for phrases in HARMLESS.values() for phrase in phrases)
 _ANYWHERE = frozenset({*WORDS, "session", "sessions"})
 _NO_SESSION = ("csrf", "xsrf", "state")
@@ -390,6 +391,19 @@ def may_be_secret(name: str) -> bool:
 def may_be_secret_field(name: str) -> bool:
     """Whether a field of this name is a secret, always or if it looks like one."""
     return is_secret_field(name) or _ends_in(words(name), frozenset(FIELDS_LOOKED_AT))
+
+
+def name_ends() -> set[str]:
+    """Return the ends of names of secrets. Other names are headers with `-`, names that end in digits or the like, and
+    names that count in queries only."""
+    phrases = (*PHRASES, *FIELDS_LOOKED_AT, "keys")
+    return {*ENDINGS, *WORDS, *IGNORED, *HEADERS, *(phrase.rpartition(" ")[2] for phrase in phrases)}
+
+
+@_of_a_name
+def may_end_phrase(name: str) -> bool:
+    """Whether this word is the last one of a secret's name of several words, such as `api key`."""
+    return words(name)[-1:] in _LAST_OF_PHRASES
 
 
 def looks_secret(value: str) -> bool:

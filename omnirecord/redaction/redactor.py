@@ -26,10 +26,10 @@ from ..errors import UsageError
 from ..model import Headers
 from ..wire.content_coding import are_known, codings_of
 from . import names
-from .body import BodyRedactor
 from .coded import AnyWidth, BodyFilter, CodedBody, Untouched, is_data, may_be_utf16
-from .content import BodyMask, JsonMask, Scanner, StreamMask
-from .plain import TextMask
+from .content import BodyMask, JsonMask, Scanner, StreamMask, fields
+from .content.strings import in_place
+from .named import BodyRedactor
 
 __all__ = [
     "BodyRedactor",
@@ -58,7 +58,6 @@ _COOKIES = 1000
 """Most cookies of a header that distinguish clients."""
 _MAY_HOLD = re.compile(r"[=<]|[:\"']\s|//|\":")
 """Matches in the value of a header with a named secret."""
-_USERINFO = re.compile(r"(?<=://)[^/?#\s<>\"]+(?=@)")
 _USERINFO_OF_TARGET = re.compile(r"(?<=://)[^/?#\s&]+(?=@)")
 _ENCODED = re.compile(r"(?i)%(?:3d|22|40|3a)|[:?]")
 """Matches in an encoded text with a named secret."""
@@ -68,8 +67,10 @@ _UNIT = re.compile(rb"%[0-9a-fA-F]{2}|.", re.DOTALL)
 _IN_PATH = re.compile(r"(;)([\w.\-%+]{1,256}+)=([^/;]*)")
 _IN_QUERY = re.compile(r"(; ?)([\w.\-%+\[\]]{1,256}+)=([^;]*+(?>(?:;(?! ?[\w.\-%+\[\]]{1,256}+=)[^;]*+)*))")
 _LONGEST_CLOSE = 125
-_REMEMBERED, _LONGEST_REMEMBERED = 1024, 256
-"""Most headers without secrets in the cache, and most characters of their values."""
+_REMEMBERED = 1024
+"""Most headers without secrets in the cache."""
+_LONGEST_REMEMBERED = 256
+"""Most characters of a value in the cache."""
 
 
 def content_scanner(redact: str | None, patterns: Iterable[str] = ()) -> Scanner | None:
@@ -190,7 +191,10 @@ class Redactor:
     def closing(self, data: bytes, texts: JsonMask | None = None) -> bytes:
         """Return the content of a close frame, code and reason, without secrets and within its greatest length."""
         code = data[:2]
-        reason = TextMask(self.counts).feed(data[2:])
+        reason = BodyRedactor(self._stars).whole(data[2:])
+        spans, _ = fields.scan(fields.NOTHING, reason)
+        self.counts.update(span.kind for span in spans if span.begins)
+        reason = in_place(reason, spans)
         safe = code + self.message(reason, texts)
         size = _LONGEST_CLOSE
         if len(safe) <= max(len(data), size):
@@ -212,6 +216,11 @@ class Redactor:
         if masked != value:
             self.counts[f"{place} {name.lower()}"] += 1
         return masked
+
+    def _stars(self, place: str, name: str, value: str, whole: bool) -> str:
+        """Return a value, masked with its length kept if it is a secret."""
+        is_secret = self._mask(place, name, value, whole) != value
+        return "*" * len(value.encode("utf-8", "surrogateescape")) if is_secret else value
 
     def _masked(self, name: tuple[str, ...], value: str) -> str:
         """Return a secret's replacement. The scheme of a credential and the names of cookies stay."""
@@ -248,25 +257,15 @@ class Redactor:
     def _header(self, name: str, value: str) -> str:
         if names.is_secret_header(name):
             return self._mask("header", name, value)
-        masked = _USERINFO.sub(lambda m: self.pseudonym(m[0]), value)
-        if _MAY_HOLD.search(masked):
-            raw = TextMask(self.counts, self._aside).feed(masked.encode("utf-8", "surrogatepass"))
+        masked = value
+        if _MAY_HOLD.search(value):
+            raw = value.encode("utf-8", "surrogatepass")
             masked = BodyRedactor(self._mask).whole(raw).decode("utf-8", "surrogatepass")
         if name.lower() == "sec-websocket-protocol":
             masked = names.map_subprotocols(masked, self.pseudonym)
         if masked != value:
             self.counts[f"header {name.lower()}"] += 1
         return masked
-
-    def _aside(self, value: bytes) -> bytes:
-        secret, mark, more = value.partition(b"#")
-        if not secret.strip(b"*"):
-            return value
-        if b"=" not in more:
-            secret = value
-            mark = b""
-            more = b""
-        return self.pseudonym(unquote(secret.decode("utf-8", "surrogatepass"))).encode() + mark + more
 
     def _base64(self, match: re.Match[bytes]) -> bytes:
         try:

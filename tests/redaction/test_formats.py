@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.redaction import names
-from omnirecord.redaction.plain import TextMask
 from omnirecord.redaction.redactor import (
     Redactor,
     Scanner,
@@ -202,7 +201,7 @@ def test_a_pumped_body_takes_time_in_proportion(pump: bytes) -> None:
         redactor.message(data)
         redactor.headers((("X-Any", data.decode("latin-1")),))
         redactor.target(data.decode("latin-1"))
-        TextMask(Counter()).feed(data)
+
         assert time.process_time() - began < 1.5 * slowness()
 
 
@@ -266,8 +265,8 @@ BESIDE = {
     b"event: a.b?token=hunter2&c=d": b"event: a.b?token=*******&c=d",
     b"event: password: hunter2": b"event: password: *******",
     b': api_key="hunter2 x" y': b': api_key="*********" y',
-    b": Authorization: Bearer hunter2": b": Authorization: **************",
-    b": Cookie: a=hunter2; b=hunter2": b": Cookie: ********************",
+    b": Authorization: Bearer hunter2": b": Authorization: Bearer *******",
+    b": Cookie: a=hunter2; b=hunter2": b": Cookie: *********; *********",
     b"retry: 5": b"retry: 5",
     b"event: session.created": b"event: session.created",
     b"id: 3.17": b"id: 3.17",

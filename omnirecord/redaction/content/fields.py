@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .labels import REACH, Label, auths_end, find, is_begun, needs_search, section_end
+from . import labels
+from .labels import REACH, Label, auths_end, find, is_begun, section_end
 from .patterns import PSEUDONYM
 
 _BEGINS = re.compile(
     rb"(?:\xef\xbb\xbf)?+(?:data:)?+[ \t\r\n*]*+"
-    rb"(?:(\"|[{\[][{\[ \t\r\n]*+(?=[^'{\[ \t\r\n]))|"
+    rb"(?:(\"|[{\[][{\[ \t\r\n]*+(?=[\"\]}\-0-9tfnIN]))|"
     rb"(?!(?:\xef\xbb?|d(?:a(?:ta?)?)?|[{\[][{\[ \t\r\n]*+)\Z)[^ \t\r\n*])"
 )
 """Matches the beginning of JSON, and not of a Python dict. A masked first character does not decide."""
@@ -25,12 +26,19 @@ _DEEPEST = 15
 _MOST_BRACKETS = 64
 _STRING_PART = {mark: re.compile(rb"[^%b\\\x00-\x08\x0a-\x1f]++" % mark) for mark in (b'"', b"'", b"`", b"<", b"}")}
 _STRICT_PART = {mark: re.compile(rb'[^%b"\\\x00-\x08\x0a-\x1f]++' % mark) for mark in (b"'", b"`", b"<", b"}")}
+_ANY_PART = re.compile(rb'[^"\\]++')
+_ENDS = {
+    "query": re.compile(rb'[^&\x00-\x20"<>#\\]++'),
+    "form": re.compile(rb"[^&\r\n]++"),
+    "parameter": re.compile(rb"""[^;&\s"'<>#\\]++"""),
+}
+"""Characters of a value in a URL, in a form, and in a connection string."""
 _BARE = re.compile(rb"[^\x00-\x20\"'`&;<>|\\,()\[\]{}]++")
 _SOFT = b",)]}([{"
 _STAR = b"002a"
 """The digits of an escaped `*`, which counts as masked."""
 _QUOTES = b"\"'`"
-_INSIDE = re.compile(rb"[\"'{}\[\]:,\\]|[0-9]++")
+_INSIDE = re.compile(rb"[\"'{}\[\]:,\\]|[-0-9]")
 _HIDDEN = re.compile(rb"[^*]")
 _NOT_ONES = re.compile(rb"[02-9]++")
 _HEX = re.compile(rb"[0-9a-fA-F]")
@@ -39,7 +47,7 @@ _DESIGNATORS = b"\"'\\/bfnrt"
 _NO_VALUE = b"$<({[|>"
 _AFTER_PLACEHOLDER = b"<>;,.:!?)]}@/|&\\="
 _SCHEMES = (b"bearer", b"basic", b"token", b"digest", b"negotiate", b"ntlm", b"apikey", b"dpop")
-_CALLS = (
+CALLS = (
     b"string::from(",
     b"secretstring::from(",
     b"secretstring::new(",
@@ -52,7 +60,7 @@ _CALLS = (
 """Calls whose argument is the value, in small letters."""
 _TYPES = (b"str", b"string", b"&str", b"&'static str")
 """Types between a name and ` = `, in small letters, as in `token: string = "abc"`."""
-_STRING_BEGINS = (*_CALLS, b"b", b"r", b"f", b"u", b"rb", b"br", b"l", b"@", b"$", b"$@")
+_STRING_BEGINS = (*CALLS, b"b", b"r", b"f", b"u", b"rb", b"br", b"l", b"@", b"$", b"$@")
 """Texts before the quote of a string behind ` = `, in small letters."""
 _PLACEHOLDERS = (
     b"password",
@@ -123,6 +131,8 @@ class Value(NamedTuple):
     brackets: bytes = b""
     """Open brackets of a value that has parts; a colon behind a name."""
     deeper: int = 0
+    whole: bool = False
+    """It is replaced as a whole, so that its end may lie behind a line end."""
 
 
 class Field(NamedTuple):
@@ -140,33 +150,73 @@ class Field(NamedTuple):
 NOTHING = Field()
 
 
+class Context:
+    """The text around a value, which decides how the value is read. `is_json`: see `Field`."""
+
+    def __init__(self, state: Field = NOTHING) -> None:
+        self.is_json = state.is_json
+        self.has_auths = state.has_auths
+        self._ini_at = 0 if state.is_ini else None
+        self._auth_from = 0 if state.has_auths else None
+
+    def read(self, text: bytes) -> None:
+        if self.is_json is None and (begins := _BEGINS.match(text)):
+            self.is_json = begins[1] is not None
+        if self._ini_at is None:
+            self._ini_at = section_end(text)
+        if self._auth_from is None:
+            self._auth_from = auths_end(text)
+            self.has_auths = self._auth_from is not None
+
+    def trim(self, size: int) -> None:
+        """Count positions from `size` on."""
+        self._ini_at = None if self._ini_at is None else self._ini_at - size
+        self._auth_from = None if self._auth_from is None else self._auth_from - size
+
+    def find(self, text: bytes, start: int, behind: int, *, whole: bool = False) -> tuple[Label, int] | None:
+        """Return the first label, as `labels.find`."""
+        found = find(text, start, behind, self._auth_from, whole=whole)
+        if found is None:
+            return None
+        label, end = found
+        if label.form == "set" and label.first and self._ini_at is not None and self._ini_at < end:
+            label = label._replace(spaced=False, form="ini")
+        return label, end
+
+    def state(self, value: Value | None, seen: bytes) -> Field:
+        return Field(value, seen[-REACH:], self.is_json, self._ini_at is not None, self.has_auths)
+
+
 def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span], Field]:
     """Return the spans of named secrets in the next piece of a text, and its new state. `strict`: read the text as JSON
     in any case, in which a quote without a backslash ends each value."""
-    value, seen, is_json, is_ini, has_auths = state
-    if is_json is None and (begins := _BEGINS.match(seen + text)):
-        is_json = begins[1] is not None
-    whole = seen + text
-    known = len(seen)
-    ini_at = 0 if is_ini else section_end(whole)
-    if value is None and not needs_search(seen, text) and not (has_auths and b"auth" in whole):
-        return [], Field(None, whole[-REACH:], is_json, ini_at is not None, has_auths)
-    auth_from = 0 if has_auths else auths_end(whole)
+    value = state.value
+    whole = state.seen + text
+    known = len(state.seen)
+    may_end = value is not None or labels.may_end(text, whole)
+    if not may_end and state.is_json is not None and b"]" not in whole and b"auths" not in whole:
+        return [], Field(None, whole[-REACH:], state.is_json, state.is_ini, state.has_auths)
+    context = Context(state)
+    context.read(whole)
+    if not may_end:
+        return [], context.state(None, whole)
     spans: list[Span] = []
     at = 0
     while at < len(text):
         if value is not None:
-            at, value = _STEPS[value.step](value, text, at, spans, strict or is_json is True)
+            at, value = step(value, text, at, spans, strict=strict or context.is_json is True)
             continue
-        found = find(whole, max(0, at + known - REACH), at + known, auth_from)
+        found = context.find(whole, max(0, at + known - REACH), at + known)
         if found is None:
             break
-        label = found[0]
-        if label.form == "set" and label.first and ini_at is not None and ini_at < found[1]:
-            label = label._replace(spaced=False, form="ini")
-        value = Value(label)
+        value = Value(found[0])
         at = found[1] - known
-    return spans, Field(value, whole[-REACH:], is_json, ini_at is not None, auth_from is not None)
+    return spans, context.state(value, whole)
+
+
+def step(value: Value, text: bytes, at: int, spans: list[Span], *, strict: bool) -> tuple[int, Value | None]:
+    """Read a value from `at` on. Return where the step stopped, and the value then: None at the value's end."""
+    return _STEPS[value.step](value, text, at, spans, strict)
 
 
 def goes_on(state: Field) -> bool:
@@ -178,13 +228,13 @@ def _hide(value: Value, text: bytes, start: int, end: int, spans: list[Span]) ->
     """Mask these characters, except those that are masked already."""
     if _HIDDEN.search(text, start, end) is None:
         return value
-    spans.append(Span(start, end, f"field {value.label.name}", not value.told))
+    spans.append(Span(start, end, f"field {value.label.name.lower()}", not value.told))
     return value._replace(told=True)
 
 
 def _ones(value: Value, text: bytes, start: int, end: int, spans: list[Span]) -> Value:
     for digits in _NOT_ONES.finditer(text, start, end):
-        spans.append(Span(*digits.span(), f"field {value.label.name}", not value.told, mark=b"1"))
+        spans.append(Span(*digits.span(), f"field {value.label.name.lower()}", not value.told, mark=b"1"))
         value = value._replace(told=True)
     return value
 
@@ -224,7 +274,8 @@ def _ends_text(value: Value) -> bool:
 
 
 def _lead_json(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
-    if value.label.form == "json" and char in b"{[" and char and not value.label.only_string:
+    has_parts = not value.label.only_string or (value.whole and value.label.looks and char == b"[")
+    if value.label.form == "json" and char in b"{[" and char and has_parts:
         return at + 1, value._replace(step="inside", brackets=char)
     if value.label.form == "json" and value.label.numeric and char in b"-0123456789":
         return at, value._replace(step="number")
@@ -270,7 +321,7 @@ def _call(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool)
     word = value.seen
     while at < len(text):
         char = text[at : at + 1].lower()
-        if char in _QUOTES and word in _STRING_BEGINS:
+        if word in _STRING_BEGINS and (char in _QUOTES or char == b"\\"):
             return at, value._replace(step="lead", seen=b"")
         word += char
         if not any(one.startswith(word) for one in _STRING_BEGINS):
@@ -292,18 +343,18 @@ def _type(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool)
 
 def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
     """Read a word that may stay: a pseudonym, the scheme of a credential, `None`."""
-    words = (PSEUDONYM, *(_SCHEMES if value.label.credentials else ()))
-    words += _PLACEHOLDERS if value.quote == b"}" else () if value.quote else (*_BLANK, *_CALLS, *_TYPES)
+    words = (*(() if value.whole else (PSEUDONYM,)), *(_SCHEMES if value.label.credentials else ()))
+    words += _PLACEHOLDERS if value.quote == b"}" else () if value.quote else (*_BLANK, *CALLS, *_TYPES)
     word = value.seen.strip()
     body = value._replace(step="string" if value.quote else "bare", seen=b"", run=0)
     while at < len(text):
         char = text[at : at + 1]
-        if word in _CALLS and word in words:
+        if word in CALLS and word in words:
             made = value.label._replace(form="set", spaced=True)
             return at, value._replace(step="lead", seen=b"", label=made)
         if word in _TYPES and not value.quote and char in b" =" and value.label.form == "plain":
             return at, value._replace(step="type", seen=b"")
-        is_call = any(one.startswith(word + char.lower()) for one in _CALLS) and not value.quote
+        is_call = any(one.startswith(word + char.lower()) for one in CALLS) and not value.quote
         if word in words and not (char.isalnum() or char in b"_-" or is_call):
             if word in _SCHEMES and char in b" \t":
                 return at + 1, value._replace(seen=b" ", label=value.label._replace(credentials=False))
@@ -343,6 +394,17 @@ def _bare(value: Value, text: bytes, at: int, spans: list[Span], strict: bool) -
     return at, None
 
 
+def _query(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
+    """Read the value of a parameter of a URL or a form."""
+    if value.run:
+        is_slash = text[at : at + 1] == b"/"
+        return at, value._replace(run=0) if is_slash else None
+    part = _ENDS[value.label.form].match(text, at)
+    if part is not None:
+        return part.end(), _hide(value, text, at, part.end(), spans)
+    return (at + 1, value._replace(run=1)) if text[at : at + 1] == b"\\" else (at, None)
+
+
 def _bare_escape(value: Value, text: bytes, at: int) -> tuple[int, Value | None]:
     char = text[at : at + 1]
     if char == b"\\":
@@ -362,14 +424,16 @@ def _hex(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -
         return at, value._replace(step=back.decode(), seen=b"..." if back == b"bare" else b"")
     mark = _STAR[digit : digit + 1]
     if text[at : at + 1] != mark:
-        spans.append(Span(at, at + 1, f"field {value.label.name}", not value.told, mark=mark))
+        spans.append(Span(at, at + 1, f"field {value.label.name.lower()}", not value.told, mark=mark))
         value = value._replace(told=True)
     return at + 1, value._replace(seen=value.seen + b".")
 
 
 def _string(value: Value, text: bytes, at: int, spans: list[Span], strict: bool) -> tuple[int, Value | None]:
     parts = _STRICT_PART if strict and value.quote != b'"' else _STRING_PART
-    if not value.run and (part := parts[value.quote].match(text, at)):
+    goes_on = value.whole and value.quote == b'"' and value.label.form in ("json", "pair")
+    part_of = _ANY_PART if goes_on else parts[value.quote]
+    if not value.run and (part := part_of.match(text, at)):
         is_name = value.step == "name"
         return part.end(), value if is_name else _hide(value, text, at, part.end(), spans)
     char = text[at : at + 1]
@@ -381,7 +445,7 @@ def _string(value: Value, text: bytes, at: int, spans: list[Span], strict: bool)
         return at + 1, value._replace(step="inside", quote=b"", run=0, seen=b"") if value.brackets else None
     if char == b'"' and strict and value.quote != b'"' and run == 0:
         return at, None
-    if (char < b" " and char != b"\t") or (char == b"<" == value.quote):
+    if (char < b" " and char != b"\t" and not goes_on) or (char == b"<" == value.quote):
         return at, None
     if run % period == 0 or value.step == "name":  # the backslashes stand for themselves
         value = value._replace(run=0)
@@ -394,10 +458,12 @@ def _string(value: Value, text: bytes, at: int, spans: list[Span], strict: bool)
 
 def _number(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
     end = _NUMBER.match(text, at).end()  # type: ignore[union-attr]  # it always matches
-    return end, None if end == at else _ones(value, text, at, end, spans)
+    if end > at:
+        return end, _ones(value, text, at, end, spans)
+    return at, value._replace(step="inside") if value.brackets else None
 
 
-def _inside(value: Value, text: bytes, at: int, spans: list[Span], strict: bool) -> tuple[int, Value | None]:
+def _inside(value: Value, text: bytes, at: int, _spans: list[Span], strict: bool) -> tuple[int, Value | None]:
     """Read an object or array: all its strings are secrets, its names are not."""
     found = _INSIDE.search(text, at)
     if found is None:
@@ -414,10 +480,13 @@ def _inside(value: Value, text: bytes, at: int, spans: list[Span], strict: bool)
             return found.start(), None  # the string around the object ends before the object
         is_name = value.brackets.endswith(b"{")
         return end, value._replace(step="name" if is_name else "string", quote=token, level=run)
-    return end, _bracket(value, token, text, found, spans)
+    if token in b"-0123456789":
+        is_number = value.label.numeric and not value.brackets.endswith(b"{")
+        return (found.start(), value._replace(step="number")) if is_number else (end, value)
+    return end, _bracket(value, token)
 
 
-def _bracket(value: Value, token: bytes, text: bytes, found: re.Match[bytes], spans: list[Span]) -> Value | None:
+def _bracket(value: Value, token: bytes) -> Value | None:
     open_ = value.brackets
     if token in b"{[":
         if len(open_) < _MOST_BRACKETS:
@@ -430,9 +499,7 @@ def _bracket(value: Value, token: bytes, text: bytes, found: re.Match[bytes], sp
         return value._replace(brackets=open_) if open_ else None
     if token == b":":
         return value._replace(brackets=open_ + b":") if open_.endswith(b"{") else value
-    if token == b",":
-        return value._replace(brackets=open_.rstrip(b":"))
-    return _ones(value, text, *found.span(), spans) if value.label.numeric and not open_.endswith(b"{") else value
+    return value._replace(brackets=open_.rstrip(b":"))
 
 
 _Step = Callable[[Value, bytes, int, list[Span], bool], tuple[int, "Value | None"]]
@@ -443,6 +510,7 @@ _STEPS: dict[str, _Step] = {
     "type": _type,
     "word": _word,
     "bare": _bare,
+    "query": _query,
     "hex": _hex,
     "string": _string,
     "name": _string,

@@ -7,45 +7,99 @@ time: each starts at the beginning of a word, and reads the word once.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote_plus
 
-from ..names import is_numeric, is_secret_field, is_secret_header, words
+from ..names import (
+    is_numeric,
+    is_secret_field,
+    is_secret_header,
+    may_be_secret,
+    may_be_secret_field,
+    may_end_phrase,
+    name_ends,
+    words,
+)
 
 _LONGEST_NAME = 128
 _LONGEST_GAP = 40
-REACH = _LONGEST_NAME + _LONGEST_GAP + 8
+_LONGEST_PHRASE = 48
+_MOST_WORDS = 3
+_LONGEST_TAG = 104
+REACH = _LONGEST_NAME + _LONGEST_TAG + 8
 """Most bytes before the end of a label that decide about it."""
 _PARTS = {
-    b"word": rb"[\w.\-\\]",
+    b"word": rb"[\w.\-\\\x80-\xff]",
     b"gap": rb"[\"'`*\] \t\r\n]{0,%d}+" % _LONGEST_GAP,
     b"set": rb"(?:\?\??|\+|\|\|)?+",  # as in `TOKEN ?= abc`
 }
-_NAMES = re.compile(rb"(?<!%(word)b)(?![0-9]++(?!%(word)b))(%(word)b++)%(gap)b(?:[:>]|%(set)b=)" % _PARTS)
-_FIRST = re.compile(rb"[\[(][ \t\r\n]{0,8}+\\*+[\"'](%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS)
+_SETTER = re.compile(rb"(?:ENV|#define|setx|setenv|set[ \t]-[a-zA-Z]{1,4})[ \t]")
 _LABEL = re.compile(
     rb"(?<!%(word)b)(?:(?P<option>--[A-Za-z][\w\-]++)(?:[ \t]|\\*+[\"'][ \t]{0,8}+(?P<next>,))"
     rb"|(?:ENV|#define|setx|setenv|set[ \t]-[a-zA-Z]{1,4}+)[ \t]{1,4}+(?P<variable>%(word)b++)[ \t]"
-    rb"|(?![0-9]++(?!%(word)b))(?P<name>%(word)b++)(?P<gap>%(gap)b)(?P<mark>[:>]|%(set)b=))"
+    rb")|(?P<lead>[ %%]?+)(?<!%(word)b)(?![0-9]++(?!%(word)b))"
+    rb"(?P<name>%(word)b++)(?P<gap>%(gap)b)(?P<mark>[:>]|%(set)b=)"
     rb"|[\[(][ \t\r\n]{0,8}+\\*+[\"'](?P<pair>%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS
 )
+_LONGEST_END = 5
+
+
+def _any_of(texts: Iterable[bytes]) -> bytes:
+    """Return a regular expression for these texts, all of one length, in any case."""
+    rests: dict[bytes, set[bytes]] = {}
+    for text in texts:
+        rests.setdefault(text[:1].lower(), set()).add(text[1:])
+    parts = []
+    for first, more in sorted(rests.items()):
+        either = b"[%b%b]" % (first.lower(), first.upper())
+        parts.append(either + (_any_of(more) if any(more) else b""))
+    return b"(?:%b)" % b"|".join(parts)
+
+
+def _behind_name() -> bytes:
+    """Return a regular expression that matches behind the last letters of a secret's name and one more character."""
+    ends = {end.encode()[-_LONGEST_END:] for name in name_ends() for end in (name, name.upper())}
+    lasts = _any_of({end[-1:] for end in ends})
+    alike = [[end for end in ends if len(end) == size] for size in range(2, _LONGEST_END + 1)]
+    behind = b"|".join(rb"(?<=%b.)" % _any_of(same) for same in alike)
+    return rb"(?<=%b.)(?:%b|(?<=B.)|(?<=[^a-z]b.))" % (lasts, behind)
+
+
+_MARK = rb"(?=(?<=[:>=])|[\\\"'`*\] \t\r\n]{0,56}+[:>=,?+|])"
+_MAY_BE = re.compile(
+    rb"[\"'`*\] \t\r\n\\:>=?+|\-%%&#](?:%(mark)b(?:%(behind)b|(?<=[A-Za-z0-9_.][0-9_.\-].))|(?<=[\-\\%%?&#\"])(?:"
+    rb"(?<=-)(?:[A-Za-z0-9][\w.\-]*+%(mark)b|(?<=--)[A-Za-z])|(?<=\\)u00[0-9a-fA-F]{2}[\w.\-\\\x80-\xff]*+%(mark)b"
+    rb"|(?<=%%)[0-9a-fA-F]{2}=|(?<=[?&#\"])[\w.\-]{1,64}+=))" % {b"behind": _behind_name(), b"mark": _MARK},
+    re.DOTALL,
+)
+"""Matches at the end of each name of a secret that has a mark behind it, and rarely elsewhere."""
 _ENTRY = re.compile(
-    rb"[\"'](?:[nN]ame|[kK]ey)\\{0,7}+[\"'][ \t]{0,4}+:[ \t]{0,4}+\\{0,7}+[\"'](?P<entry>[\w.\-]{1,64}+)\\{0,7}+[\"']"
+    rb"[\"':=](?:(?<=[\"'])(?:[nN]ame|[kK]ey)\\{0,7}+[\"'][ \t]{0,4}+:[ \t]{0,4}+\\{0,7}+[\"']"
+    rb"(?P<entry>[\w.\-]{1,64}+)\\{0,7}+[\"']"
     rb"[ \t]{0,4}+,(?:[ \t\r\n]|\\[nrt]){0,24}+(?P<open>\\{0,7}+[\"'])[vV]alue(?P<level>\\{0,7}+)[\"'][ \t]{0,4}+:"
-    rb"|(?<![\w.\-\"'])(?:name|key):[ \t]{1,4}+(?:\\{0,7}[\"'])?(?P<item>[\w.\-]{1,64}+)(?:\\{0,7}[\"'])?"
+    rb"|(?:(?<=(?<![\w.\-\"'])name:)|(?<=(?<![\w.\-\"'])key:))"
+    rb"[ \t]{1,4}+(?:\\{0,7}[\"'])?(?P<item>[\w.\-]{1,64}+)(?:\\{0,7}[\"'])?"
     rb"(?:\r?\n|\\{1,7}n|,)[ \t]{0,24}+value:"
-    rb"|=(?:(?<=[ \t]name=)|(?<=[ \t]key=)|(?<=[ \t]id=)|(?<=[ \t]type=))"
-    rb"\\{0,7}+[\"'](?P<html>[\w.\-]{1,64}+)\\{0,7}+[\"'][ \t]{1,8}+(?:value|content)="
+    rb"|(?:(?<=[ \t]name=)|(?<=[ \t]key=)|(?<=[ \t]id=)|(?<=[ \t]type=))"
+    rb"\\{0,7}+[\"'](?P<html>[\w.\-]{1,64}+)\\{0,7}+[\"'][ \t]{1,8}+(?:value|content)=)"
 )
 """`value` behind the name of a secret: `{"name": "DB_PASSWORD", "value":`, `<input name="password" value=`."""
+_ELEMENT = re.compile(rb"<(?P<tag>[\w.\-:]{1,128}+)[ \t\r\n][^<>]{0,%d}+>" % (_LONGEST_TAG - 8))
+_ESCAPED_ELEMENT = re.compile(
+    rb"(?<!\\)\\++u003[cC](?P<tag>[\w.\-:]{1,128}+)[^<>\\]{0,%d}+\\++u003[eE]" % (_LONGEST_TAG - 32)
+)
+"""Elements with attributes, and elements in JSON of Go."""
+_QUERY_NAME = re.compile(rb"[\w.\-%\[\]+]{1,48}+\Z")
+_AND = re.compile(rb"[?&]|\\u0026|&amp;")
 _ESCAPED = re.compile(r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|([nrtbf]))")
 _LINE_BEGINS = re.compile(rb"[\r\n\"']|\\[nr]")
+_WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-\\" + bytes(range(0x80, 0x100))
 _OPENING = b"\"'\\ \t\r\n"
 _PAIRS = ("authorization", "cookie")
 _SETS = re.compile(rb"(?:[dD]efine|[sS]et\w{0,24}+|[pP]utenv|[gG]etenv|[gG]et)[(]\Z")
 """A call whose first argument is a name, and whose second argument is the value."""
-_harmless: set[bytes] = set()
-_MOST_HARMLESS = 4096
 
 
 class Label(NamedTuple):
@@ -79,121 +133,191 @@ class Label(NamedTuple):
     """A list or an object is no secret."""
     parameter: bool = False
     """It stands behind `;`, as in a connection string."""
+    query: bool = False
+    """It stands behind `?`, `&` or a quote, without blanks: its value ends as in a URL."""
+    option: bool = False
+    """Its name begins with `--`."""
+    looks: bool = False
+    """The value is a secret if it looks like one."""
 
 
 class _Name(NamedTuple):
     label: Label
     is_secret: bool
     is_header: bool
+    text: str
 
 
 @lru_cache(4096)
 def _known(raw: bytes) -> _Name:
     """Return the properties of a name, without escapes, and without the text before an escaped line end."""
-    text = raw.rstrip(b"\\").decode("ascii", "replace")
+    text = raw.rstrip(b"\\").decode("utf-8", "replace")
     if "\\" in text:
-        text = _ESCAPED.sub(lambda m: chr(int(m[1], 16)) if m[1] else " ", text).rpartition(" ")[2]
+        text = _ESCAPED.sub(lambda m: chr(int(m[1], 16)) if m[1] else "\n", text).rpartition("\n")[2]
+    if "%" in text:
+        text = unquote_plus(text)
     bare = text.strip("-")
-    is_header = is_secret_header(bare) and ("-" in bare or bare.lower() in _PAIRS or text.startswith("--"))
-    name = re.sub(r"[^\w.\-]", "", bare.lower(), flags=re.ASCII)
+    may_be_header = "-" in bare or bare.lower() in _PAIRS or text.startswith("--")
     last = words(bare)[-1:]
-    label = Label("", name, is_numeric(bare), last == ("authorization",), last == ("cookie",))
-    return _Name(label, is_secret_field(bare), is_header)
+    label = Label("", bare.rpartition("&")[2], is_numeric(bare), last == ("authorization",), last == ("cookie",))
+    return _Name(label, is_secret_field(bare), may_be_header and is_secret_header(bare), bare)
+
+
+def parameter(raw: bytes) -> Label | None:
+    """Return the label of the first parameter of a form; None if no value of it is a secret."""
+    name = _known(raw.replace(b"+", b" "))
+    return name.label._replace(form="form", query=True) if may_be_secret(name.text) else None
 
 
 def may_find(text: bytes) -> bool:
     """Whether this text has a complete label."""
-    return needs_search(b"", text) and find(text, 0, 0) is not None
+    return may_end(text, text) and find(text, 0, 0) is not None
 
 
-def needs_search(seen: bytes, text: bytes) -> bool:
-    """Whether a label may end in `text`; fast for most texts, which have none."""
-    whole = seen + text if seen else text
-    if b"--" in whole or _may_set(whole):
-        return True
-    if not may_end(text):
-        return False
-    return not _harmless.issuperset(_NAMES.findall(whole)) or _may_pair(whole) or _has_other_names(whole)
+def may_end(text: bytes, whole: bytes) -> bool:
+    """Whether a label may end in `text`, which ends `whole`; fast."""
+    return b":" in text or b"=" in text or b"," in text or b">" in text or b"--" in whole or _may_set(whole)
 
 
-def _has_other_names(text: bytes) -> bool:
-    """Whether a name that is no secret alone may stand before a secret."""
-    return b"alue" in text or b"auths" in text or b"ontent=" in text
-
-
-def may_end(text: bytes) -> bool:
-    """Whether a label that does not begin with `--` before this text may end in it."""
-    return b":" in text or b"," in text or b"=" in text or b">" in text or b"--" in text
-
-
-def _may_set(text: bytes) -> bool:
-    has_set = b"set" in text and (b"setenv" in text or b"setx" in text or b"set -" in text or b"set\t-" in text)
-    return has_set or b"ENV" in text or b"#define" in text
-
-
-def _may_pair(text: bytes) -> bool:
-    return (b"[" in text or b"(" in text) and not _harmless.issuperset(_FIRST.findall(text))
-
-
-def find(text: bytes, start: int, behind: int, auth_from: int | None = None) -> tuple[Label, int] | None:
+def find(
+    text: bytes, start: int, behind: int, auth_from: int | None = None, *, whole: bool = False
+) -> tuple[Label, int] | None:
     """Return the first label that ends behind `behind`, and its end. `start`: start of the search. `auth_from`: from
-    there on, the name `auth` counts, too."""
+    there on, the name `auth` counts, too. `whole`: names count, too, whose value is a secret if it looks like one."""
     first = None
-    for found in _LABEL.finditer(text, start):
+    for found in _LABEL.finditer(text, start) if _may_set(text) else _candidates(text, start, behind):
         has_auth = auth_from is not None and auth_from < found.end()
-        if found.end() > behind and (label := _label(found, has_auth)) is not None:
+        if found.end() > behind and (label := _label(found, has_auth, whole)) is not None:
             first = label, found.end()
             break
-    return _first_entry(text, start, behind, first) if b"alue" in text or b"ontent=" in text else first
-
-
-def _first_entry(text: bytes, start: int, behind: int, first: tuple[Label, int] | None) -> tuple[Label, int] | None:
-    """Return the first `value` behind a secret's name, or `first` if that ends earlier."""
-    for found in _ENTRY.finditer(text, start, len(text) if first is None else first[1]):
-        name = _known(found["entry"] or found["item"] or found["html"])
-        if found.end() > behind and name.is_secret:
-            if found["html"] is not None:
-                return name.label._replace(form="set", spaced=True), found.end()
-            if found["entry"] is None:
-                return name.label._replace(form="plain", first=True), found.end()
-            is_single = found["open"].endswith(b"'")
-            return name.label._replace(form="json", level=len(found["level"]), single=is_single), found.end()
+    for other in _entries(text, start, behind, whole):
+        if first is None or other[1] < first[1]:
+            first = other
     return first
 
 
-def _label(found: re.Match[bytes], has_auth: bool) -> Label | None:
-    raw = found["name"] or found["option"] or found["variable"] or found["pair"]
-    if len(raw) > _LONGEST_NAME:
+def _candidates(text: bytes, start: int, behind: int) -> Iterator[re.Match[bytes]]:
+    """Yield the names whose last letters are those of a secret's name, and rarely others, with a mark behind
+    `behind`."""
+    at = _start_of_name(text, start, behind - _LONGEST_GAP - 16) if behind - start > _LONGEST_GAP + 16 else start
+    while may := _MAY_BE.search(text, at):
+        for found in _LABEL.finditer(text, _start_of_name(text, at, may.start()), may.end() + REACH):
+            at = found.end()
+            yield found
+            if found.end() > may.start():
+                break
+        at = max(at, may.end())
+
+
+def _start_of_name(text: bytes, start: int, end: int) -> int:
+    """Return the start of the name that ends at `end`, and of the bracket and the quote before it."""
+    before = text[max(start, end - _LONGEST_NAME - _LONGEST_GAP) : end]
+    opening = before.rstrip(_WORD).rstrip(_OPENING)
+    return max(start, end - len(before) + len(opening) - 1)
+
+
+def _may_set(text: bytes) -> bool:
+    return (b"set" in text or b"ENV" in text or b"#define" in text) and _SETTER.search(text) is not None
+
+
+def _entries(text: bytes, start: int, behind: int, whole: bool) -> Iterator[tuple[Label, int]]:
+    """Yield the first `value` behind a secret's name, and the first elements with a secret's name."""
+    searches = [_ELEMENT] if b"<" in text and b">" in text else []
+    if whole and b"u003" in text:
+        searches.append(_ESCAPED_ELEMENT)
+    if b"alue" in text or b"ontent=" in text:
+        searches.append(_ENTRY)
+    for search in searches:
+        for found in search.finditer(text, start):
+            if found.end() > behind and (label := _entry(found)) is not None:
+                yield label, found.end()
+                break
+
+
+def _entry(found: re.Match[bytes]) -> Label | None:
+    if found.re is not _ENTRY:
+        name = _known(found["tag"].rpartition(b":")[2])
+        is_empty = found[0].endswith(b"/>")
+        return name.label._replace(form="tag") if name.is_secret and not is_empty else None
+    name = _known(found["entry"] or found["item"] or found["html"])
+    if not name.is_secret:
         return None
+    if found["html"] is not None:
+        return name.label._replace(form="set", spaced=True)
+    if found["entry"] is None:
+        return name.label._replace(form="plain", first=b"," not in found[0])
+    return name.label._replace(form="json", level=len(found["level"]), single=found["open"].endswith(b"'"))
+
+
+def _label(found: re.Match[bytes], has_auth: bool, whole: bool) -> Label | None:
+    if found["name"] is not None:
+        return _named(found, has_auth, whole) if len(found["name"]) <= _LONGEST_NAME else None
+    raw = found["option"] or found["variable"] or found["pair"]
     name = _known(raw)
-    if has_auth and found["name"] is not None and raw.rstrip(b"\\") == b"auth":
-        label = _of_name(found, name.label._replace(level=len(raw) - len(b"auth"), only_string=True), raw)
-        return label if label is not None and label.form == "json" else None
-    if not (name.is_secret or name.is_header):
-        if len(_harmless) >= _MOST_HARMLESS:
-            _harmless.clear()
-        _harmless.add(raw)
+    if len(raw) > _LONGEST_NAME or not (name.is_secret or name.is_header):
         return None
     said = name.label._replace(level=len(raw) - len(raw.rstrip(b"\\")))
+    text = found.string
     if found["option"] is not None:
         is_pair = found["next"] is not None
-        before = found.string[max(0, found.start() - 12) : found.start()].rstrip(_OPENING)
-        if is_pair and before[-1:] not in (b"[", b",", b"("):  # no item of a list, but a value of an object
+        opening = text[max(0, found.start() - 12) : found.start()].rstrip(_OPENING)
+        if is_pair and opening[-1:] not in (b"[", b",", b"("):  # no item of a list, but a value of an object
             return None
         return said._replace(form="pair" if is_pair else "option")
     if found["variable"] is not None:
         is_macro = found[0].startswith(b"#")  # its value is a secret only in quotes: `#define TOKEN 5` has none
         said = said._replace(form="set", spaced=True) if is_macro else said._replace(form="option")
         return said if name.is_secret else None
-    if found["pair"] is not None:
-        is_call = _SETS.search(found.string[max(0, found.start() - 32) : found.start() + 1]) is not None
-        return said._replace(form="pair", single=b"'" in found[0][-10:]) if name.is_header or is_call else None
-    return _of_name(found, said, raw) if name.is_secret else None
+    is_call = _SETS.search(text[max(0, found.start() - 32) : found.start() + 1]) is not None
+    return said._replace(form="pair", single=b"'" in found[0][-10:]) if name.is_header or is_call else None
 
 
-def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
+def _named(found: re.Match[bytes], has_auth: bool, whole: bool) -> Label | None:
+    """Return the label of a name before `:`, `=` or `>`."""
+    raw = found["name"]
+    start = found.start("name")
+    name = _known(raw)
+    level = len(raw) - len(raw.rstrip(b"\\"))
+    if has_auth and raw[: len(raw) - level] == b"auth":
+        label = _of_name(found, name.label._replace(level=level, only_string=True), raw, start)
+        return label if label is not None and label.form == "json" else None
+    if found["lead"] and not name.is_secret:
+        before = _before_name(found, name, start)
+        name = _known(before + raw)
+        start -= len(before)
+    if not name.is_secret and not (whole and _may_look(found, name.text)):
+        return None
+    label = _of_name(found, name.label._replace(level=level), raw, start)
+    if label is None or name.is_secret:
+        return label
+    return label._replace(looks=True, only_string=True) if label.form == "json" or label.query else None
+
+
+def _may_look(found: re.Match[bytes], name: str) -> bool:
+    """Whether the value of this name is a secret if it looks like one."""
+    if found["gap"][:1] in (b'"', b"'"):
+        return found["mark"] == b":" and may_be_secret_field(name)
+    return found["mark"] == b"=" and not found["gap"] and may_be_secret(name)
+
+
+def _before_name(found: re.Match[bytes], name: _Name, start: int) -> bytes:
+    """Return the part of a name before its last word."""
+    if found["lead"] == b"%":
+        before = _QUERY_NAME.search(found.string, max(0, start - _LONGEST_PHRASE), start)
+        return b"" if before is None else before[0]
+    text = found.string[max(0, start - _LONGEST_PHRASE) : start]
+    begins = len(text)
+    if may_end_phrase(name.text):
+        for _ in range(_MOST_WORDS):
+            word = len(text[: begins - 1].rstrip(_WORD))
+            if text[begins - 1 : begins] != b" " or word == begins - 1:
+                break
+            begins = word
+    return text[begins:]
+
+
+def _of_name(found: re.Match[bytes], said: Label, raw: bytes, start: int) -> Label | None:
     text = found.string
-    start = found.start()
     gap = found["gap"]
     before = text[max(0, start - 1) : start]
     quote = gap[:1]
@@ -207,6 +331,11 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
     is_plain = found["mark"] == b":"
     capitals = raw.isupper()
     has_operator = len(found["mark"]) > 1
+    is_in_query = (
+        before in (b"?", b"&", b"#", b'"')
+        or _AND.search(raw) is not None
+        or text[max(0, start - 5) : start] == b"&amp;"
+    )
     return said._replace(
         form="plain" if is_plain else "set",
         bold=is_plain and before == b"*",
@@ -216,6 +345,8 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
         capitals=capitals,
         make=capitals and has_operator,
         parameter=before == b";" or text[max(0, start - 2) : start] == b"; ",
+        option=raw.startswith(b"--"),
+        query=not is_plain and not gap and not has_operator and is_in_query,
     )
 
 
@@ -229,7 +360,7 @@ def _is_first(text: bytes, start: int, raw: bytes) -> bool:
     if raw.startswith(b"\\") or _LINE_BEGINS.search(raw):
         return True
     line = _LINE_BEGINS.split(text[max(0, start - 40) : start])[-1]
-    return line.strip() in (b"", b"export", b"set")
+    return line.strip() in (b"", b"-", b"export", b"set")
 
 
 _AUTHS = re.compile(rb"auths\\{0,15}+[\"'][ \t\r\n]{0,8}+:(?:[ \t\r\n]|\\[nrt]){0,16}+\{")
@@ -241,7 +372,9 @@ def auths_end(text: bytes) -> int | None:
     return None if found is None else found.end()
 
 
-_SECTION = re.compile(rb"(?:\A|[\r\n\"']|\\[nr])\[[A-Za-z][\w.\- ]{0,62}+\](?=[\r\n]|\\{1,7}[nr])")
+_SECTION = re.compile(
+    rb"\[(?:(?<=[\r\n\"']\[)|(?<=\\[nr]\[)|(?<![\x00-\xff]\[))[A-Za-z][\w.\- ]{0,62}+\](?=[\r\n]|\\{1,7}[nr])"
+)
 
 
 def section_end(text: bytes) -> int | None:

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..plain import TextMask
 from .scanner import Scanner
 from .texts import LINE, BodyMask, JsonMask
 
@@ -54,7 +53,6 @@ class StreamMask:
         self._flow: BodyMask | None = None
         self._found: Counter[str] = Counter()
         self._long = False  # the line is longer than LINE
-        self._aside: TextMask | None = None  # masks a line that is no data, before `_flow`
 
     def feed(self, data: bytes) -> list[MaskedPart]:
         """Take the next bytes; return the parts to write."""
@@ -83,7 +81,6 @@ class StreamMask:
         self._line.clear()
         self._given.clear()
         self._flow = None
-        self._aside = None
         self._long = False
         self.settled = self._at
 
@@ -130,11 +127,10 @@ class StreamMask:
         assert field is not None
         is_data = field[1] == b"data"
         goes_on = self._goes_on(line)
-        safe = line if is_data or goes_on else TextMask(self._counts).feed(line)
         if len(line) > LINE or goes_on:
-            return self._texts.flow(self._counts, goes_on=goes_on).feed(safe)
-        name = safe[: field.end()]
-        value = safe[field.end() :]
+            return self._texts.flow(self._counts, goes_on=goes_on).feed(line)
+        name = line[: field.end()]
+        value = line[field.end() :]
         if is_data:
             is_next = self._in_data
             self._in_data = True
@@ -162,12 +158,8 @@ class StreamMask:
         else:
             if self._flow is None:
                 goes_on = self._goes_on(before + data)
-                field = _FIELD.match(before + data)
-                is_data = field is not None and field[1] == b"data"
                 self._flow = self._texts.flow(self._found, goes_on=goes_on)
-                self._aside = None if goes_on or is_data else TextMask(self._found)
-            new = self._aside.feed(before + data) if self._aside else before + data
-            piece = MaskedPart(self._at, self._flow.feed(new)[len(before) :])
+            piece = MaskedPart(self._at, self._flow.feed(before + data)[len(before) :])
         self._at += len(data)
         self._given.append(piece)
         if len(self._line) > LINE or self._long:

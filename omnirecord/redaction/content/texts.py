@@ -172,7 +172,7 @@ class JsonMask:
 
     def _like_before(self, value: bytes, parts: list[bytes], shape: Shape) -> bytes:
         """Mask a value that differs from a cached one in texts and numbers only."""
-        named = self._named(value) if any(labels.may_end(parts[n]) for n, _ in shape.texts) else []
+        named = self._named(value) if any(labels.may_end(parts[n], parts[n]) for n, _ in shape.texts) else []
         self._has_named = bool(named)
         may_begin = any(self._scanner.may_find(parts[n]) for n, _ in shape.texts)
         is_changed = False
@@ -184,7 +184,7 @@ class JsonMask:
 
     def _named(self, value: bytes) -> list[Span]:
         self._has_named = False
-        if not labels.needs_search(b"", value):
+        if not labels.may_find(value):
             return []
         named, _ = fields.scan(fields.NOTHING, value)
         self._counts.update(span.kind for span in named if span.begins)
@@ -218,7 +218,7 @@ class JsonMask:
         missed = last.missed if last is not None else 0
         if missed & (missed - 1):
             return  # a value that differs each time, as ids do, is tried less and less often
-        if labels.needs_search(b"", value) or (new := shape(parts, found)) is None:
+        if labels.may_find(value) or (new := shape(parts, found)) is None:
             return
         if len(self._shapes) >= _SHAPES:
             self._shapes.clear()
