@@ -24,7 +24,7 @@ from ..cassette.sqlite.query import Query, pending
 from ..cassette.sqlite.views import ABOUT as VIEWS
 from ..errors import __version__
 from ..model import Exchange, Recording, TimedFrame, wall_clock
-from ..omnigent.line import merged
+from ..omnigent.line import MergedFrame, in_order
 from ..text import dumps
 from ..wire.strict_json import Payload, fresh_payload
 from .conversations import ConcludedTalk, conversations_in
@@ -292,9 +292,12 @@ class Whole(Analysis):
             checks.read(x, some, payload)
             if self._problems is not None:
                 self._problems.add(x, some, payload)
-        line = merged(frames, one.exchanges)
         builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=payload)
-        builder.add_all(line if around.request is None else ())
+        line = list[MergedFrame]()
+        for heard in builder.line(one.exchanges).add(in_order(some for _, some in streams)):
+            line.append(heard)
+            if around.request is None:
+                builder.add(heard)
         told = checks.tell(builder, one, around)
         started_at = self._recording.started_at
         stats = measure(one, concluded(told), started_at, frames=frames, told=told, line=line, calls=self._calls)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, takewhile
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -72,7 +72,10 @@ class _Stream:
 
 
 class Line:
-    def __init__(self) -> None:
+    """`dropped` is called with each frame that `add` leaves out, and with whether it belongs to a connect snapshot."""
+
+    def __init__(self, dropped: Callable[[TimedFrame, bool], object] = lambda _frame, _in_snapshot: None) -> None:
+        self._dropped = dropped
         self._ends: dict[int, int] = {}
         """When each stream ended, in ns; `_NEVER` for a stream that goes on."""
         self._streams: dict[int, _Stream] = {}
@@ -100,11 +103,14 @@ class Line:
             stream = streams.get(frame.stream) or self._begin(frame.stream, at_ns)
             if stream.snapshot is not None:
                 if stream.snapshot.takes(frame):
-                    if not stream.is_second:
+                    if stream.is_second:
+                        self._dropped(frame, True)
+                    else:
                         yield _new(MergedFrame, (frame, True))
                     continue
                 stream.snapshot = None
             if (self._told or len(self._open) > 1) and self._is_copy(stream, frame):
+                self._dropped(frame, False)
                 continue
             if len(self._open) == 1:
                 recent.append(frame)

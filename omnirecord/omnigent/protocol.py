@@ -82,6 +82,8 @@ SYSTEM_TEXT = "[System: "
 """The beginning of a message that Omnigent writes in a user's place."""
 DENIED_TEXT = "[Denied by policy: "
 """The beginning of the text that the server puts in the place of a refused one."""
+OF_RESPONSE = "response."
+"""The beginning of the types of events that belong to one response of the agent."""
 RUNNER_DISCONNECTED = "runner_disconnected"
 """The error code of a turn whose runner was lost."""
 STREAM_EPOCH = "x-omnigent-stream-epoch"
@@ -100,7 +102,7 @@ SNAPSHOT_TYPES = frozenset(
 
 def is_of_response(type_: str | None) -> bool:
     """Return whether an event belongs to one response of the agent, not to the session."""
-    return type_ is not None and type_.startswith("response.")
+    return type_ is not None and type_.startswith(OF_RESPONSE)
 
 
 def is_of_tool(type_: str) -> bool:

@@ -2,12 +2,16 @@
 
 Each file of checks is named after its subject:
 
-- `items`: texts and items, on the stream and as stored
-- `turns`: how turns end, the session's status
+- `turns`: how turns end, their silences
 - `tools`: tools, sub-agents, approvals
-- `model`: model calls
 - `endings`: why a stream ended in the middle of a turn; reconnects, refused and failed requests, deleted sessions
-- `stream`: its events (contract, order, copies), heartbeats, silences, a slow reader, `[DONE]`
+- `model`: model calls
+- `stream`: the bytes of one stream: its events (contract, order, copies), heartbeats, a slow reader, `[DONE]`
+- `status`: the session's status on one stream
+- `items`: texts and items, on the stream and as stored
+
+Most checks are functions over the session that `show` prints (`session.Examined`). Those of `stream`, `status` and
+`items` read the events of one stream.
 
 `codes` is the table of codes. To add a check, add an entry to `codes.CODES`, and to `codes.EXPLAINS` if it is a cause.
 Put the check into the file of its subject, its example into `tests/support/doctor_examples.py`, and its page into

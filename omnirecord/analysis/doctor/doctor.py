@@ -40,13 +40,14 @@ from ..turns.aftermath import Aftermath
 from ..turns.requests import Act, FailedRequest, deleted_at
 from ..turns.stored import reads_stored_state
 from ..turns.values import Session
-from .endings import Endings, deletion, failures, reconnects, refusals, untaken
+from .endings import deletion, ending_signs, failures, reconnects, refusals, untaken
 from .finding import Finding, Severity, Sign, explained, in_order, is_incomplete, sign_at
 from .items import Items, StoredState, stored_state_of
 from .model import ModelChecks
 from .session import Examined
 from .stream import StreamChecks
 from .tools import approval_signs, child_signs, tool_signs
+from .turns import turn_signs
 
 _MOST = 20
 _AFTERWARDS = 2**62
@@ -85,7 +86,7 @@ def examine(
 
     for place, (of, one) in enumerate(_examined(store, model.hops, wanted, recording, read or partial(_read, store))):
         foreign += [stream for stream in one.streams if stream.api is FOREIGN]
-        if one.session_id is not None and one.is_at_rest:
+        if one.session_id is not None and one.told is not None and one.told.is_at_rest:
             at_rest.add(one.session_id)
         if one.told is not None and any(True for _ in one.told.children):
             parents.append((place, of, one))  # the sub-agents' own streams say whether they are at rest
@@ -151,11 +152,10 @@ def _deleted(store: Source) -> dict[int, dict[str, int]]:
 
 
 def _read(store: Source, checks: SessionChecks, one: Gathered, around: Around) -> None:
-    payload, line = _ParsedOnce(), Line()
+    payload = _ParsedOnce()
     builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=payload)
     streams = [x for x in one.exchanges if x.stream is not None]
-    for x in streams:
-        line.listen(x.stream or 0, x.end_ns)
+    line = builder.line(streams)
     for group in _overlapping(streams):
         if around.request is not None:
             for x in group:
@@ -303,31 +303,29 @@ class SessionChecks:
         session = replace(session, failures=tuple(self.failed))
         snapshots = sorted(self.snapshots, key=lambda snapshot: snapshot.at_ns)
         self.told = Examined(
-            session, drafts, builder.turns, self.streams, self.acts, snapshots, self.upstream, self.deleted
+            session,
+            drafts,
+            builder.turns,
+            builder.middles,
+            self.streams,
+            self.acts,
+            snapshots,
+            self.upstream,
+            self.deleted,
         )
         return session
 
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether a turn of its streams ended, and none is open at the end of the last one."""
-        last = self.streams[-1] if self.streams else None
-        return last is not None and last.turns.unfinished is None and any(turn.end_ref for turn in last.turns.drafts)
-
     def signs(self, at_rest: Collection[str] = ()) -> Iterator[Sign]:
         """The signs. `at_rest`: the sessions that are at rest by their own streams."""
-        streams, acts, snapshots = self.streams, self.acts, sorted(self.snapshots, key=lambda snapshot: snapshot.at_ns)
-        yield from chain.from_iterable(one.signs() for one in streams)
-        endings = Endings(streams, snapshots, self.upstream)
-        begun = [one.exchange.response.at_ns for one in streams if one.is_session and one.exchange.response]
-        posted = {act.item_id for act in acts if act.item_id is not None}
-        missed = list(self.items.signs(snapshots, min(begun, default=None), posted))
         deleted_ns = self.deleted.get(self.session_id or "")
-        yield from chain(endings.signs(), missed, reconnects(streams, endings, missed))
-        yield from chain(refusals(acts, deleted_ns), failures(self.failed))
-        if deleted_ns is not None:
-            yield from deletion(streams, deleted_ns, self.upstream.last_known_ns)
-        if self.told is None:
+        yield from chain(refusals(self.acts, deleted_ns), failures(self.failed))
+        if (told := self.told) is None:
             return
-        asked = [ref.at_ns for _, trace in self.told.approvals for ref in trace.begun]
-        yield from untaken(acts, self.items, asked, streams)
-        yield from chain(tool_signs(self.told), approval_signs(self.told), child_signs(self.told, at_rest))
+        yield from chain.from_iterable(one.signs() for one in self.streams)
+        begun = [one.exchange.response.at_ns for one in self.streams if one.is_session and one.exchange.response]
+        posted = {act.item_id for act in self.acts if act.item_id is not None}
+        missed = list(self.items.signs(told.snapshots, min(begun, default=None), posted))
+        yield from chain(turn_signs(told), ending_signs(told), missed, reconnects(told, missed))
+        if deleted_ns is not None:
+            yield from deletion(told, deleted_ns)
+        yield from chain(untaken(told, self.items), tool_signs(told), approval_signs(told), child_signs(told, at_rest))

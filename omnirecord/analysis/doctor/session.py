@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from ...model import TimedFrame
+from ...omnigent import protocol
 from ..turns.aftermath import ENDED_BY_SERVER, Aftermath
 from ..turns.builder import TurnBuilder
 from ..turns.draft import Draft, Trace
@@ -13,6 +15,15 @@ from ..turns.requests import Act
 from ..turns.values import Approval, Child, Session, Tool, Turn
 from .items import StoredState
 from .stream import StreamChecks
+
+_OF_A_TURN = frozenset(
+    {
+        protocol.RESPONSE_OUTPUT_TEXT_DELTA,
+        protocol.RESPONSE_OUTPUT_ITEM_DONE,
+        protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA,
+    }
+)
+"""Types that never begin a turn: a stream that starts with one joined in the middle."""
 
 
 @dataclass(eq=False)
@@ -24,6 +35,8 @@ class Examined:
     """Those of `session.turns`."""
     facts: TurnBuilder
     """What the events told besides the turns."""
+    middles: Mapping[int, Draft | None]
+    """The turn in whose middle each stream ended."""
     streams: Sequence[StreamChecks]
     acts: Sequence[Act]
     snapshots: Sequence[StoredState]
@@ -41,7 +54,15 @@ class Examined:
         ends = [one.exchange.end_ns for one in self.streams if one.exchange.ending in ENDED_BY_SERVER]
         self.cuts = [end_ns for end_ns in ends if end_ns]
         """When the server ended a stream, in ns."""
-        self.stops = [draft.ended_ns or draft.last_ns for draft in self.drafts if draft.interrupted]
+        self.joined = {one.stream for one in self.streams if one.joined}
+        """The streams that began in the middle of a turn."""
+        firsts: dict[int, TimedFrame] = {}
+        for draft in self.drafts:
+            for stream, part in draft.parts.items():
+                if stream not in firsts or part.first.seq < firsts[stream].seq:
+                    firsts[stream] = part.first
+        self.joined |= {stream for stream, first in firsts.items() if first.type in _OF_A_TURN}
+        self.stops = [draft.until_ns for draft in self.drafts if draft.interrupted]
         """When the turns that a user interrupted were over, in ns."""
 
     @property
@@ -61,6 +82,21 @@ class Examined:
         begun = ((child, draft.trace(child.session_id)) for turn, draft in self.turns for child in turn.children)
         facts = self.facts
         return chain(((child, facts.trace(id_)) for id_, child in facts.children.items()), begun)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether its last turn that a stream carried has an end."""
+        heard = [draft for draft in self.drafts if draft.parts]
+        return bool(heard) and heard[-1].ended != "unfinished"
+
+    def middle(self, one: StreamChecks) -> Draft | None:
+        """Return the turn in whose middle a stream ended: it has content, and no interrupt has cut it short."""
+        draft = self.middles.get(one.stream)
+        return None if draft is None or draft.is_empty or draft.interrupted else draft
+
+    def carried(self, one: StreamChecks) -> Iterator[Draft]:
+        """Return the turns that a stream carried."""
+        return (draft for draft in self.drafts if one.stream in draft.parts)
 
     @property
     def turns(self) -> Iterator[tuple[Turn, Draft]]:

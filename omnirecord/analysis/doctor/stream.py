@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import chain
 
 from ...contract import Api
@@ -23,11 +22,11 @@ from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from ...wire.strict_json import Payload, fresh_payload
 from ..apis import FOREIGN, UNKNOWN
-from ..turns.patience import LATE, LONG, SECOND, SILENT, STOPPED
+from ..turns.patience import LATE, SECOND, SILENT, STOPPED
 from ..turns.values import Ref
 from .finding import Event, Group, Handlers, Sign, events, said, seconds, sign_at
 from .items import StreamedText
-from .turns import Statuses, Turn, Turns
+from .status import Statuses
 
 MAX_KINDS = 50
 """Most kinds of violation that one stream reports apart: hostile events may have any number of types."""
@@ -191,7 +190,6 @@ class Activity:
         """The runner's last heartbeat, in ns: it sends `response.heartbeat`, the server `session.heartbeat`."""
         self._late = Group()
         self._longest = 0
-        self._silences: list[tuple[Turn, Sign]] = []
 
     def frame(self, event: Event) -> None:
         quiet = event.at_ns - (self.last.at_ns if self.last is not None else self._begun_ns)
@@ -204,17 +202,8 @@ class Activity:
             if event.type == protocol.RESPONSE_HEARTBEAT:
                 self.runner_ns = event.at_ns
 
-    def active_event(self, event: Event, turn: Turn | None) -> None:
-        """Note an event that is no heartbeat. `turn`: the open turn."""
-        before = self.active
-        quiet = 0 if turn is None or before is None else event.at_ns - before.at_ns
-        if turn is not None and before is not None and quiet > SILENT and len(self._silences) < _MOST:
-            waits_for, beats = turn.waits_for, counted(self.heartbeats, "heartbeat")
-            why = f", waiting for {'an approval' if waits_for == 'approval' else waits_for}" if waits_for else ""
-            message = f"nothing but {beats} came for {seconds(quiet)} while the session ran{why}"
-            severity = "note" if waits_for or quiet < LONG else "warning"
-            sign = sign_at("silent-while-running", message, [before, event.ref], severity=severity)
-            self._silences.append((turn, sign))
+    def active_event(self, event: Event) -> None:
+        """Note an event that is no heartbeat."""
         self.active, self.heartbeats = event.ref, 0
 
     def signs(self, end_ns: int | None) -> Iterator[Sign]:
@@ -224,9 +213,6 @@ class Activity:
             message = f"heartbeats are due every 15 s, but {times} no event came for up to {seconds(self._longest)}"
             severity = "warning" if self._longest < STOPPED else "error"
             yield self._late.sign("heartbeats-late", message, severity=severity)
-        for turn, sign in self._silences:  # the model thought, if its turn was completed in the first attempt
-            was_good = turn.ended == "completed" and turn.attempts == 1
-            yield replace(sign, severity="note") if was_good else sign
         if self._beats and self.last and end_ns is not None and (quiet := end_ns - self.last.at_ns) > LATE:
             message = f"for the last {seconds(quiet)} of the stream no event came, not even a heartbeat"
             severity = "error" if quiet > STOPPED else "warning"
@@ -236,11 +222,6 @@ class Activity:
 SLOW = 1 * SECOND
 """Delay in ns between an event's arrival and its handing to the client that is reported."""
 VERY_SLOW = 5 * SECOND
-_OF_A_TURN = frozenset({
-    protocol.RESPONSE_OUTPUT_TEXT_DELTA, protocol.RESPONSE_OUTPUT_ITEM_DONE,
-    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA,
-})  # fmt: skip
-"""Types that never begin a turn: a stream that starts with one joined in the middle."""
 _QUIET = protocol.HEARTBEATS | {protocol.SESSION_PRESENCE}
 """Types that say nothing of the agent."""
 _UNSENT = 64
@@ -263,17 +244,17 @@ class StreamChecks:
         """Whether the API is unknown: the checks are those of bytes and of the contract."""
         self.is_session = opens_session_stream(x.request.method, x.request.target)
         self.contract, self.order, self.text = Contract(excused), Order(), StreamedText()
-        self.statuses, self.turns = Statuses(), Turns()
+        self.statuses = Statuses()
         self.activity = Activity(x.response.at_ns if x.response else x.request.at_ns, beats=self.is_session)
         self.count = 0
         self.said: Event | None = None
         """The last event of an unknown API."""
         self.joined = False
-        """Whether the stream began in the middle of a turn."""
+        """Whether its connect snapshot has text in flight."""
         self._slowest, self._slow, self._unsent = 0, 0, 0
         self._slow_at: Ref | None = None
         self._handlers: dict[str, list[Callable[[Event], object]]] = defaultdict(list)
-        own = (self.order, self.text, self.statuses, self.turns)
+        own = (self.order, self.text, self.statuses)
         for handlers in (*(check.handlers() for check in own), *shared) if api.is_omnigent else ():
             for type_, handler in handlers.items():
                 self._handlers[type_].append(handler)
@@ -283,7 +264,6 @@ class StreamChecks:
         is_omnigent = self.api.is_omnigent
         is_foreign = self.api is FOREIGN
         activity = self.activity
-        turns = self.turns
         handlers = self._handlers
         is_other = self.is_other
         for event in events(frames, payload):
@@ -302,10 +282,7 @@ class StreamChecks:
             if in_snapshot:
                 self.joined = self.joined or type_ == protocol.RESPONSE_CREATED
             elif type_ not in _QUIET:
-                if not turns.drafts and type_ in _OF_A_TURN:
-                    self.joined = True
-                activity.active_event(event, turns.open)
-                turns.touch(event)
+                activity.active_event(event)
             for handler in handlers.get(type_ or "", ()):
                 handler(event)
 
@@ -323,7 +300,7 @@ class StreamChecks:
         return self._slow > 0 or self._unsent > _UNSENT
 
     def signs(self) -> Iterator[Sign]:
-        yield from chain(self.contract.signs(), self.order.signs(), self.text.signs(), self.turns.signs())
+        yield from chain(self.contract.signs(), self.order.signs(), self.text.signs())
         yield from chain(self.statuses.signs(self.end_ns), self.activity.signs(self.end_ns))
         yield from chain(self._slowness(), self._done())
 

@@ -26,10 +26,9 @@ _MOST = 50
 def tool_signs(s: Examined) -> Iterator[Sign]:
     yield from islice(_without_output(s), _MOST)
     yield from islice(_failed(s), _MOST)
-    joined = {one.stream for one in s.streams if one.joined}  # they may lack a call
     uncalled = [(tool, trace) for tool, trace in s.tools if trace.ended and not trace.begun]
     for tool, trace in uncalled[:_MOST]:
-        if trace.ended[0].stream not in joined:
+        if trace.ended[0].stream not in s.joined:  # a stream that joined may lack a call
             message = f"the output of the call {said(tool.call_id)} arrived without the call itself"
             yield sign_at("output-without-call", message, trace.ended[:1])
 

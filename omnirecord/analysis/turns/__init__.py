@@ -21,17 +21,20 @@ from typing import NamedTuple
 
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
-from ...omnigent.line import MergedFrame, merged
+from ...omnigent.line import Line, MergedFrame, copied, merged
 from ...omnigent.routes import party_name
 from ...wire.strict_json import Payload, fresh_payload
 from .aftermath import Aftermath
 from .builder import TurnBuilder, absences_of, leavings_of, with_listeners
 from .draft import LONG_SILENCE, Draft
 from .events import add_event, add_resent
+from .patience import SILENT
 from .requests import Act, deleted_at
 from .stored import Stored, complete
-from .values import SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
+from .values import SESSION_DELETED, Fault, Listening, Ref, Session, Snapshot, Turn
 
+_MOST_COPIES = 1 << 16
+"""Recent events whose turns are known for their copies."""
 _NO_EVENTS = frozenset({"comment", "sentinel"})
 
 
@@ -68,6 +71,12 @@ class SessionBuilder:
     ) -> None:  # fmt: skip
         self._payload = payload
         self.turns = TurnBuilder(acts, is_child=is_child, long_silence=long_silence)
+        self.middles: dict[int, Draft | None] = {}
+        """The turn in whose middle each stream is."""
+        self._active: TimedFrame | None = None
+        """The last event that was no heartbeat."""
+        self._copies: dict[bytes, tuple[Draft, Draft | None]] | None = None
+        """The turn of each recent event, and the turn that was open after it; None if no streams overlap."""
         self.heartbeats = 0
         self.last_ns = 0
         """The time of the last frame of any kind, in ns."""
@@ -81,16 +90,70 @@ class SessionBuilder:
             self._keepalive(heard)
         elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
             if before is not None:
+                if at_ns - before.last_ns > SILENT:
+                    self._silent(before, frame)
                 before.touch(at_ns)
             add_event(builder, frame.type, at_ns, self._payload(frame))
             if builder.open is not None and builder.open is not before:
                 builder.open.touch(at_ns)
-            draft = builder.open or before
-            if draft is None and builder.drafts and not builder.drafts[-1].events:  # its only event ended it
-                draft = builder.drafts[-1]
-                draft.touch(at_ns)
-            if draft is not None and frame.verdict != "valid":
-                draft.odd_events += 1
+            draft = builder.open or before or self._of_one_event(at_ns)
+            self._active = frame
+            if draft is not None:
+                if frame.verdict != "valid":
+                    draft.odd_events += 1
+                part = draft.parts.get(frame.stream)
+                if part is None or before is not draft or self._copies is not None:
+                    self._carry(frame, before, draft)
+                else:  # the same without a call
+                    part.before = part.last
+                    part.last = frame
+                    self.middles[frame.stream] = builder.open
+                if frame.type is not None and frame.type[:9] == protocol.OF_RESPONSE:
+                    draft.spoke = frame
+
+    def _silent(self, draft: Draft, frame: TimedFrame) -> None:
+        if self._active is not None:
+            draft.quiet_refs[draft.last_ns] = Ref.of(self._active), Ref.of(frame)
+
+    def _of_one_event(self, at_ns: int) -> Draft | None:
+        """Return the last turn if its only event has ended it just now."""
+        draft = self.turns.drafts[-1] if self.turns.drafts else None
+        if draft is None or draft.events:
+            return None
+        draft.touch(at_ns)
+        return draft
+
+    def _carry(self, frame: TimedFrame, before: Draft | None, draft: Draft) -> None:
+        """Note that a stream carried an event of a turn. `before`: the turn that was open before it."""
+        if before is not None and before is not draft:
+            before.carry(frame)
+        draft.carry(frame)
+        self.middles[frame.stream] = self.turns.open
+        if self._copies is not None and (event := copied(frame)) is not None:
+            if len(self._copies) >= _MOST_COPIES:
+                del self._copies[next(iter(self._copies))]
+            self._copies[event] = draft, self.turns.open
+
+    def dropped(self, frame: TimedFrame, in_snapshot: bool) -> None:
+        """Note that another stream carried an event again, or had a connect snapshot."""
+        if in_snapshot:
+            draft = open_ = self.turns.open if frame.type in protocol.RESENT else None
+        else:
+            draft, open_ = (self._copies or {}).get(copied(frame) or b"", (None, None))
+        if draft is not None:
+            draft.carry(frame)
+            self.middles[frame.stream] = open_
+
+    def line(self, exchanges: Iterable[Exchange]) -> Line:
+        """Return the `Line` for the frames of these exchanges."""
+        line, end_ns = Line(self.dropped), -1
+        for x in exchanges:
+            if x.stream is not None:
+                line.listen(x.stream, x.end_ns)
+                if x.request.at_ns <= end_ns:
+                    self._copies = {}
+                end_ns = max(end_ns, 1 << 62 if x.end_ns is None else x.end_ns)
+        return line
 
     def add_all(self, line: Iterable[MergedFrame]) -> None:
         for heard in line:
@@ -156,6 +219,8 @@ class SessionBuilder:
             add_resent(builder, frame.type, frame.offset_ns, self._payload(frame))
             if builder.open is not None:
                 builder.open.joined_ns = frame.offset_ns
+                builder.open.carry(frame)
+                self.middles[frame.stream] = builder.open
         elif frame.type == protocol.SESSION_HEARTBEAT and builder.open is not None:
             builder.open.note("a client connected", frame.offset_ns)
 

@@ -50,6 +50,8 @@ class TurnBuilder(Courses[Draft]):
         """The last event that shows the agent at work."""
         self.denials: list[Ref] = []
         """The events by which the server refuses a message or a call."""
+        self.retried = Trace()
+        """The retries of calls."""
         self.traces: dict[str, Trace] = {}
         """The events of answers that no event asked for, and of sub-agents without a turn, by their ids."""
         self.children: dict[str, Child] = {}
@@ -71,8 +73,7 @@ class TurnBuilder(Courses[Draft]):
     @property
     def ref(self) -> Ref:
         """The event that is added."""
-        frame = self.here
-        return Ref(0, 0, 0) if frame is None else Ref(frame.stream, frame.seq, frame.offset_ns)
+        return Ref(0, 0, 0) if self.here is None else Ref.of(self.here)
 
     def trace(self, id_: str) -> Trace:
         return self.traces.setdefault(id_, Trace())
@@ -87,7 +88,12 @@ class TurnBuilder(Courses[Draft]):
         draft.ask(text, post.at_ns if post else at_ns, item_id, by, midway=draft.response_id is not None)
 
     def again(self, draft: Draft, at_ns: int) -> None:
+        last = self.ref if draft.spoke is None else Ref.of(draft.spoke)
+        draft.cut.append((draft.response_id or "", last, self.ref))
         draft.restart(at_ns)
+
+    def over(self, draft: Draft) -> None:
+        draft.end_ref = None if self.here is None else self.ref
 
     def settled(self, draft: Draft, response: Data) -> None:
         """Take over agent, usage and output from the response object of an end."""
@@ -113,11 +119,14 @@ class TurnBuilder(Courses[Draft]):
         draft.note(text, at_ns)
 
     def failed_at_rest(self, draft: Draft, error: Fault | None, at_ns: int) -> None:
+        if error is not None and error.code == protocol.RUNNER_DISCONNECTED:
+            draft.lost = self.ref
         why = f": {error.code or ''} {error.message}".rstrip() if error else ""
         draft.note(f"after the turn, the session failed{why}", at_ns)
 
     def finish(self, until_ns: int) -> list[Draft]:
         """Return all turns; no event follows. `until_ns`: the end of the last stream, or the last event."""
+        self.here = None
         if self.open is not None:
             self.open.quiet(until_ns)
             self.close("unfinished", until_ns)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from ...model import TimedFrame
 from .begin_and_end import Asker, Course
 from .tool_output import failure_in
 from .values import Approval, Child, Note, Passage, Ref, Silence, Tool, Trouble, Turn, TurnUsage
@@ -61,6 +62,16 @@ class Trace:
     """The error that the last of `ended` has."""
 
 
+@dataclass(eq=False, slots=True)
+class Part:
+    """What one stream carried of one turn."""
+
+    first: TimedFrame
+    last: TimedFrame
+    before: TimedFrame | None = None
+    """The event before `last`."""
+
+
 @dataclass(eq=False)
 class Draft(Course):
     """One turn, with its texts, tools and silences."""
@@ -81,6 +92,22 @@ class Draft(Course):
     children: dict[str, Child] = field(default_factory=dict)
     traces: dict[str, Trace] = field(default_factory=dict)
     """The events of its calls, questions and sub-agents, by their ids."""
+    parts: dict[int, Part] = field(default_factory=dict)
+    """By stream."""
+    spoke: TimedFrame | None = None
+    """The last event of its response."""
+    end_ref: Ref | None = None
+    """The event that ended it."""
+    late_ends: list[tuple[str, Ref, Ref]] = field(default_factory=list)
+    """The ends that came after its rest: type, the rest, the event."""
+    unbegun: tuple[str, Ref] | None = None
+    """The id of its response, and the event that ended this response, if no event began it."""
+    cut: list[tuple[str, Ref, Ref]] = field(default_factory=list)
+    """The responses that a restart of the runner cut: id, last event, first event of the next one."""
+    lost: Ref | None = None
+    """The event that says that the runner was lost after the turn."""
+    quiet_refs: dict[int, tuple[Ref, Ref]] = field(default_factory=dict)
+    """The events around each long silence, by its beginning in ns."""
     troubles: list[Trouble] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     silences: list[Silence] = field(default_factory=list)
@@ -204,6 +231,28 @@ class Draft(Course):
         known = self.tools.get(call_id) or Tool(call_id, "", "", None, at_ns, None, None, self.events)
         failed, status = failure_in(output, status), status or known.status
         self.tools[call_id] = replace(known, output=output, returned_ns=at_ns, status=status, failed=failed)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether no event ended it on a stream that carried it: its end was not heard."""
+        end = self.end_ref
+        if self.ended != "unfinished" or end is None:
+            return self.ended == "unfinished"
+        part = self.parts.get(end.stream)
+        return part is None or part.first.seq >= end.seq
+
+    @property
+    def until_ns(self) -> int:
+        """The time of the event that ended it, or of its last event."""
+        return max(self.last_ns, self.started_ns) if self.end_ref is None else self.end_ref.at_ns
+
+    def carry(self, frame: TimedFrame) -> None:
+        """Note that a stream carried an event of it."""
+        part = self.parts.get(frame.stream)
+        if part is None:
+            self.parts[frame.stream] = Part(frame, frame)
+        else:
+            part.before, part.last = part.last, frame
 
     def trace(self, id_: str) -> Trace:
         """Return the events of a call, a question or a sub-agent."""

@@ -54,8 +54,13 @@ def _taken(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 
 def _end(builder: TurnBuilder, at_ns: int, data: Data, type_: str) -> None:
-    if protocol.is_denial(as_text(as_dict(data.get("response")).get("id"))):
+    id_, open_, last = as_text(as_dict(data.get("response")).get("id")), builder.open, builder.latest()
+    if protocol.is_denial(id_):
         builder.denials.append(builder.ref)
+    elif open_ is not None and open_.response_id is None and open_.taken and type(data.get("sequence_number")) is int:
+        open_.unbegun = id_ or "", builder.ref
+    if open_ is None and last is not None and last.ended == "unfinished" and last.response_id == id_:
+        last.late_ends.append((type_, last.end_ref or builder.ref, builder.ref))
     builder.end(at_ns, data, type_)
 
 
@@ -199,8 +204,7 @@ def _child(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = Fal
     if status is not None:
         trace.ended.append(builder.ref)
         trace.told.append(status)
-        error = as_dict(summary.get("last_task_error"))
-        trace.error = joined((as_text(error.get(name)) for name in ("code", "message", "reason")), ": ")
+        trace.error = _error_text(as_dict(summary.get("last_task_error")))
     children[id_] = replace(
         known, title=as_text(summary.get("title")) or known.title,
         updated_ns=at_ns if status not in (None, known.status) else known.updated_ns,
@@ -208,10 +212,17 @@ def _child(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = Fal
     )  # fmt: skip
 
 
+def _error_text(error: Data) -> str:
+    return joined((as_text(error.get(name)) for name in ("code", "message", "reason")), ": ")
+
+
 def _trouble(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     fault = fault_of(data.get("error")) or Fault(None, "")
     draft = builder.stumble(at_ns, data.get("error"))
     kind: Literal["retry", "error"] = "retry" if "attempt" in data else "error"
+    if kind == "retry":
+        builder.retried.ended.append(builder.ref)
+        builder.retried.error = _error_text(as_dict(data.get("error")))
     source, tool_name = as_text(data.get("source")), as_text(data.get("tool_name"))
     attempt, of, delay_s = as_int(data.get("attempt")), as_int(data.get("max_attempts")), data.get("delay_seconds")
     draft.troubles.append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from ...model import Ending
+from ...model import Ending, TimedFrame
 from ...text import joined
 from .requests import FailedRequest
 
@@ -20,6 +20,10 @@ class Ref(NamedTuple):
     stream: int
     seq: int
     at_ns: int
+
+    @classmethod
+    def of(cls, frame: TimedFrame) -> Ref:
+        return cls(frame.stream, frame.seq, frame.offset_ns)
 
 
 Ended = Literal["completed", "failed", "incomplete", "cancelled", "interrupted", "denied", "unfinished"]

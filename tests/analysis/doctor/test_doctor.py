@@ -480,3 +480,26 @@ def test_nothing_that_an_event_or_an_answer_holds_breaks_it(
     made.get("/v1/sessions/s", 301.0, {"items": answer, "pending_elicitations": answer, "runner_online": answer})
     made.get("/v1/sessions/s/items?order=desc", 302.0, {"data": answer, "has_more": False})
     found(made)
+
+
+def test_the_break_of_an_earlier_stream_explains_a_turn_that_rested_without_an_end_on_a_later_one() -> None:
+    made = heard((2.0, status("running") + begin()), (2.1, text("Hel", 3)), ending="upstream_lost", end=2.2)
+    made.stream("s", 2.5, (2.5, heartbeat()), (4.0, status("running") + text("lo", 4)), (4.1, status("idle")), end=5.0)
+    assert ("turn-unfinished", "warning", "upstream-lost") in codes(made)
+
+
+def test_a_client_that_came_back_and_left_again_left_in_the_same_turn() -> None:
+    asked = event("response.elicitation_request", elicitation_id="e", params={"message": "Sure?"})
+    made = heard((2.0, asked), ending="upstream_lost", end=2.2)
+    resolved = event("response.elicitation_resolved", elicitation_id="e", action="accept")
+    made.stream("s", 12.5, (12.5, heartbeat()), (13.6, resolved), ending="client_left", end=15.0)
+    assert ("client-left-in-turn", "warning", "upstream-lost") in codes(made)
+
+
+def test_a_silence_that_two_clients_shared_is_told_once() -> None:
+    events: Reads = [(2.0, status("running") + begin()), (40.0, text("Hello", 5)), (41.0, end() + status("idle"))]
+    beats_ = [(at, heartbeat()) for at in (16.0, 31.0)]
+    made = heard(*sorted([*events, *beats_]), end=42.0)
+    made.stream("s", 1.5, (1.5, heartbeat()), *sorted([*events, *beats_]), end=42.0)
+    silences = [(one.stream, one.seqs) for one in found(made) if one.code == "silent-while-running"]
+    assert silences == [(1, (3, 6))]
