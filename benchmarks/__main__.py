@@ -133,7 +133,7 @@ def curves(names: tuple[str, ...], long: bool, keep_memory: float, as_json: bool
 @main.command()
 @click.argument("results", nargs=-1, required=True, type=click.File())
 def page(results: tuple[TextIO, ...]) -> None:
-    """Put what `run`, `curves` and `profile` printed with --json into docs/performance.md: its tables, its pictures."""
+    """Put what `run` and `curves` printed with --json into docs/performance.md: its tables, its pictures."""
     try:
         for path in write((line for file in results for line in file), titles(ALL.values())):
             click.echo(path)

@@ -41,9 +41,6 @@ def write(lines: Iterable[str], titles: dict[str, str], page: Path = PAGE, folde
         page.write_text(marked(text, "goals", [told, "", *goals(rows)]))
         (folder / ALL).write_text("\n".join(["# All figures", "", told, "", *markdown(rows, titles), *faults, ""]))
         written += [page, folder / ALL]
-    if places := [one for one in objects if "profile" in one]:
-        page.write_text(marked(page.read_text(), "profile", profiles(places)))
-        written.append(page)
     return [*written, *pictures(objects, folder)]
 
 
@@ -78,14 +75,6 @@ def _middle(row: Row) -> str:
     unit = "" if row.ratios or row.unit == row.metric else f" {row.unit}"
     middle = row.median if row.ratio is None else row.ratio
     return f"{number(middle)}{unit} {spread(row.ratios or row.values)}".strip()
-
-
-def profiles(places: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """What was seen in the threads of a recorder, in Markdown."""
-    yield "| | share | thread | in |"
-    yield "|---|---|---|---|"
-    for one in places:
-        yield f"| {one['profile']} | {one['part']:.0%} | {one['thread']} | `{one['place']}` |"
 
 
 def marked(text: str, name: str, lines: Iterable[str]) -> str:

@@ -230,7 +230,7 @@ def test_every_example_of_the_page_is_read_as_it_stands() -> None:
     assert [str(parse_fault(row)) for row in faults] == faults
     assert {row.split()[0] for row in faults} == set(VERBS)
     events = [row for row in ROWS if row not in faults and row not in ("short", "by reset")]
-    assert len(events) > 12
+    assert len(events) > 10
     for row in events:
         parse_address(row)
 
@@ -239,7 +239,7 @@ def test_every_error_of_the_page_is_what_is_said() -> None:
     with closing(open_store(Path(__file__).parent.parent.parent.parent / "cassettes" / "approval.jsonl")) as store:
         streams = [Stream(x.stream or 0, list(store.frames(x))) for x in store.streams()]
     pairs = re.findall(r"^(\w.*)\n  (\S.*)$", PAGE.partition("## When a fault cannot")[2], re.MULTILINE)
-    assert len(pairs) == 4
+    assert len(pairs) == 2
     for line, said in pairs:
         with pytest.raises(UsageError) as caught:
             Faults.parse(line).bind(streams)
