@@ -31,7 +31,7 @@ from ...wire.redirects import leads_to
 from ...wire.strict_json import loads
 from ..apis import call_text
 from ..listing import NS, FrameFilter, Row, event_row
-from ..turns.requests import act_of, error_in, may_act, severity_of
+from ..turns.requests import act_of, answer_tells, error_in, may_act, severity_of
 
 _BODY = 64 * 1024
 """Size of a body that is read, at most, in bytes."""
@@ -198,10 +198,17 @@ def _leads_to(store: Store, x: Exchange) -> str | None:
 
 
 def _act(store: Store, x: Exchange) -> dict[str, Any] | None:
-    act = act_of(x, _body(store, x, "request"), b"")
+    answer = _body(store, x, "response") if x.kind == "http" and answer_tells(x) else b""
+    act = act_of(x, _body(store, x, "request"), answer)
     if act is None:
         return None
-    return {"kind": act.kind, "text": clip(act.text, 400), "elicitation_id": act.elicitation_id, "action": act.action}
+    return {
+        "kind": act.kind,
+        "text": clip(act.text, 400),
+        "item_id": act.item_id,
+        "elicitation_id": act.elicitation_id,
+        "action": act.action,
+    }
 
 
 def _asked(store: Store, hops: ModelHops, x: Exchange) -> list[dict[str, str]] | None:

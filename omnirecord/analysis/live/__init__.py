@@ -23,15 +23,17 @@ from ...cassette.jsonl import data_of
 from ...model import TimedFrame
 from ...omnigent import protocol
 from ...omnigent.line import Line as EventLine
+from ...omnigent.line import MergedFrame
 from ...omnigent.routes import is_bookkeeping, path_of, session_of
 from ...omnigent.summary import short_id
 from ...providers.summary import text_delta
 from ...text import clip, counted, joined, one_line, seconds
 from ...wire.strict_json import as_dict, as_text
 from ..apis import summary
-from ..turns.requests import READS
+from ..turns.draft import Block
+from ..turns.requests import READS, Act
 from .answers import AnswerLines, answer_lines, whole_lines
-from .events import Kind, Line, Make, Row, State, event_lines, objections
+from .events import Data, Kind, Line, LiveSession, Make, Row, event_lines, objections
 
 __all__ = ["Line", "LiveView"]
 
@@ -64,21 +66,17 @@ _MOST_SESSIONS = 500
 
 
 class Requests:
-    """Lines for requests; with `every`, also for reads. `answered`: by elicitation id, the party that answered."""
+    """Lines for requests; with `every`, also for reads."""
 
     def __init__(self, *, every: bool = False) -> None:
         self._every = every
         self._listening: dict[int, str] = {}
-        self.answered: dict[str, str] = {}
 
     def lines_of(self, row: Row, place: str, *, in_turn: bool) -> Iterator[Line]:
         """Return the lines of a request that begins or has ended. `in_turn`: a turn of its session is open."""
         is_over = row["end_ns"] is not None
         yield from _asked(row, place)
         yield from whole_lines(row, place)
-        act = row["act"] or {}
-        if act.get("kind") == "answer" and act["elicitation_id"]:
-            self.answered[act["elicitation_id"]] = _who(row)
         make = partial(Line, row["end_ns"] if is_over else row["offset_ns"], place=place)
         if _has_failed(row):
             if is_over:
@@ -151,6 +149,23 @@ def _asked(row: Row, place: str) -> Iterator[Line]:
             yield make("tool", "tool", text=f"-> {one_line(part['text'])}")
         elif part["kind"] in ("user", "system"):
             yield make("message", "asked", f"{part['kind']}:", f'"{one_line(part["text"])}"')
+
+
+def _act(row: Row) -> Act:
+    """Return the client action in a request."""
+    act = row["act"]
+    refused = f"HTTP {row['status']}" if _has_failed(row) else None
+    return Act(
+        act["kind"],
+        row["offset_ns"],
+        _who(row),
+        act["text"],
+        act.get("item_id"),  # rows of an older proxy have none
+        act["elicitation_id"],
+        act["action"],
+        refused,
+        exchange=row["exchange"],
+    )
 
 
 def _has_failed(row: Row) -> bool:
@@ -261,29 +276,44 @@ class Fold:
         return Line(self.first_ns, *self.label, "", f'"{text}"', end, place)
 
 
-class _Session(State):
-    def __init__(self, recording: int, first: int, answered: dict[str, str]) -> None:
-        super().__init__(answered)
-        self.recording = recording
-        self.first = first
-        """The stream with the first known event."""
-        self.line = EventLine()
+class _Session(LiveSession):
+    def __init__(self) -> None:
+        super().__init__()
+        self._recording: int | None = None
+        self._line = EventLine()
         self.fold: Fold | None = None
         self.answer: AnswerLines | None = None
         """Of a stream of Chat Completions or Messages."""
 
     @property
     def in_turn(self) -> bool:
-        return self.unfinished is not None if self.answer is None else self.answer.goes_on
+        return self.turns.unfinished is not None if self.answer is None else self.answer.goes_on
 
+    def new(self, row: Row) -> Iterator[MergedFrame]:
+        """Return the event of a row, unless another stream has brought it."""
+        if self._recording != row["recording"]:
+            self._recording, self._line = row["recording"], EventLine()
+        raw = data_of(row["raw"])
+        frame = TimedFrame(row["stream"], row["seq"], row["offset_ns"], None, raw, 0, row["type"], row["verdict"], ())
+        return self._line.add([frame])
 
-def _is_new(session: _Session, row: Row) -> bool:
-    """Return whether an event is no copy, and not in the connect snapshot of a session that the view knows."""
-    if session.recording != row["recording"]:
-        session.recording, session.line = row["recording"], EventLine()
-    raw = data_of(row["raw"])
-    frame = TimedFrame(row["stream"], row["seq"], row["offset_ns"], None, raw, 0, row["type"], row["verdict"], ())
-    return any(not one.in_snapshot or row["stream"] == session.first for one in session.line.add([frame]))
+    def ends(self, row: Row) -> None:
+        """Take the end of a stream."""
+        if self._recording == row["recording"] and row["stream"] is not None:
+            self._line.listen(row["stream"], row["end_ns"])
+
+    def resent(self, heard: MergedFrame, data: Data) -> str:
+        """Add the event of a connect snapshot. Return the text in flight that no stream had brought."""
+        block = self._said()
+        count = 0 if block is None else len(block.parts)
+        self.add(heard, data)
+        after = self._said()
+        return "" if after is None else "".join(after.parts[count if after is block else 0 :])
+
+    def _said(self) -> Block | None:
+        """Return the last text of the last turn."""
+        latest = self.turns.latest()
+        return latest.messages[-1] if latest is not None and latest.messages else None
 
 
 class LiveView:
@@ -337,46 +367,48 @@ class LiveView:
                 session.fold.is_partial = True
 
     def _event(self, row: Row, name: str) -> Iterator[Line]:
-        if name not in self._sessions:
-            yield from self._make_room()
-            self._sessions[name] = _Session(row["recording"], row["stream"], self._requests.answered)
-        self._sessions.move_to_end(name)
-        session = self._sessions[name]
-        if not _is_new(session, row):
-            return
+        yield from self._make_room(name)
+        session = self._session(name)
         place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
-        delta = _delta(row)
-        for told in self._of_answer(session, row, place, is_text=delta is not None):
-            yield from self._finish(session)
-            yield told
-        if delta is not None:
-            for told in objections(session, row, place) if row["verdict"] == "malformed" else ():
+        for heard in session.new(row):
+            delta = _delta(row)
+            lines = list(self._of_answer(session, row, place, is_text=delta is not None))
+            if delta is None or row["verdict"] == "malformed":
+                lines += objections(session, row, place)
+            if session.answer is None and delta is None:
+                lines += event_lines(session, heard, row, place)
+            elif session.answer is None and heard.in_snapshot:
+                text = session.resent(heard, as_dict(row["data"]))
+                delta = (delta[0], text) if delta is not None and text else None
+            elif session.answer is None:
+                session.add(heard, as_dict(row["data"]))
+            for told in lines:
                 yield from self._finish(session)
                 yield told
-            self._last = name
-            fold, label = session.fold, _LABELS[delta[0]]
-            if fold is None or fold.label != label:
+            if delta is not None:
+                self._last = name
+                yield from self._grow(session, row, *delta)
+            elif row["type"] == protocol.RESPONSE_OUTPUT_ITEM_DONE:
                 yield from self._finish(session)
-                at_ns, stream, seq = row["offset_ns"], row["stream"], row["seq"]
-                session.fold = fold = Fold(label, at_ns, at_ns, stream, seq, row["session_id"] or "")
-            fold.add(row, delta[1])
-            session.has_text = session.has_text or row["type"] == protocol.RESPONSE_OUTPUT_TEXT_DELTA
-            if session.answer is None and (session.open is None or not session.open.has_content):
-                grow = (
-                    session.print_out if row["type"] == protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA else session.speak
-                )
-                grow(row["offset_ns"], as_dict(row["data"]))
-            return
-        make = event_lines if session.answer is None else objections
-        for told in make(session, row, place):
-            yield from self._finish(session)
-            yield told
-        if row["type"] == protocol.RESPONSE_OUTPUT_ITEM_DONE:
-            yield from self._finish(session)
 
-    def _make_room(self) -> Iterator[Line]:
-        """Forget the session without news for the longest time, if there are too many."""
-        if len(self._sessions) >= _MOST_SESSIONS:
+    def _grow(self, session: _Session, row: Row, type_: str, text: str) -> Iterator[Line]:
+        """Add a delta to the text that grows."""
+        fold, label = session.fold, _LABELS[type_]
+        if fold is None or fold.label != label:
+            yield from self._finish(session)
+            at_ns, stream, seq = row["offset_ns"], row["stream"], row["seq"]
+            session.fold = fold = Fold(label, at_ns, at_ns, stream, seq, row["session_id"] or "")
+        fold.add(row, text)
+
+    def _session(self, name: str) -> _Session:
+        if name not in self._sessions:
+            self._sessions[name] = _Session()
+        self._sessions.move_to_end(name)
+        return self._sessions[name]
+
+    def _make_room(self, name: str) -> Iterator[Line]:
+        """Forget the session without news for the longest time, if there is no room for this one."""
+        if name not in self._sessions and len(self._sessions) >= _MOST_SESSIONS:
             _, oldest = self._sessions.popitem(last=False)
             yield from self._finish(oldest)
 
@@ -403,11 +435,14 @@ class LiveView:
         if is_over and heard is not None and heard.answer is not None:
             yield from heard.answer.end(row["end_ns"], place)
         in_turn = heard is not None and heard.in_turn
-        if is_over and session is not None and row["stream"] is not None:
-            session.line.listen(row["stream"], row["end_ns"])
+        if is_over and session is not None:
+            session.ends(row)
         if is_over:  # a stream without a session has no further events
             self._sessions.pop(f"stream {row['stream']}", None)
             self._before.pop(row["stream"], None)
+        if name and row["act"]:
+            yield from self._make_room(name)
+            self._session(name).turns.act(row["exchange"], _act(row))
         yield from self._requests.lines_of(row, place, in_turn=in_turn)
 
     def _redirect(self, row: Row, name: str) -> Iterator[Line]:

@@ -8,14 +8,17 @@ from functools import partial
 from typing import Any, Literal
 
 from ...omnigent import protocol
+from ...omnigent.line import MergedFrame
 from ...omnigent.summary import sentence, short_id
 from ...providers.answers import ERROR
 from ...text import ENOUGH, cells, clip, fitting, joined, one_line, seconds, visible
-from ...wire.strict_json import as_dict, as_text, text_of, written
+from ...wire.strict_json import as_dict, as_text, text_of
 from ..apis import summary
-from ..turns.begin_and_end import Course, Courses
-from ..turns.tool_output import failure_in
-from ..turns.values import Ended
+from ..turns import SessionBuilder
+from ..turns.begin_and_end import call_id_of
+from ..turns.builder import TurnBuilder
+from ..turns.draft import Draft
+from ..turns.values import Child, Tool
 
 Kind = Literal["asked", "said", "thought", "tool", "approval", "child", "trouble", "warning", "note", "end"]
 _TIME = 9
@@ -24,6 +27,8 @@ _LEAST = 12
 """Width of a text that is cut, at least, in columns."""
 _MORE = 3
 """Number of lines below a failure, at most."""
+_LONG = 1000
+"""Length of a tool's arguments and output that are forgotten once they have their lines, in characters."""
 _UNLIMITED = 400
 """Width of a text in a line without a width, in columns."""
 Row = dict[str, Any]
@@ -102,193 +107,233 @@ def cut(text: str, room: int) -> str:
     return text if cells(text) <= room else fitting(text, max(room - 1, 0)) + "…"
 
 
-@dataclass(eq=False)
-class LiveTurn(Course):
-    said: Ended | None = None
-    """The end that has a line."""
+class LiveSession:
+    """One session in the view: its turns are those of `show`, without the texts that are complete."""
 
-
-class State(Courses[LiveTurn]):
-    """The state of a session in the view, so no line comes twice. `answered`: the party, by elicitation id."""
-
-    def __init__(self, answered: dict[str, str]) -> None:
-        super().__init__()
-        self.answered = answered
-        self.has_text = False
-        """Whether the open message has come as deltas."""
-        self.told: set[tuple[str, str]] = set()
-        """The tool calls, questions and contract issues that have a line."""
+    def __init__(self) -> None:
+        self._data: Data = {}
+        self._builder = SessionBuilder(is_child=False, payload=lambda _: self._data)
+        self.objections: set[str] = set()
+        """The contract issues that have a line."""
         self.failure = ""
         """The error of the last turn."""
-        self.children: dict[str, str] = {}
 
-    def make(self, at_ns: int) -> LiveTurn:
-        del self.drafts[:-1]  # earlier turns change no more
-        self.owners = {id_: draft for id_, draft in self.owners.items() if draft in self.drafts}
-        return LiveTurn(at_ns)
+    @property
+    def turns(self) -> TurnBuilder:
+        return self._builder.turns
 
-    def is_new(self, kind: str, what: str) -> bool:
-        """Return whether this is new, and remember it."""
-        if (kind, what) in self.told:
-            return False
-        self.told.add((kind, what))
-        return True
+    def add(self, heard: MergedFrame, data: Data) -> None:
+        self._data = data
+        self._builder.add(heard)
 
 
-def event_lines(state: State, row: Row, place: str) -> Iterator[Line]:
-    """Return the lines of an event that is no delta."""
+def event_lines(session: LiveSession, heard: MergedFrame, row: Row, place: str) -> Iterator[Line]:
+    """Add an event to its session, and return the lines of what it changes.
+
+    The end of a turn comes first, then a new message, then the line of the event's type.
+    """
     make = partial(Line, row["offset_ns"], place=place)
-    yield from objections(state, row, place)
-    type_, data = row["type"] or "", as_dict(row["data"])
-    if (handler := _HANDLERS.get(type_)) is not None:
-        yield from filter(None, [handler(state, row, data, make)])
-    elif said := sentence(type_, data):
-        yield make("note", "note", text=said)
+    type_, data, turns = row["type"] or "", as_dict(row["data"]), session.turns
+    before = turns.latest()
+    ended = "unfinished" if before is None else before.ended
+    asked, midway = (0, 0) if before is None else (len(before.asked), len(before.midway))
+
+    def add() -> None:
+        session.add(heard, data)
+
+    line: Line | None = None
+    if heard.in_snapshot and type_ not in protocol.RESENT:
+        add()
+    elif (handler := _HANDLERS.get(type_)) is not None:
+        line = handler(session, row, data, make, add)
+    else:
+        add()
+        said = sentence(type_, data)
+        line = make("note", "note", text=said) if said else None
+    after = turns.latest()
+    for turn, how in ((before, ended), (after if after is not before else None, "unfinished")):
+        if turn is not None and turn.ended not in (how, "unfinished") and turn in turns.drafts:
+            yield _end_line(session, turn, row, data, make)
+    if after is not None:
+        new = after.asked + after.midway if after is not before else after.asked[asked:] + after.midway[midway:]
+        for one in new:
+            yield make("message", "asked", f"{one.by}:", f'"{one_line(one.text[:ENOUGH])}"')
+        after.forget()
+    if len(turns.drafts) > 1:
+        turns.forget_earlier()
+    if line is not None:
+        yield line
 
 
 Make = Callable[..., Line]
 
 
-def objections(state: State, row: Row, place: str) -> Iterator[Line]:
+def objections(session: LiveSession, row: Row, place: str) -> Iterator[Line]:
     """Return the contract issues of an event, once for each kind."""
     verdict, type_ = row["verdict"], row["type"] or ""
     if verdict in ("valid", "comment", "sentinel"):
         return
     path = row["issues"][0]["path"] if row["issues"] else ""
-    if not state.is_new("objection", f"{verdict} {type_} {path}"):
+    if (kind := f"{verdict} {type_} {path}") in session.objections:
         return
+    session.objections.add(kind)
     why = "; ".join(": ".join(filter(None, (issue["path"], issue["message"]))) for issue in row["issues"][:3])
     text = why or (summary(row["type"], row["data"]) if verdict == "unknown" else "")
-    kind: Kind = "warning" if verdict in ("unknown", "invalid") else "trouble"
-    yield Line(row["offset_ns"], verdict, kind, type_, text, place=place)
+    how: Kind = "warning" if verdict in ("unknown", "invalid") else "trouble"
+    yield Line(row["offset_ns"], verdict, how, type_, text, place=place)
 
 
-def _asked(state: State, row: Row, data: Data, make: Make) -> Line | None:
-    state.take_in(row["offset_ns"], data)
-    item = as_dict(as_dict(data.get("data")).get("data"))
-    text = text_of(item.get("content"))
-    if not text or text.startswith(protocol.INTERRUPTED_TEXT):
-        return None
-    state.has_text = False
-    return make("message", "asked", f"{as_text(item.get('role')) or 'user'}:", f'"{one_line(text[:ENOUGH])}"')
-
-
-def _begun(state: State, row: Row, data: Data, make: Make) -> Line | None:
-    state.begin(row["offset_ns"], data)
-    response = as_dict(data.get("response"))
-    if not state.is_new("response", as_text(response.get("id")) or ""):
-        return None
-    state.has_text = False
-    model = as_text(response.get("model"))
-    return make("turn", "note", "begins", f"with {model}" if model else "")
-
-
-def _ended(state: State, row: Row, data: Data, make: Make) -> Line | None:
-    id_ = as_text(as_dict(data.get("response")).get("id")) or ""
-    turn = state.end(row["offset_ns"], data, row["type"])
-    if turn.said == turn.ended:
-        return None
-    turn.said, state.has_text = turn.ended, False
-    lasted = row["offset_ns"] - turn.started_ns
-    how = f"{turn.ended} in {seconds(lasted)}" if lasted else turn.ended
+def _end_line(session: LiveSession, turn: Draft, row: Row, data: Data, make: Make) -> Line:
+    """Return the line of the end of a turn, which an event of its own, the session's rest or the next turn tells."""
+    text = "" if turn.error is None else turn.error.why
+    if row["type"] in protocol.ENDS:
+        id_ = as_text(as_dict(data.get("response")).get("id")) or ""
+        text = summary(row["type"], data, ENOUGH).removeprefix(id_).removeprefix(" · ")
+    lasted = (turn.ended_ns or 0) - min([turn.started_ns, *(one.at_ns for one in turn.asked)])
+    how = f"{turn.ended} in {seconds(lasted)}" if lasted > 0 else turn.ended
     kind: Kind = "end" if turn.ended == "completed" else "trouble"
     if turn.ended in ("cancelled", "interrupted"):
         kind = "warning"
-    text = summary(row["type"], data, ENOUGH).removeprefix(id_).removeprefix(" · ")
-    state.failure = text
-    return make("turn", kind, f"{how}{' ·' if text else ''}", text)
+    session.failure = text
+    return make("turn", kind, f"{how}{' ·' if text else ''}", one_line(text))
 
 
-def _interrupted(state: State, row: Row, data: Data, make: Make) -> Line | None:
-    state.interrupt(row["offset_ns"], data)
-    state.has_text = False
+Add = Callable[[], None]
+
+
+def _begun(session: LiveSession, _row: Row, data: Data, make: Make, add: Add) -> Line | None:
+    before = session.turns.latest()
+    response_id = None if before is None else before.response_id
+    add()
+    if before is session.turns.latest() and before is not None and before.response_id == response_id:
+        return None
+    model = as_text(as_dict(data.get("response")).get("model"))
+    return make("turn", "note", "begins", f"with {model}" if model else "")
+
+
+def _interrupted(_session: LiveSession, _row: Row, _data: Data, make: Make, add: Add) -> Line | None:
+    add()
     return make("turn", "warning", "interrupted by the user")
 
 
-def _started(state: State, row: Row, data: Data, _make: Make) -> Line | None:
-    state.started(row["offset_ns"], data)
-    return None
-
-
-def _status(state: State, row: Row, data: Data, make: Make) -> Line | None:
-    state.change(row["offset_ns"], data)
+def _status(session: LiveSession, _row: Row, data: Data, make: Make, add: Add) -> Line | None:
+    was_open = session.turns.open is not None
+    add()
     status = as_text(data.get("status")) or ""
-    if status == "failed":
+    if status == "failed" and not was_open:  # the failure of an open turn has the line of its end
         why = summary(protocol.SESSION_STATUS, data, ENOUGH).removeprefix("failed").strip()
-        return make("session", "trouble", "failed", "" if why == state.failure else why)
+        return make("session", "trouble", "failed", "" if why == session.failure else why)
     if status == "waiting":
         return make("session", "note", "waits", f"for {as_text(data.get('blocked_on')) or 'sub-agents'}")
     return None
 
 
-def _item(state: State, row: Row, data: Data, make: Make) -> Line | None:
-    state.item(row["offset_ns"], data)
+def _item(session: LiveSession, row: Row, data: Data, make: Make, add: Add) -> Line | None:
     item = as_dict(data.get("item"))
     type_, text = as_text(item.get("type")) or "", summary(row["type"], data, ENOUGH)
-    if type_ == "message":
-        was_told, state.has_text = state.has_text, False
-        said = one_line(text_of(item.get("content"))[:ENOUGH])
-        return None if was_told or not said else make(as_text(item.get("role")) or "message", "said", "", f'"{said}"')
-    call = as_text(item.get("call_id")) or as_text(item.get("id")) or str(row["seq"])
-    if not state.is_new(type_, call):
-        return None
-    failure = failure_in(written(item.get("output")), as_text(item.get("status")))
-    if type_ == "function_call_output" and failure is not None:
-        return make("tool", "trouble", f"-> failed, {one_line(clip(failure, 40))}:", text.removeprefix("-> "))
     if type_ in ("function_call", "function_call_output"):
-        return make("tool", "tool", "", text)
+        return _tool(session, item, text, make, add)
+    latest = session.turns.latest()
+    block = latest.messages[-1] if latest is not None and latest.messages else None
+    content = text_of(item.get("content"))
+    is_told = block is not None and (not block.closed or content in (block.text, block.stored))
+    add()
+    if type_ == "message":
+        said = one_line(content[:ENOUGH])
+        return None if is_told or not said else make(as_text(item.get("role")) or "message", "said", "", f'"{said}"')
     return make("note", "trouble" if type_ == "error" else "note", "", text) if text else None
 
 
-def _asks(state: State, row: Row, data: Data, make: Make) -> Line | None:
-    state.raise_question(row["offset_ns"], data)
-    if not state.is_new("asked", as_text(data.get("elicitation_id")) or ""):
+def _tool(session: LiveSession, item: Data, text: str, make: Make, add: Add) -> Line | None:
+    """Return the line of a call, or of its output, once."""
+    call_id = call_id_of(item)
+    before = _tool_of(session, call_id)
+    add()
+    after = _tool_of(session, call_id)
+    if after is None:
         return None
-    return make("approval", "approval", "asked:", one_line(as_text(as_dict(data.get("params")).get("message")) or ""))
+    if item.get("type") == "function_call":
+        return None if before is not None else make("tool", "tool", "", text)
+    if before is not None and before[1].returned_ns is not None:
+        return None
+    turn, tool = after
+    if len(tool.arguments) + len(tool.output or "") > _LONG:
+        turn.tools[call_id] = replace(tool, arguments="", output="")
+    if tool.failed is not None:
+        return make("tool", "trouble", f"-> failed, {one_line(clip(tool.failed, 40))}:", text.removeprefix("-> "))
+    return make("tool", "tool", "", text)
 
 
-def _resolved(state: State, row: Row, data: Data, make: Make) -> Line | None:
-    state.resolve(row["offset_ns"], data)
+def _tool_of(session: LiveSession, call_id: str) -> tuple[Draft, Tool] | None:
+    """Return a tool call and its turn."""
+    owner = session.turns.owners.get(call_id) or session.turns.latest()
+    tool = None if owner is None else owner.tools.get(call_id)
+    return None if owner is None or tool is None else (owner, tool)
+
+
+def _asks(session: LiveSession, _row: Row, data: Data, make: Make, add: Add) -> Line | None:
+    id_ = as_text(data.get("elicitation_id"))
+    is_known = id_ is None or id_ in session.turns.owners
+    add()
+    message = one_line(as_text(as_dict(data.get("params")).get("message")) or "")
+    return None if is_known else make("approval", "approval", "asked:", message)
+
+
+def _resolved(session: LiveSession, _row: Row, data: Data, make: Make, add: Add) -> Line | None:
     id_ = as_text(data.get("elicitation_id")) or ""
-    if not state.is_new("resolved", id_):
+    owner = session.turns.owners.get(id_)
+    before = None if owner is None else owner.approvals.get(id_)
+    add()
+    if before is not None and before.resolved_ns is not None:
         return None
-    action = as_text(data.get("action"))
-    party = state.answered.get(id_)
+    action, answer = as_text(data.get("action")), session.turns.answers.get(id_)
     if action is None:
         return make("approval", "warning", "closed without an answer", as_text(data.get("reason")) or "")
-    return make("approval", "approval", f"answered: {action}", f"by {party}" if party else "")
+    return make("approval", "approval", f"answered: {action}", f"by {answer.party}" if answer else "")
 
 
-def _child(state: State, _row: Row, data: Data, make: Make) -> Line | None:
+def _child(session: LiveSession, _row: Row, data: Data, make: Make, add: Add) -> Line | None:
     id_, child = as_text(data.get("child_session_id")) or "", as_dict(data.get("child"))
-    status = as_text(child.get("current_task_status")) or "begins"
-    if state.children.get(id_) == status:
+    before = _child_of(session, id_)
+    add()
+    status = as_text(child.get("current_task_status"))
+    if before is not None and status in (None, before.status):
         return None
-    state.children[id_] = status
     name = as_text(child.get("title")) or short_id(id_)
     said = as_text(child.get("last_message_preview"))
     kind: Kind = "trouble" if status == "failed" else "child"
-    return make("sub-agent", kind, f"{one_line(name)}: {status}", f'"{one_line(said[:ENOUGH])}"' if said else "")
+    text = f'"{one_line(said[:ENOUGH])}"' if said else ""
+    return make("sub-agent", kind, f"{one_line(name)}: {status or 'begins'}", text)
 
 
-def _trouble(state: State, row: Row, data: Data, make: Make) -> Line | None:
-    state.stumble(row["offset_ns"], data.get("error"))
+def _child_of(session: LiveSession, id_: str) -> Child | None:
+    owner = session.turns.owners.get(id_)
+    return session.turns.children.get(id_) if owner is None else owner.children.get(id_)
+
+
+def _trouble(_session: LiveSession, row: Row, data: Data, make: Make, add: Add) -> Line | None:
+    add()
     label, kind = ("retry", "warning") if "attempt" in data else ("error", "trouble")
     return make(label, kind, "", summary(row["type"], data, ENOUGH))
 
 
-def _failed(state: State, row: Row, data: Data, make: Make) -> Line:
-    state.close("failed", row["offset_ns"])
+def _failed(session: LiveSession, row: Row, data: Data, make: Make, add: Add) -> Line:
+    """The answer of a model failed: Omnigent has no such event."""
+    add()
+    session.turns.open = None
     return make("turn", "trouble", "failed ·", summary(row["type"], data, ENOUGH))
 
 
-def _titled(label: str) -> Handler:
-    return lambda _state, row, data, make: make(label, "note", "", summary(row["type"], data))
+def _titled(label: str, kind: Kind = "note", head: str = "") -> Handler:
+    def line(_session: LiveSession, row: Row, data: Data, make: Make, add: Add) -> Line:
+        add()
+        return make(label, kind, head, summary(row["type"], data))
+
+    return line
 
 
-Handler = Callable[[State, Row, Data, Make], Line | None]
+Handler = Callable[[LiveSession, Row, Data, Make, Add], Line | None]
 _HANDLERS: Mapping[str, Handler] = {
-    protocol.SESSION_INPUT_CONSUMED: _asked,
     protocol.SESSION_INTERRUPTED: _interrupted,
     protocol.SESSION_STATUS: _status,
     protocol.SESSION_CREATED: _child,
@@ -303,9 +348,5 @@ _HANDLERS: Mapping[str, Handler] = {
     protocol.RESPONSE_ERROR: _trouble,
     protocol.RESPONSE_RETRY: _trouble,
     ERROR: _failed,
-    protocol.RESPONSE_POLICY_DENIED: lambda _state, row, data, make: make(
-        "policy", "trouble", "denied", summary(row["type"], data, ENOUGH)
-    ),
-    protocol.TURN_STARTED: _started,
-    **dict.fromkeys(protocol.ENDS, _ended),
+    protocol.RESPONSE_POLICY_DENIED: _titled("policy", "trouble", "denied"),
 }

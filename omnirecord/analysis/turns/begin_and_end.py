@@ -14,8 +14,8 @@ The live server does not keep to its reference page, so these rules hold:
 7. A response that the server creates for a refused message (`deny_…`) denies it.
 8. A turn without content, such as a status alone, is none.
 
-`Courses` is the machine. `builder.TurnBuilder` gives it the merged events of a session and keeps texts;
-`doctor.turns.Turns` gives it the events of one stream and keeps their numbers; the live view prints its changes.
+`Courses` is the machine. `builder.TurnBuilder` gives it the merged events of a session and keeps texts, also for the
+live view; `doctor.turns.Turns` gives it the events of one stream and keeps their numbers.
 """
 
 from __future__ import annotations

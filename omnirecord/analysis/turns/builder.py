@@ -124,6 +124,12 @@ class TurnBuilder(Courses[Draft]):
         why = f": {error.code or ''} {error.message}".rstrip() if error else ""
         draft.note(f"after the turn, the session failed{why}", at_ns)
 
+    def forget_earlier(self) -> None:
+        """Forget the turns before the last one: a view has shown them."""
+        del self.drafts[:-1]
+        self.owners = {id_: draft for id_, draft in self.owners.items() if draft in self.drafts}
+        self.denials.clear()
+
     def finish(self, until_ns: int) -> list[Draft]:
         """Return all turns; no event follows. `until_ns`: the end of the last stream, or the last event."""
         self.here = None

@@ -170,6 +170,13 @@ class Draft(Course):
     def note(self, text: str, at_ns: int) -> None:
         self.notes.append(Note(at_ns, text, self.events))
 
+    def forget(self) -> None:
+        """Forget the complete texts, and what was noted."""
+        for some in (self.messages, self.thoughts):
+            del some[:-1]
+        for noted in (self.notes, self.troubles, self.silences):
+            noted.clear()
+
     def _open(self, blocks: list[Block], at_ns: int, message_id: str | None = None) -> Block:
         """Return the last block if it can grow, or a new one."""
         if not blocks or blocks[-1].closed or message_id not in (None, blocks[-1].message_id):

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import tracemalloc
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from omnirecord.analysis.follow import Follower, Wanted
+from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.live import Line, LiveView
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Ending
-from omnirecord.text import cells
-from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, completed, created, delta, event, heartbeat
-from tests.support.examples import each
+from omnirecord.text import cells, seconds
+from tests.support.cassettes import (
+    HEALTHY,
+    SHIPPED,
+    TROUBLED,
+    Made,
+    completed,
+    created,
+    delta,
+    event,
+    heartbeat,
+    status,
+)
+from tests.support.examples import a_third, each
 from tests.support.hop_tapes import RESPONSES, opening
 
 
@@ -48,15 +63,28 @@ def tape() -> Made:
 def test_a_turn_with_an_approval_is_told_in_a_line_for_each_thing_that_happened() -> None:
     assert lines(HEALTHY["approval"]) == [
         "stream Python client listens to session 04cc962c stream 1",
+        'message user: "Please summarise the release notes." 1:4',
         "approval asked: always_ask_on_input: Confirm this message before I process it. 1:4",
         "approval answered: accept by Python client 1:5",
-        'message user: "Please summarise the release notes." 1:7',
         "turn begins with helper 1:9",
         'assistant "The release brings a recorder, a replay server and a way to read what was recorded." (16 deltas)'
         " 1:10",
-        "turn completed in 0.72 s · 40 in, 32 out tokens 1:29",
+        "turn completed in 0.74 s · 40 in, 32 out tokens 1:29",
         "stream Python client left after 0.86 s stream 1",
     ]
+
+
+ENDED = re.compile(r"(completed|failed|incomplete|cancelled|interrupted|denied)( in [^·]+)?( ·)?")
+
+
+@each("path", a_third([path for path in SHIPPED.rglob("*.jsonl") if path.parent.name not in ("agents", "generic")]))
+def test_the_turns_of_the_view_end_as_those_of_show(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        turns = [turn for session in whole_sessions(store) for turn in session.turns]
+    ends = [one.head.removesuffix(" ·") for one in told(path) if one.label == "turn" and ENDED.fullmatch(one.head)]
+    shown = [turn for turn in turns if turn.ended_ns is not None and turn.events]
+    lasted = [(turn, (turn.ended_ns or 0) - turn.begin_ns) for turn in shown]
+    assert Counter(ends) == Counter(f"{turn.ended} in {seconds(ns)}" if ns else turn.ended for turn, ns in lasted)
 
 
 def test_deltas_are_counted_as_deltas_with_their_rate_and_the_last_words(tape: Made, tmp_path: Path) -> None:
@@ -149,6 +177,46 @@ def test_a_client_that_comes_back_does_not_have_the_text_so_far_told_again() -> 
     said = [line for line in lines(HEALTHY["reconnect"]) if line.startswith("assistant")]
     assert len(said) == 2
     assert sum("A flight recorder" in line for line in said) == 1
+
+
+def test_text_that_no_stream_brought_is_shown_when_a_client_comes_back(tape: Made, tmp_path: Path) -> None:
+    tape.stream("s", 0.0, (0.0, heartbeat()), (1.0, created()), (1.1, delta("Hel")), end=2.0)
+    tape.stream("s", 4.0, (4.0, heartbeat() + created() + delta("Hello, w", None)), (5.0, delta("orld")), end=6.0)
+    said = [one for one in lines(tape.save(tmp_path / "a.db")) if one.startswith("assistant")]
+    assert [one.partition('"')[2].partition('"')[0] for one in said] == ["Hel", "lo, world"]
+
+
+def test_a_turn_whose_end_only_the_rest_of_its_session_shows_has_its_end(tape: Made, tmp_path: Path) -> None:
+    reads = (0.0, heartbeat()), (1.0, status("running")), (2.0, delta("Hi")), (3.5, status("idle"))
+    tape.stream("s", 0.0, *reads, end=4.0)
+    assert "turn completed in 2.50 s 1:4" in lines(tape.save(tmp_path / "a.db"))
+
+
+def test_a_long_turn_does_not_fill_the_memory(tape: Made, tmp_path: Path) -> None:
+    call = {"type": "function_call", "call_id": "c", "name": "shell", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "x" * 10_000}
+    items = [event("response.output_item.done", item=one) for one in (call, output)]
+    tape.stream("s", 0.0, (0.0, heartbeat()), (1.0, delta("word " * 2_000)), *((1.1, one) for one in items))
+    *of_one, _ = rows(tape.save(tmp_path / "a.db"))
+    view = LiveView()
+
+    def see(numbers: range) -> int:
+        for number in numbers:
+            for row in of_one:
+                if row.get("exchange") is None:
+                    raw = row["raw"].replace('"c"', f'"c{number}"')
+                    data = json.loads(json.dumps(row["data"]).replace('"c"', f'"c{number}"'))
+                    at = {"seq": row["seq"] + 9, "offset_ns": row["offset_ns"] + number * 10**9}
+                    assert list(view.lines_of({**row, "raw": raw, "data": data, **at})) is not None
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = see(range(20))
+        assert see(range(20, 120)) - before < 500_000  # the texts and the outputs have 2 MB
+    finally:
+        tracemalloc.stop()
 
 
 def test_sessions_are_named_where_there_are_several() -> None:
