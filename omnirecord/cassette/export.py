@@ -36,9 +36,13 @@ def named(path: Path) -> tuple[str, bool]:
 
 
 def exported(
-    form: str, store: Store, cassette: Path, output: Path | None = None, stream: int | None = None,
+    form: str,
+    store: Store,
+    cassette: Path,
+    output: Path | None = None,
+    stream: int | None = None,
     missing: list[Missing] | None = None,
-) -> Iterator[bytes]:  # fmt: skip
+) -> Iterator[bytes]:
     """Return the bytes of an open cassette in format `form`. `sse` is the decoded body of the stream with number
     `stream`, which may be None if there is only one. The frames whose bytes the cassette lacks are added to `missing`
     (`sse` and `jsonl`). Raises `UsageError` or `CassetteError`."""

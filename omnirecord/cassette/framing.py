@@ -55,9 +55,18 @@ class Framer:
     """
 
     __slots__ = (
-        "_contract", "_decoder", "_left", "_limit", "_parser", "broken", "cut", "decodes", "read", "stopped_at",
+        "_contract",
+        "_decoder",
+        "_left",
+        "_limit",
+        "_parser",
+        "broken",
+        "cut",
+        "decodes",
+        "read",
+        "stopped_at",
         "taken",
-    )  # fmt: skip
+    )
 
     def __init__(
         self, content_encoding: str | None, contract: Contract, begun_at: int = 0, limit: int | None = None
@@ -139,14 +148,17 @@ class Framer:
         if cost + self._parser.pending + AN_EVENT <= self._left:
             self._left -= cost
             return frames
-        kept, left = 0, self._left
+        kept = 0
+        left = self._left
         for frame in frames:
             if (left := left - frame.length - AN_EVENT) < 0:
                 break
-            kept, self._left = kept + 1, left
+            kept = kept + 1
+            self._left = left
         if kept < len(frames) or self._parser.pending + AN_EVENT > self._left:
             self._parser = Parser(at_start=False)
-            self._decoder, self.stopped_at = None, self._limit
+            self._decoder = None
+            self.stopped_at = self._limit
             self.broken = (
                 f"decoded up to {shown_size(self._limit)} of events, the limit (--max-decoded): the rest has no events,"
                 " and its bytes are stored as received"
@@ -155,7 +167,8 @@ class Framer:
 
     def _feed_runs(self, first: int, ends: Sequence[int], data: bytes) -> list[Framed | Run]:
         found: list[Framed | Run] = []
-        start, stop = 0, 0 if self._parser.is_between else _behind_frame(data, 0)
+        start = 0
+        stop = 0 if self._parser.is_between else _behind_frame(data, 0)
         while True:
             if stop > start:
                 found += self._feed(first, data[start:stop], [end - start for end in ends])
@@ -178,12 +191,14 @@ class Framer:
             return None
         reads = _brought(first, ends, start, lengths)
         self.taken += len(part)
-        self.cut, self.read = self.taken, reads[-1]
+        self.cut = self.taken
+        self.read = reads[-1]
         return Run(type_, lengths, reads)
 
     def _feed(self, read: int, piece: bytes, ends: Sequence[int] = ()) -> list[Framed]:
         """`ends`: the offsets in the piece at which the reads from `read` on end, if there are several."""
-        frames, before = self._parser.feed(piece), self.cut
+        frames = self._parser.feed(piece)
+        before = self.cut
         if self.decodes:
             frames = self._within_limit(frames)
         framed: list[Framed] = []
@@ -262,7 +277,8 @@ def cut(spans: Iterable[Span], sizes: Iterable[int]) -> Iterator[bytes | None]:
     """Yield the same bytes in pieces of these sizes. Raises `ValueError` if a piece exceeds `LONGEST`. A piece whose
     bytes are all lost is None. Other lost bytes are zeros, which no stored frame covers."""
     source = iter(spans)
-    left, data = 0, None  # type: tuple[int, bytes | None]
+    left = 0
+    data: bytes | None = None
     for size in sizes:
         parts: list[Span] = []
         while size > 0:
@@ -271,7 +287,8 @@ def cut(spans: Iterable[Span], sizes: Iterable[int]) -> Iterator[bytes | None]:
             step = min(size, left)
             if step:
                 parts.append((step, None if data is None else data[len(data) - left : len(data) - left + step]))
-            left, size = left - step, size - step
+            left = left - step
+            size = size - step
         yield _joined(parts)
 
 

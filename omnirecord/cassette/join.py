@@ -66,9 +66,12 @@ def parse_shift(text: str) -> float:
 
 
 def join(
-    paths: Sequence[str], db: str | Path, *, hops: Mapping[str, str] | None = None,
+    paths: Sequence[str],
+    db: str | Path,
+    *,
+    hops: Mapping[str, str] | None = None,
     shifts: Mapping[str, float] | None = None,
-) -> list[Joined]:  # fmt: skip
+) -> list[Joined]:
     """Append cassettes of any form to the cassette `db`, in the order of their start; all of them or none.
 
     `hops`: the name for the hop of the recordings of a path that have none. `shifts`: what to add to the start of the

@@ -52,9 +52,12 @@ class RotatedCassettes:
 
     def __init__(
         self, link: Path, keep: Retention, clock: Callable[[], float] = monotonic, unshipped: Unshipped | None = None
-    ) -> None:  # fmt: skip
+    ) -> None:
         is_usable_path(link)
-        self.link, self._keep, self._clock, self._unshipped = link, keep, clock, unshipped
+        self.link = link
+        self._keep = keep
+        self._clock = clock
+        self._unshipped = unshipped
         self._written: dict[Path, float] = {}
         """Last time at which this process wrote a file, by `clock`."""
         self._name = re.compile(re.escape(link.stem) + "-([0-9]{8}T[0-9]{6}Z)" + re.escape(link.suffix))

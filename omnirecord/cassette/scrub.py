@@ -124,7 +124,8 @@ class Scrubber:
         return safe
 
     def _recording(self, value: dict[str, Any]) -> dict[str, Any]:
-        safe, number = dict(value), value["recording"]
+        safe = dict(value)
+        number = value["recording"]
         safe["upstream"] = value["upstream"] and self._text(value["upstream"], "upstream", recording=number)
         if "labels" in value:
             safe["labels"] = self._redactor.labels(value["labels"])
@@ -134,7 +135,8 @@ class Scrubber:
     def _exchange(self, value: dict[str, Any]) -> dict[str, Any]:
         now = self._now = _Exchange({name: value[name] for name in ("recording", "exchange", "stream")})
         now.texts = {"up": self._redactor.texts(), "down": self._redactor.texts()}
-        request, response = dict(value["request"]), value["response"] and dict(value["response"])
+        request = dict(value["request"])
+        response = value["response"] and dict(value["response"])
         request["target"] = self._redactor.target(request["target"])
         self._found_here("request target")
         session = value["session_id"] and self._redactor.text(value["session_id"])
@@ -166,7 +168,8 @@ class Scrubber:
             return
         headers = tuple(map(tuple, response["headers"]))
         now.sizes = _Sizes(header(headers, "content-encoding"), data_of(response["body"]), response.pop("lost", ()))
-        response["body"], response["headers"] = None, uncoded(headers)
+        response["body"] = None
+        response["headers"] = uncoded(headers)
 
     def _frame(self, value: dict[str, Any]) -> dict[str, Any]:
         mask = self._now.mask
@@ -198,7 +201,9 @@ class _Sizes:
     """Content bytes of each read of a coded body, within its events. `left`: bytes of events without a read."""
 
     def __init__(self, coding: str | None, wire: bytes, lost: Iterable[int]) -> None:
-        self._wire, self._at, self._read = wire, 0, 0
+        self._wire = wire
+        self._at = 0
+        self._read = 0
         self.left = 0
         self._lost = frozenset(lost)
         self._decoder: Decoder | None = decoder(coding) if are_known(codings_of(coding)) else None
@@ -206,7 +211,8 @@ class _Sizes:
     def decoded(self, read: list[int | None]) -> list[int | None]:
         """Return the read with its decoded size; a lost read keeps its size."""
         offset, sent, size = read
-        number, self._read = self._read, self._read + 1
+        number = self._read
+        self._read = self._read + 1
         if number in self._lost:
             return read
         data = self._wire[self._at : self._at + (size or 0)]
@@ -218,7 +224,8 @@ class _Sizes:
         try:
             for piece in self._decoder.decode(data) if self._decoder else ():
                 taken = min(len(piece), self.left)
-                size, self.left = size + taken, self.left - taken
+                size = size + taken
+                self.left = self.left - taken
                 if not self.left:
                     self._decoder = None
                     break
@@ -228,9 +235,14 @@ class _Sizes:
 
 
 def scrub(
-    cassette: str | Path, output: str | Path | None, *, redact: str = "content", redact_patterns: Iterable[str] = (),
-    pseudonym_key: File | None = None, watch: Watch = iter,
-) -> list[Leak]:  # fmt: skip
+    cassette: str | Path,
+    output: str | Path | None,
+    *,
+    redact: str = "content",
+    redact_patterns: Iterable[str] = (),
+    pseudonym_key: File | None = None,
+    watch: Watch = iter,
+) -> list[Leak]:
     """Write a copy of `cassette` without secrets to `output`; return the replaced secrets, by place and kind.
 
     `output` is a `.db` or `.jsonl`, also with `.zst`; any other name gets the form of the cassette. Without an
@@ -278,7 +290,8 @@ def _has_secret_requests(store: Store, redactor: Redactor) -> bool:
 
 def _key_of(store: Store, named: File | None) -> bytes:
     """Return the key of the cassette's pseudonyms; a random key if the cassette names none."""
-    inside, derived = store.pseudonym_key(), store.pseudonyms_of()
+    inside = store.pseudonym_key()
+    derived = store.pseudonyms_of()
     if inside is not None:
         return inside
     return os.urandom(32) if derived is None else user_key(named).of(derived[0])

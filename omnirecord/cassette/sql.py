@@ -29,7 +29,8 @@ def distinct(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names of columns; a second `a` is `a_2`."""
     found: dict[str, None] = {}
     for name in names:
-        number, distinct = 1, name
+        number = 1
+        distinct = name
         while distinct in found:
             number += 1
             distinct = f"{name}_{number}"
@@ -37,23 +38,72 @@ def distinct(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-_SKIPPED = "|".join((
-    r"'[^']*(?:'|\Z)", r'"[^"]*(?:"|\Z)', r"`[^`]*(?:`|\Z)", r"\[[^\]]*(?:\]|\Z)", r"--[^\n]*", r"/\*.*?(?:\*/|\Z)",
-))  # fmt: skip
+_SKIPPED = "|".join(
+    (
+        r"'[^']*(?:'|\Z)",
+        r'"[^"]*(?:"|\Z)',
+        r"`[^`]*(?:`|\Z)",
+        r"\[[^\]]*(?:\]|\Z)",
+        r"--[^\n]*",
+        r"/\*.*?(?:\*/|\Z)",
+    )
+)
 """Texts, quoted names and comments. A doubled quote ends one text and begins the next."""
-_PARAMETER, _WORD = r"(?P<parameter>[:@$][A-Za-z_]\w*|\?\d*)", r"(?P<word>[A-Za-z_]\w*)"
+_PARAMETER = r"(?P<parameter>[:@$][A-Za-z_]\w*|\?\d*)"
+_WORD = r"(?P<word>[A-Za-z_]\w*)"
 TOKEN = re.compile(rf"(?P<skipped>{_SKIPPED})|{_PARAMETER}|{_WORD}", re.DOTALL)
 BEGIN = re.compile(r"(?:\s|;|\ufeff|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
 _READS = ("SELECT", "WITH", "VALUES", "EXPLAIN")
 _WRITES = ("ALTER", "CREATE", "DELETE", "DROP", "INSERT", "REPLACE", "UPDATE")
 _OTHERS = (
-    "ANALYZE", "ATTACH", "BEGIN", "COMMIT", "DETACH", "END", "REINDEX", "RELEASE", "ROLLBACK", "SAVEPOINT", "VACUUM",
-)  # fmt: skip
+    "ANALYZE",
+    "ATTACH",
+    "BEGIN",
+    "COMMIT",
+    "DETACH",
+    "END",
+    "REINDEX",
+    "RELEASE",
+    "ROLLBACK",
+    "SAVEPOINT",
+    "VACUUM",
+)
 KEYWORDS = (
-    *_READS, "AND", "AS", "ASC", "BETWEEN", "BY", "CASE", "DESC", "DISTINCT", "ELSE", "FROM", "GROUP", "HAVING", "IN",
-    "INNER", "IS", "JOIN", "LEFT", "LIKE", "LIMIT", "NOT", "NULL", "OFFSET", "ON", "OR", "ORDER", "OUTER", "OVER",
-    "PARTITION", "THEN", "UNION", "USING", "WHEN", "WHERE",
-)  # fmt: skip
+    *_READS,
+    "AND",
+    "AS",
+    "ASC",
+    "BETWEEN",
+    "BY",
+    "CASE",
+    "DESC",
+    "DISTINCT",
+    "ELSE",
+    "FROM",
+    "GROUP",
+    "HAVING",
+    "IN",
+    "INNER",
+    "IS",
+    "JOIN",
+    "LEFT",
+    "LIKE",
+    "LIMIT",
+    "NOT",
+    "NULL",
+    "OFFSET",
+    "ON",
+    "OR",
+    "ORDER",
+    "OUTER",
+    "OVER",
+    "PARTITION",
+    "THEN",
+    "UNION",
+    "USING",
+    "WHEN",
+    "WHERE",
+)
 PRAGMA = "PRAGMA is not available in a query: `omnirecord query CASSETTE` lists tables, views and columns"
 _MOST_TABLES = 3
 

@@ -81,7 +81,8 @@ class Reader:
     """Reads one file. `name` is its name in errors. `judges`: whether to judge the events by the contract."""
 
     def __init__(self, name: str, offsets: Offsets | None = None, *, judges: bool = True) -> None:
-        self._name, self._judges = name, judges
+        self._name = name
+        self._judges = judges
         self._offsets = offsets or Offsets()
         self._contracts: dict[int, Contract] = {}
         self._begun: _Begun | None = None
@@ -138,10 +139,18 @@ class Reader:
             self._once("recording", recording.recording)
             number = recording.recording + self._offsets.recording
             made = Recording(
-                number, recording.started_at, recording.version, recording.contract, recording.upstream,
-                recording.recording_id or "", recording.run_id, recording.labels, recording.server_version,
-                recording.hop, recording.contract_given,
-            )  # fmt: skip
+                number,
+                recording.started_at,
+                recording.version,
+                recording.contract,
+                recording.upstream,
+                recording.recording_id or "",
+                recording.run_id,
+                recording.labels,
+                recording.server_version,
+                recording.hop,
+                recording.contract_given,
+            )
             self._contracts[recording.recording] = of_recording(made)
             yield rows.recording(made)
             yield from rows.given(made)
@@ -202,18 +211,32 @@ class Reader:
         else:
             self._begun.received += len(message.data)
         return rows.message(
-            message.exchange + self._offsets.exchange, message.message, message.at_ns, message.sent_ns,
-            message.dir, message.opcode, message.data,
-        )  # fmt: skip
+            message.exchange + self._offsets.exchange,
+            message.message,
+            message.at_ns,
+            message.sent_ns,
+            message.dir,
+            message.opcode,
+            message.data,
+        )
 
     def _exchange(self, value: ExchangeLine) -> Iterator[Row]:
         self._check(value)
-        number, request, answer = value.exchange + self._offsets.exchange, value.request, value.response
+        number = value.exchange + self._offsets.exchange
+        request = value.request
+        answer = value.response
         self.exchanges += 1
         yield rows.request(
-            number, value.recording + self._offsets.recording, value.kind, value.session_id, value.party,
-            request.at_ns, request.method, request.target, request.headers,
-        )  # fmt: skip
+            number,
+            value.recording + self._offsets.recording,
+            value.kind,
+            value.session_id,
+            value.party,
+            request.at_ns,
+            request.method,
+            request.target,
+            request.headers,
+        )
         yield from rows.chunks(number, "request", 0, request.body)
         if request.cut:
             yield rows.cut(number)
@@ -248,7 +271,8 @@ class Reader:
 
     def _finish(self) -> Iterator[Row]:
         """Yield the last rows of an exchange, after its last line."""
-        begun, self._begun = self._begun, None
+        begun = self._begun
+        self._begun = None
         if begun is None:
             return
         value = begun.exchange
@@ -267,7 +291,8 @@ class Reader:
         contract = self._contracts[value.recording].of(value.request.target, value.request.headers)
         contract = contract if self._judges else contract.unchecked()
         expected = _Expected(contract, begun.frames, differs)
-        coding, limit = header(value.response.headers, "content-encoding"), value.response.max_decoded or LIMIT
+        coding = header(value.response.headers, "content-encoding")
+        limit = value.response.max_decoded or LIMIT
         framer = Framer(coding, expected, limit=limit)
         spans = [(_length(frame), frame.raw) for frame in begun.frames]
         length = sum(size for size, _ in spans)
@@ -316,7 +341,8 @@ class _Expected(Contract):
 
     def __init__(self, contract: Contract, lines: list[FrameLine], differs: BrokenCassette) -> None:
         super().__init__(contract.name, contract.types, lambda _type, _payload: ())
-        self._judges, self._differs = contract.judge, differs
+        self._judges = contract.judge
+        self._differs = differs
         self.left = iter(lines)
 
     def judge(self, frame: Frame) -> Judgement:
@@ -341,7 +367,10 @@ def _length(frame: FrameLine) -> int:
 def _columns(begun: _Begun, data: list[bytes | None], contract: Contract) -> stream_rows.FrameColumns:
     """Return the frames of a stream without a coding and without lost bytes. Many are made at a time. `data`: the bytes
     of each read."""
-    columns, framer, first, held = stream_rows.FrameColumns(), Framer(None, contract), 0, 0
+    columns = stream_rows.FrameColumns()
+    framer = Framer(None, contract)
+    first = 0
+    held = 0
     sizes = [size for *_, size in begun.reads]
     for last, size in enumerate(sizes, 1):
         held += size
@@ -349,7 +378,8 @@ def _columns(begun: _Begun, data: list[bytes | None], contract: Contract) -> str
             some = b"".join(data[first:last])  # type: ignore[arg-type]  # nothing is lost
             for portion in framer.portions(first, sizes[first:last], some, runs=True):
                 columns.add(portion)
-            first, held = last, 0
+            first = last
+            held = 0
     columns.add(framer.close())
     return columns
 
@@ -366,7 +396,8 @@ def _made(framer: Framer, wire: Iterable[_Part]) -> Iterator[Framed]:
 
 
 def _coded(begun: _Begun, response: ResponseLine) -> Iterator[_Part]:
-    body, at = response.body or b"", 0
+    body = response.body or b""
+    at = 0
     for n, (_, _, size) in enumerate(begun.reads):
         is_lost = n in response.lost
         yield _Part(n, [size], None if is_lost else body[at : at + size])
@@ -379,7 +410,8 @@ def _plain(begun: _Begun) -> Iterator[_Part]:
     start = 0
     for frame in begun.frames:
         end = start + _length(frame)
-        first, last = bisect_right(ends, start), bisect_left(ends, end)
+        first = bisect_right(ends, start)
+        last = bisect_left(ends, end)
         sizes = [after - before for before, after in pairwise([start, *ends[first:last], end])]
         yield _Part(first, sizes, frame.raw) if frame.raw is not None else _Part(last, [end - start], None)
         start = end

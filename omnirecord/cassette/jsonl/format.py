@@ -129,7 +129,9 @@ class FrameForm(_Line):
 
 def usual_frame(value: dict[str, Any]) -> FrameLine | None:
     """Return the frame of a usual line in a tenth of the time; None for any other line, valid or not."""
-    stream, seq, raw = value.get("stream"), value.get("seq"), value["raw"]
+    stream = value.get("stream")
+    seq = value.get("seq")
+    raw = value["raw"]
     if type(raw) is str and type(seq) is int and type(stream) is int and "length" not in value:
         return FrameLine(stream, seq, raw.encode("utf-8", "surrogatepass"))
     return None
@@ -185,7 +187,8 @@ def values(
     is_whole = takes is None and not will_change
     every = store.exchanges()
     exchanges = [x for x in every if takes is None or takes(x)]
-    there, whole = Counter(x.recording for x in exchanges), Counter(x.recording for x in every)
+    there = Counter(x.recording for x in exchanges)
+    whole = Counter(x.recording for x in every)
     recordings = [r.recording for r in store.recordings() if takes is None or r.recording in there]
     heads = [_recording(store, one, is_whole, is_part=there[one] < whole[one]) for one in recordings]
     yield {"omnirecord": FORMAT_VERSION, "recordings": heads}
@@ -204,31 +207,45 @@ def _recording(store: Store, number: int, is_whole: bool, *, is_part: bool) -> d
     value = store.recording(number)
     follows = is_whole and is_derived(value.recording_id) and value.recording_id == store.derived_id(number)
     more = {
-        "recording_id": None if follows else value.recording_id, "run_id": value.run_id,
-        "labels": dict(sorted(value.labels.items())), "server_version": value.server_version, "hop": value.hop,
+        "recording_id": None if follows else value.recording_id,
+        "run_id": value.run_id,
+        "labels": dict(sorted(value.labels.items())),
+        "server_version": value.server_version,
+        "hop": value.hop,
         "part": is_part or store.is_part(number),
-    }  # fmt: skip
+    }
     return {
-        "recording": value.recording, "started_at": value.started_at, "version": value.version,
-        "contract": value.contract, "upstream": value.upstream,
+        "recording": value.recording,
+        "started_at": value.started_at,
+        "version": value.version,
+        "contract": value.contract,
+        "upstream": value.upstream,
         **{key: one for key, one in more.items() if one not in (None, {}, False)},
         **({} if value.contract_given is None else {"contract_given": value.contract_given}),
-    }  # fmt: skip
+    }
 
 
 def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
     request = value.request
     return {
-        "exchange": value.exchange, "recording": value.recording, "kind": value.kind, "stream": value.stream,
-        "session_id": value.session_id, "party": value.party,
+        "exchange": value.exchange,
+        "recording": value.recording,
+        "kind": value.kind,
+        "stream": value.stream,
+        "session_id": value.session_id,
+        "party": value.party,
         "request": {
-            "at_ns": request.at_ns, "method": request.method, "target": request.target,
-            "headers": request.headers, "body": text(store.body(value.exchange, "request")),
+            "at_ns": request.at_ns,
+            "method": request.method,
+            "target": request.target,
+            "headers": request.headers,
+            "body": text(store.body(value.exchange, "request")),
             **({"cut": True} if value.request_is_cut else {}),
         },
-        "response": _response(store, value), "ending": value.ending,
+        "response": _response(store, value),
+        "ending": value.ending,
         **({} if value.answered_from is None else {"answered_from": value.answered_from}),
-    }  # fmt: skip
+    }
 
 
 def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
@@ -239,9 +256,13 @@ def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
             return None
         return {"at_ns": None, "end_ns": value.end_ns, "status": None, "reason": None, "headers": [], "body": None}
     made: dict[str, Any] = {
-        "at_ns": response.at_ns, "end_ns": response.end_ns, "status": response.status, "reason": response.reason,
-        "headers": response.headers, "body": None,
-    }  # fmt: skip
+        "at_ns": response.at_ns,
+        "end_ns": response.end_ns,
+        "status": response.status,
+        "reason": response.reason,
+        "headers": response.headers,
+        "body": None,
+    }
     if value.kind == "http":
         made["body"] = text(store.body(value.exchange, "response"))
     elif value.kind == "sse" and is_coded(value):
@@ -265,6 +286,11 @@ def reads_values(stream: int, reads: list[list[int | None]]) -> Iterator[dict[st
 
 def _message(value: Message) -> dict[str, Any]:
     return {
-        "exchange": value.exchange, "message": value.message, "at_ns": value.at_ns, "sent_ns": value.sent_ns,
-        "dir": value.dir, "opcode": value.opcode, "data": text(value.data),
-    }  # fmt: skip
+        "exchange": value.exchange,
+        "message": value.message,
+        "at_ns": value.at_ns,
+        "sent_ns": value.sent_ns,
+        "dir": value.dir,
+        "opcode": value.opcode,
+        "data": text(value.data),
+    }

@@ -28,13 +28,18 @@ _LONGEST = 4 << 20
 def recording_of(row: Any) -> Recording:
     number, started_at, version, contract, upstream, recording_id, run_id, labels, server_version, hop, given = row
     return Recording(
-        _int(number, "a recording's number"), model.checked_start(_str(started_at, "started_at")),
-        _str(version, "version"), _str(contract, "contract"), _str_or_none(upstream, "upstream"),
-        model.checked_uuid(recording_id), None if run_id is None else model.checked_uuid(run_id),
-        {} if labels is None else _labels(labels), _str_or_none(server_version, "server_version"),
+        _int(number, "a recording's number"),
+        model.checked_start(_str(started_at, "started_at")),
+        _str(version, "version"),
+        _str(contract, "contract"),
+        _str_or_none(upstream, "upstream"),
+        model.checked_uuid(recording_id),
+        None if run_id is None else model.checked_uuid(run_id),
+        {} if labels is None else _labels(labels),
+        _str_or_none(server_version, "server_version"),
         None if hop is None else model.checked_hop(hop),
         None if given is None else _int(given, "whether a contract was given") != 0,
-    )  # fmt: skip
+    )
 
 
 def _labels(text: Any) -> dict[str, str]:
@@ -59,22 +64,39 @@ def exchange_of(row: Any, alive: bool, headers: model.ReadHeaders) -> tuple[Exch
         raise ValueError(f"exchange {number} has an unknown ending")
     end_ns = _int_or_none(end_ns, "end_ns")
     request = Request.unread(
-        _int(at_ns, "request_at_ns"), _method(_str(method, "method")), model.checked_target(_str(target, "target")),
-        _short(request_headers, "headers"), headers,
-    )  # fmt: skip
+        _int(at_ns, "request_at_ns"),
+        _method(_str(method, "method")),
+        model.checked_target(_str(target, "target")),
+        _short(request_headers, "headers"),
+        headers,
+    )
     response = None
     if status is not None:
         response = Response.unread(
-            _int(response_at, "response_at_ns"), end_ns, _status(_int(status, "status")),
-            _reason(_str(reason, "reason")), _short(response_headers, "headers"), headers,
-        )  # fmt: skip
+            _int(response_at, "response_at_ns"),
+            end_ns,
+            _status(_int(status, "status")),
+            _reason(_str(reason, "reason")),
+            _short(response_headers, "headers"),
+            headers,
+        )
     unfinished: model.Ending = "open" if alive else "recorder_killed"
     exchange = Exchange(
-        _int(number, "an exchange's number"), _int(recording, "recording"), kind, _int_or_none(stream, "stream"),
-        _str_or_none(session_id, "session_id"), _str(party, "party"), request, response, ending or unfinished,
-        checked_size(sent, "request_bytes"), checked_size(received, "response_bytes"), end_ns, bool(is_cut),
+        _int(number, "an exchange's number"),
+        _int(recording, "recording"),
+        kind,
+        _int_or_none(stream, "stream"),
+        _str_or_none(session_id, "session_id"),
+        _str(party, "party"),
+        request,
+        response,
+        ending or unfinished,
+        checked_size(sent, "request_bytes"),
+        checked_size(received, "response_bytes"),
+        end_ns,
+        bool(is_cut),
         _int_or_none(answered_from, "answered_from"),
-    )  # fmt: skip
+    )
     if exchange.ending == "eof" and not exchange.has_times:
         exchange = replace(exchange, ending="unknown")  # imported by a version without this ending
     return exchange, bool(more)
@@ -171,10 +193,15 @@ def frame_columns_of(row: Any) -> FrameColumnsRow:
     if type(found) is not dict:
         raise TypeError("the rare properties of frames: no object")
     return FrameColumnsRow(
-        seq, start, ends, [read + one for one in _sizes(reads, frames, LIMIT)], names,
+        seq,
+        start,
+        ends,
+        [read + one for one in _sizes(reads, frames, LIMIT)],
+        names,
         None if kinds is None else _sizes(kinds, frames, len(names)),
-        None if verdicts is None else _sizes(verdicts, frames, len(VERDICTS)), found,
-    )  # fmt: skip
+        None if verdicts is None else _sizes(verdicts, frames, len(VERDICTS)),
+        found,
+    )
 
 
 def entries_of(row: Any) -> tuple[int, list[FrameEntry]]:
@@ -191,7 +218,8 @@ def place_of(row: Any, seq: int) -> tuple[int, int] | None:
     """Return the start and the end of a frame in the content, from the columns seq, frames, start, ends and more of a
     frame block. None if the block lacks the frame, or its bytes are lost."""
     first, frames, start, text, more = row
-    ends, place = _sizes(json.loads(_short(text, "a list")), frames, LIMIT), seq - first
+    ends = _sizes(json.loads(_short(text, "a list")), frames, LIMIT)
+    place = seq - first
     if not 0 <= place < frames:
         return None
     if more is not None and "lost" in json.loads(_short(more, "more")).get(str(place), {}):
@@ -227,9 +255,14 @@ def message_of(row: Any) -> Message:
     if dir not in ("up", "down"):
         raise ValueError("a message's dir is neither up nor down")
     return Message(
-        exchange, _int(number, "a message's number"), _int(at_ns, "at_ns"), _int_or_none(sent_ns, "sent_ns"),
-        dir, checked_size(opcode, "opcode"), b"" if data is None else _bytes(data),
-    )  # fmt: skip
+        exchange,
+        _int(number, "a message's number"),
+        _int(at_ns, "at_ns"),
+        _int_or_none(sent_ns, "sent_ns"),
+        dir,
+        checked_size(opcode, "opcode"),
+        b"" if data is None else _bytes(data),
+    )
 
 
 def incident_of(row: Any) -> Incident:
@@ -325,5 +358,6 @@ def payload_of(raw: bytes | None) -> dict[str, Any]:
 def family_of(raw: bytes | None) -> tuple[str, str] | None:
     """Return the ids of a child session and of its parent, as `session.created` has them."""
     payload = payload_of(raw)
-    child, parent = payload.get("child_session_id"), payload.get("conversation_id")
+    child = payload.get("child_session_id")
+    parent = payload.get("conversation_id")
     return (child, parent) if isinstance(child, str) and isinstance(parent, str) else None

@@ -26,10 +26,14 @@ _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 _FLAGS = {"DEFENSIVE": True, "ENABLE_VIEW": False, "ENABLE_TRIGGER": False}
 _OBJECTS = "SELECT type, name, tbl_name, sql, rootpage FROM sqlite_master"
 _WRITING = (
-    sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC,
-    sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_DIR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
     sqlite3.SQLITE_IOERR_SHMMAP,
-)  # fmt: skip
+)
 """Codes of a failed write. SQLITE_FULL stands for ENOSPC only, not for a quota or a limit."""
 _DAMAGE = (sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA)
 """Codes of a file that is cut short or damaged."""
@@ -177,7 +181,8 @@ def clear_errors(path: Path | str) -> Iterator[None]:
 def is_usable_path(path: Path) -> None:
     """Raise `UsageError` for a directory, a pipe, a device or a circle of links."""
     with clear_errors(path):
-        is_folder, is_odd = path.is_dir(), path.exists() and not path.is_file()
+        is_folder = path.is_dir()
+        is_odd = path.exists() and not path.is_file()
     if path.is_symlink() and itself(path).is_symlink():
         raise UsageError(f"{path} is a symbolic link that leads in a circle: name a file")
     if is_folder:

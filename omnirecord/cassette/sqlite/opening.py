@@ -155,7 +155,8 @@ def _hardened(connection: sqlite3.Connection) -> sqlite3.Connection:
 def connect_packed(path: Path) -> sqlite3.Connection:
     """Return a read-only connection to a decompressed database. Raises `BrokenCassette`, `UsageError` or what SQLite
     raises."""
-    pieces, begun = content(path), bytearray()
+    pieces = content(path)
+    begun = bytearray()
     with closing(pieces):
         for piece in pieces:
             begun += piece
@@ -308,8 +309,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         if schema.forget_key(connection):
             log.warning(
                 "%s held the key of its pseudonyms, by which guesses of a secret can be confirmed. It was removed;"
-                " copies of the file still hold it. New recordings in it get other pseudonyms.", path,
-            )  # fmt: skip
+                " copies of the file still hold it. New recordings in it get other pseudonyms.",
+                path,
+            )
     _tune(connection)
 
 

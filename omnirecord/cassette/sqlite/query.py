@@ -30,9 +30,14 @@ _UNSAFE_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
 _STEPS = 100_000
 """After how many instructions SQLite looks for Ctrl-C: some milliseconds."""
 _OF_THE_SQL = {
-    sqlite3.SQLITE_ERROR, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH,
-    sqlite3.SQLITE_RANGE, sqlite3.SQLITE_CONSTRAINT,
-}  # fmt: skip
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_RANGE,
+    sqlite3.SQLITE_CONSTRAINT,
+}
 """Error codes that a query causes, not the file."""
 
 
@@ -43,7 +48,9 @@ class Query:
     def __init__(self, store: Store, computed: Computed, rows_of: Rows) -> None:
         from sqlite_utils import Database  # takes 0.3 s
 
-        self._store, self._rows_of, self._connection = store, rows_of, store._connection
+        self._store = store
+        self._rows_of = rows_of
+        self._connection = store._connection
         self._made = Database(sqlite3.connect(":memory:"), recursive_triggers=False, execute_plugins=False)
         self._filled: set[str] = set()
         try:
@@ -83,7 +90,8 @@ class Query:
         given = dict(parameters or {})
         keyword = refuse_statement(sql, self.names)
         refuse_parameters(sql, given)
-        self._guard.reads, self._guard.refused = set(), ""
+        self._guard.reads = set()
+        self._guard.refused = ""
         self._execute(sql if keyword == "EXPLAIN" else f"EXPLAIN {sql}", given, sql)  # names tables, reads no row
         reads = frozenset(self._guard.reads)
         self._fill(reads)

@@ -44,9 +44,17 @@ MESSAGE = "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)"
 def recording(value: Recording) -> Row:
     labels = json.dumps(dict(sorted(value.labels.items())), ensure_ascii=False) if value.labels else None
     return "INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (
-        value.recording, value.started_at, value.version, value.contract, value.upstream, value.recording_id or None,
-        value.run_id, labels, value.server_version, value.hop,
-    )  # fmt: skip
+        value.recording,
+        value.started_at,
+        value.version,
+        value.contract,
+        value.upstream,
+        value.recording_id or None,
+        value.run_id,
+        labels,
+        value.server_version,
+        value.hop,
+    )
 
 
 def given(value: Recording) -> Iterator[Row]:
@@ -71,9 +79,16 @@ def server_version(recording: int, version: str) -> Row:
 
 
 def request(
-    exchange: int, recording: int, kind: Kind, session_id: str | None, party: str,
-    at_ns: int, method: str, target: str, headers: Headers,
-) -> Row:  # fmt: skip
+    exchange: int,
+    recording: int,
+    kind: Kind,
+    session_id: str | None,
+    party: str,
+    at_ns: int,
+    method: str,
+    target: str,
+    headers: Headers,
+) -> Row:
     return _REQUEST, (exchange, recording, kind, session_id, party, at_ns, method, target, json.dumps(headers))
 
 

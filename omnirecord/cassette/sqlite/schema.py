@@ -78,9 +78,11 @@ CREATE TABLE incidents (
   recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
 """
 _FORMER_BLOCKS = (
-    _BLOCKS.replace('"read_blocks"', "pieces").replace("read_blocks", "pieces")
-    .replace('"frame_blocks"', "pages").replace("frame_blocks", "pages")
-)  # fmt: skip
+    _BLOCKS.replace('"read_blocks"', "pieces")
+    .replace("read_blocks", "pieces")
+    .replace('"frame_blocks"', "pages")
+    .replace("frame_blocks", "pages")
+)
 _READS = """CREATE TABLE reads (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, offset_ns INTEGER NOT NULL,
   sent_ns INTEGER, size INTEGER NOT NULL, PRIMARY KEY (exchange, n)) WITHOUT ROWID;
@@ -111,7 +113,7 @@ SCHEMAS: dict[int, str] = {
     4: _META + _RECORDINGS.format("") + _EXCHANGES + _FORMER_BLOCKS + _TALLIES + _OTHERS,
     5: _OF_5 + VIEWS,
     6: _OF_5 + _JOURNAL + VIEWS,
-}  # fmt: skip
+}
 """The statements of each version. Before a table of today changes, copy its statement for the older versions."""
 TABLES = {version: frozenset(re.findall(r'CREATE TABLE "?(\w+)', schema)) for version, schema in SCHEMAS.items()}
 _SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")

@@ -260,16 +260,31 @@ class Index:
                 self._take_out(doc.id)
             else:
                 last += 1
-            number, is_over = doc.id or last, doc.key is None
+            number = doc.id or last
+            is_over = doc.key is None
             is_begun = doc.kind == "text" and len(doc.text) >= _HEAD
             head = digest(doc.type, doc.text[:_HEAD]) if is_begun else None
             # One client may receive a text twice: as deltas and an item, or as a request and an event.
             is_sought = others or doc.near_ns != COPIES_WITHIN
             same = self._same(doc, number, exchange, session, head, others) if is_sought else None
             values = (
-                number, session, recording, exchange, doc.kind, doc.type, doc.first_seq, doc.last_seq, doc.first_ns,
-                doc.last_ns, doc.says, doc.near_ns, head, doc.key, same or number, is_over,
-            )  # fmt: skip
+                number,
+                session,
+                recording,
+                exchange,
+                doc.kind,
+                doc.type,
+                doc.first_seq,
+                doc.last_seq,
+                doc.first_ns,
+                doc.last_ns,
+                doc.says,
+                doc.near_ns,
+                head,
+                doc.key,
+                same or number,
+                is_over,
+            )
             self.connection.execute("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             self.connection.execute("INSERT INTO texts VALUES (?, ?, ?)", (number, doc.text, doc.marks.tobytes()))
             if is_over:
@@ -294,7 +309,9 @@ class Index:
         self, doc: Doc, number: int, exchange: int, session: int, head: int | None, others: list[int]
     ) -> int | None:
         """Return the number of an earlier document with the same content: a hit shows it once."""
-        low, at, high = doc.first_ns - doc.near_ns, doc.last_ns, doc.last_ns + doc.near_ns
+        low = doc.first_ns - doc.near_ns
+        at = doc.last_ns
+        high = doc.last_ns + doc.near_ns
         values = (session, doc.says, low, at, number, _NEAREST, high, doc.near_ns == EVER, exchange, doc.kind)
         found = self.connection.execute(_ALIKE, values).fetchone()
         if found is None and head is not None and others:

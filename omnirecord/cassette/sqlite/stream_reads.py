@@ -194,10 +194,13 @@ class Content:
         self._is_now(_NONE)
 
     def _is_now(self, block: ReadBlock) -> None:
-        self._block, self._next = block, block.next
-        self._start, self._data = block.start, b"" if block.data is None else block.data
+        self._block = block
+        self._next = block.next
+        self._start = block.start
+        self._data = b"" if block.data is None else block.data
         self._end = block.end if block.data is not None else -1  # none of its bytes is available
-        self._number, self._read = -1, None  # type: int, Read | None
+        self._number = -1
+        self._read: Read | None = None
 
     def take(self, start: int, end: int) -> bytes:
         at = start - self._start
@@ -220,7 +223,8 @@ class Content:
             return self._read
         while number >= self._next:
             self._step()
-        self._number, self._read = number, self._block.read(number)
+        self._read = self._block.read(number)
+        self._number = number
         return self._read
 
     def whole(self, start: int, ends: Sequence[int], first: int) -> int:
@@ -230,13 +234,17 @@ class Content:
 
     def slices(self, start: int, ends: Sequence[int]) -> list[bytes]:
         """Return the bytes of consecutive frames, all of them whole in the current block."""
-        data, base = self._data, self._start
+        data = self._data
+        base = self._start
         return [data[one - base : end - base] for one, end in pairwise([start, *ends])]
 
     def times(self, numbers: Sequence[int]) -> tuple[list[int], list[int | None]]:
         """Return the arrivals and sending times of reads, in ns."""
-        block, base = self._block, self._block.offset_ns
-        first, came, sent = block.n, block.came, block.sent
+        block = self._block
+        base = self._block.offset_ns
+        first = block.n
+        came = block.came
+        sent = block.sent
         if numbers and min(numbers) >= first and max(numbers) < self._next:  # the usual case
             places = [number - first for number in numbers]
             sending = [sent[place] for place in places]
@@ -265,7 +273,8 @@ def frame_lists(
 ) -> Iterator[list[TimedFrame]]:
     """Yield the frames of a row of `frame_blocks` after number `after`, those in one block of `content` together.
     Raises one of `DAMAGED`."""
-    count, at = len(row.ends), max(0, after + 1 - row.seq)
+    count = len(row.ends)
+    at = max(0, after + 1 - row.seq)
     types = [row.names[0]] * count if row.kinds is None else [row.names[kind] for kind in row.kinds]
     verdicts: list[Verdict] = ["valid"] * count if row.verdicts is None else [VERDICTS[one] for one in row.verdicts]
     start = row.ends[at - 1] if 0 < at <= count else row.start
@@ -278,7 +287,8 @@ def frame_lists(
         if last > at:
             raws = content.slices(start, row.ends[at:last])
         else:
-            last, more = at + 1, row.more.get(str(at))
+            last = at + 1
+            more = row.more.get(str(at))
             raws = (None if more is not None and "lost" in more else content.take(start, row.ends[at]),)
             issues = (() if more is None else issues_of(more),)
         came, sent = times.times(row.reads[at:last])
@@ -286,7 +296,8 @@ def frame_lists(
         columns = came, sent, raws, lengths, types[at:last], verdicts[at:last], issues
         numbers = range(row.seq + at, row.seq + last)
         yield list(map(tuple.__new__, repeat(TimedFrame), zip(repeat(stream), numbers, *columns, strict=False)))
-        start, at = row.ends[last - 1], last
+        start = row.ends[last - 1]
+        at = last
 
 
 _BLOCKS = f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ? ORDER BY seq"
@@ -317,7 +328,8 @@ class _Run:
     def over(self, stream: int) -> list[TimedFrame]:
         if self.held is None or self.type is None:
             return []
-        held, self.held = self.held, None
+        held = self.held
+        self.held = None
         return [_without_bytes(stream, held, self.last_ns, self.type)]
 
 
@@ -326,12 +338,16 @@ def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> I
     first delta of a run has a `raw`. No frame has a `sent_ns`."""
     run = _Run()
     for row in connection.execute(_QUERY, (stream,)):
-        row, (first_ns, times, length) = row[:-3], row[-3:]
-        seq, count, start = row[0], row[1], row[2]
+        first_ns, times, length = row[-3:]
+        row = row[:-3]
+        seq = row[0]
+        count = row[1]
+        start = row[2]
         came = times_of(times, first_ns, count)
         gaps = map(operator.sub, came, [run.last_ns, *came])
         if run.type is not None and _is_run(row, run.type) and max(gaps) <= PAUSE:
-            run.held, run.last_ns = seq + count - 1, came[-1]
+            run.held = seq + count - 1
+            run.last_ns = came[-1]
             yield Part([], seq + count - 1, start + length)
         else:
             yield Part(_frames(row, came, stream, run, sources), seq + count - 1, start + length)
@@ -367,7 +383,8 @@ def _frames(row: Any, came: list[int], stream: int, run: _Run, sources: Sources)
             raw = content.take(start, end)
         issues = () if more is None else issues_of(more)
         found.append(TimedFrame(stream, seq, at_ns, None, raw, end - start, type_, verdict, issues))
-        run.type, run.last_ns = (type_ if is_delta(type_, verdict) else None), at_ns
+        run.type = type_ if is_delta(type_, verdict) else None
+        run.last_ns = at_ns
     return found
 
 
@@ -397,14 +414,29 @@ class FrameTable:
     sizes: Sequence[int] = ()
 
     def frames(self, stream: int) -> list[TimedFrame]:
-        ends, came, sent = self.ends, self.came, self.sent
+        ends = self.ends
+        came = self.came
+        sent = self.sent
         starts = [0, *ends[:-1]]
         issues = [self.issues.get(place, ()) for place in range(len(ends))] if self.issues else repeat(())
-        return list(map(tuple.__new__, repeat(TimedFrame), zip(
-            repeat(stream), range(1, len(ends) + 1), [came[read] for read in self.reads],
-            [sent[read] for read in self.reads], map(self.body.__getitem__, map(slice, starts, ends)),
-            map(operator.sub, ends, starts), self.types, self.verdicts, issues, strict=False,
-        )))  # fmt: skip
+        return list(
+            map(
+                tuple.__new__,
+                repeat(TimedFrame),
+                zip(
+                    repeat(stream),
+                    range(1, len(ends) + 1),
+                    [came[read] for read in self.reads],
+                    [sent[read] for read in self.reads],
+                    map(self.body.__getitem__, map(slice, starts, ends)),
+                    map(operator.sub, ends, starts),
+                    self.types,
+                    self.verdicts,
+                    issues,
+                    strict=False,
+                ),
+            )
+        )
 
 
 def frame_table(connection: sqlite3.Connection, exchange: Exchange) -> FrameTable | None:
@@ -429,7 +461,10 @@ def frame_table(connection: sqlite3.Connection, exchange: Exchange) -> FrameTabl
 
 def _add_reads(made: FrameTable, connection: sqlite3.Connection, exchange: int) -> bool:
     """Add the bytes and reads of a stream; return whether every byte is recorded and in a frame."""
-    came, sent, sizes, data = array("q"), [], array("q"), []  # type: array[int], list[int | None], array[int], list[bytes]
+    came: array[int] = array("q")
+    sent = []
+    sizes = array("q")
+    data: list[bytes] = []
     for block in from_read(connection, exchange, 0):
         if block.data is None or block.n != len(sizes):
             return False
@@ -438,5 +473,8 @@ def _add_reads(made: FrameTable, connection: sqlite3.Connection, exchange: int) 
         sent += [None if at is None else base + at for at in block.sent]
         sizes.extend(block.sizes)
         data.append(block.data)
-    made.body, made.came, made.sent, made.sizes = b"".join(data), came, sent, sizes
+    made.body = b"".join(data)
+    made.came = came
+    made.sent = sent
+    made.sizes = sizes
     return len(made.body) == (made.ends[-1] if made.ends else 0) and max(made.reads, default=-1) < len(sizes)

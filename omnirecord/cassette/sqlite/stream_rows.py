@@ -105,13 +105,15 @@ class ReadBlocks:
 
     def __init__(self, exchange: int, n: int = 0, start: int = 0) -> None:
         self._exchange = exchange
-        self.n, self.start = n, start
+        self.n = n
+        self.start = start
         """Number of the next read, and its offset in the stream in bytes."""
         self._begin()
 
     def _begin(self) -> None:
         self._data: list[bytes] | None = []
-        self._first, self._offset_ns = self.start, 0
+        self._first = self.start
+        self._offset_ns = 0
         self._came = array("q")
         """The arrivals of the waiting reads, in ns after `_offset_ns`."""
         self._sent = array("q")
@@ -176,7 +178,8 @@ class ReadBlocks:
     def again(self, start: int, data: bytes) -> Iterator[Row]:
         """Replace the bytes at offset `start` by as many others; yield a row if they are already written."""
         if start >= self._first and self._data is not None:
-            at, held = start - self._first, b"".join(self._data)
+            at = start - self._first
+            held = b"".join(self._data)
             self._data = [held[:at], data, held[at + len(data) :]]
             self._is_changed = True
         else:
@@ -192,12 +195,14 @@ class ReadBlocks:
         replaced."""
         if self._data is None or self._is_changed:
             return self.close()
-        base, at = self._offset_ns, self._journaled_to
+        base = self._offset_ns
+        at = self._journaled_to
         reads = len(self._sizes)
         first = self.n - reads
         numbers: list[int] = []
         for place in range(self._journaled, reads):
-            sent, size = self._sent[place], self._sizes[place]
+            sent = self._sent[place]
+            size = self._sizes[place]
             sent_ns = NOT_SENT if sent == NOT_SENT else base + sent
             numbers += (self._exchange, first + place, at, base + self._came[place], sent_ns, size)
             at += size
@@ -231,7 +236,8 @@ class ReadBlocks:
         data = None if self._data is None else b"".join(self._data)
         size = self.start - self._first + _BYTES_PER_READ * reads
         blocks = -(-size // ROW_BYTES) if ROW_BYTES < size < PAGE_SIZE else 1
-        at, most = 0, max(1, -(-reads // blocks))  # most reads that share a row
+        at = 0
+        most = max(1, -(-reads // blocks))  # most reads that share a row
         for first in range(0, reads, most):
             of = slice(first, first + most)
             sizes = self._sizes[of]
@@ -258,7 +264,8 @@ def read_blocks(
     exchange: int, reads: Iterable[tuple[int, int | None, int]], data: Iterable[bytes | None]
 ) -> Iterator[Row]:
     """Yield the rows of all reads of a stream: arrival, sending and size of each, and the bytes of each."""
-    blocks, made = ReadBlocks(exchange), list[Row]()
+    blocks = ReadBlocks(exchange)
+    made = list[Row]()
     for (offset_ns, sent_ns, size), one in zip(reads, data, strict=True):
         blocks.add(offset_ns, sent_ns, size, one, made)
         yield from made
@@ -305,7 +312,8 @@ class FrameColumns:
 
     def _add(self, framed: list[Framed]) -> None:
         frames, judgements, reads = zip(*framed, strict=True)
-        first, raws = len(self), [frame.raw for frame in frames]
+        first = len(self)
+        raws = [frame.raw for frame in frames]
         self.lengths += [frame.length for frame in frames]
         self.reads += reads
         self.types += [judgement.type for judgement in judgements]
@@ -319,9 +327,12 @@ class FrameColumns:
                 self.odd[place] = more
 
     def part(self, first: int, last: int) -> FrameColumns:
-        made, of = FrameColumns(), slice(first, last)
-        made.lengths, made.reads = self.lengths[of], self.reads[of]
-        made.types, made.verdicts = self.types[of], self.verdicts[of]
+        made = FrameColumns()
+        of = slice(first, last)
+        made.lengths = self.lengths[of]
+        made.reads = self.reads[of]
+        made.types = self.types[of]
+        made.verdicts = self.verdicts[of]
         if self.odd:
             made.odd = {place - first: more for place, more in self.odd.items() if first <= place < last}
         return made
@@ -338,7 +349,7 @@ def _more(raw: bytes | None, judgement: Judgement) -> dict[str, Any]:
 
 def _block(
     stream: int, of: FrameColumns, came_at: Callable[[int], int], seq: int, start: int, before: int
-) -> Iterator[Row]:  # fmt: skip
+) -> Iterator[Row]:
     """Yield the rows of one block, whose first frame has number `seq` and begins at `start`. `before`: an earlier
     read."""
     names = of.types[:1] if _are_alike(of.types) else list(dict.fromkeys(of.types))
@@ -348,13 +359,25 @@ def _block(
     reads = [read - before for read in of.reads]
     times = [came[read] - first_ns for read in of.reads]
     is_valid = of.verdicts.count("valid") == len(ends)
-    yield _FRAME_BLOCK, (
-        stream, seq, len(ends), start, ends[-1], before, first_ns, _numbers(ends), _numbers(reads), _numbers(times),
-        _list(list(map(storable_type, names))),
-        None if len(names) == 1 else _numbers(list(map(names.index, of.types))),
-        None if is_valid else _numbers([_VERDICT[verdict] for verdict in of.verdicts]),
-        _list(of.odd) if of.odd else None,
-    )  # fmt: skip
+    yield (
+        _FRAME_BLOCK,
+        (
+            stream,
+            seq,
+            len(ends),
+            start,
+            ends[-1],
+            before,
+            first_ns,
+            _numbers(ends),
+            _numbers(reads),
+            _numbers(times),
+            _list(list(map(storable_type, names))),
+            None if len(names) == 1 else _numbers(list(map(names.index, of.types))),
+            None if is_valid else _numbers([_VERDICT[verdict] for verdict in of.verdicts]),
+            _list(of.odd) if of.odd else None,
+        ),
+    )
     for type_ in sorted(LANDMARKS.intersection(names)):  # the order of a set of strings differs between processes
         numbers = (number for number, one in enumerate(of.types, seq) if one == type_)
         yield from (("INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)", (type_, stream, number)) for number in numbers)
@@ -378,18 +401,24 @@ def _blocks_of(columns: FrameColumns) -> Iterator[FrameColumns]:
         if sum(some.lengths) <= FRAME_BLOCK_BYTES:
             yield some
             continue
-        begin, length = 0, 0
+        begin = 0
+        length = 0
         for end, one in enumerate(some.lengths, 1):
             length += one
             if length >= FRAME_BLOCK_BYTES or end == len(some):
                 yield some.part(begin, end)
-                begin, length = end, 0
+                begin = end
+                length = 0
 
 
 def frame_blocks(
-    stream: int, framed: Iterable[Framed] | FrameColumns, came: Callable[[int], int], seq: int = 1, start: int = 0,
+    stream: int,
+    framed: Iterable[Framed] | FrameColumns,
+    came: Callable[[int], int],
+    seq: int = 1,
+    start: int = 0,
     read: int = 0,
-) -> Iterator[Row]:  # fmt: skip
+) -> Iterator[Row]:
     """Yield the rows of consecutive frames, one at a time: judged frames need more memory than their bytes. `came`
     returns the arrival of a read in ns. `seq` is the number of the first frame, `start` its offset in the content,
     `read` the first read that may bring it. The last rows add the numbers of frames to `tallies`."""
@@ -398,7 +427,9 @@ def frame_blocks(
         _count(columns, found)
         for of in _blocks_of(columns):
             yield from _block(stream, of, came, seq, start, read)
-            seq, start, read = seq + len(of), start + sum(of.lengths), of.reads[-1]
+            seq = seq + len(of)
+            start = start + sum(of.lengths)
+            read = of.reads[-1]
     yield from ((_TALLY, (stream, verdict, *counted)) for verdict, counted in found.items())
 
 

@@ -41,7 +41,8 @@ ORDER BY n DESC LIMIT 1"""
 _AT_ONCE = 4 * 1024 * 1024
 """Bytes of a stream that a look takes at most, unless it may leave out frames. A stream with more is closed: its
 follower waits for stored frames."""
-_PART, _REST = 0.0003, 0.001
+_PART = 0.0003
+_REST = 0.001
 """Seconds of work between two pauses, and of a pause, while much is left out."""
 _MUCH = 64 * 1024
 """New bytes that are more than a person can read."""
@@ -66,7 +67,8 @@ class _Alike(NamedTuple):
         data = self.block.data or b""
         for seq, length, number in zip(range(self.seq, self.end), self.run.lengths, self.run.reads, strict=True):
             if seq > after:
-                read, raw = self.block.read(number), data[at : at + length]
+                read = self.block.read(number)
+                raw = data[at : at + length]
                 yield TimedFrame(stream, seq, read.offset_ns, read.sent_ns, raw, length, self.run.type, "valid", ())
             at += length
 
@@ -102,7 +104,9 @@ class _Growing:
     def __init__(
         self, exchange: int, stream: int, coding: str | None, contract: Contract, stored: int, length: int
     ) -> None:
-        self.exchange, self.stream, self._framer = exchange, stream, Framer(coding, contract, length)
+        self.exchange = exchange
+        self.stream = stream
+        self._framer = Framer(coding, contract, length)
         self._api = contract.api
         self.is_done: bool | None = False
         """Whether a frame ended the stream; None if it may be among those that were left out."""
@@ -110,7 +114,9 @@ class _Growing:
         """Bytes on the wire that the parser has."""
         self._skip = 0
         if self._framer.decodes:  # a coded stream can only be decoded from its start
-            self._framer, self.byte, self._skip = Framer(coding, contract), 0, stored
+            self._framer = Framer(coding, contract)
+            self.byte = 0
+            self._skip = stored
         self.n = 0
         """The number of the next read."""
         self.seq = stored
@@ -124,7 +130,8 @@ class _Growing:
 
     def feed(self, block: ReadBlock) -> None:
         self._recent.add(block, self._framer.read)
-        self.byte, self.n = block.end, block.next
+        self.byte = block.end
+        self.n = block.next
         for some in portions(self._framer, block, runs=True):
             self._add(some, block)
         if not self._framer.holds:
@@ -137,7 +144,8 @@ class _Growing:
         data = block.data
         if data is None or block.start != self.byte or self._framer.decodes or not is_usual(data):
             return None
-        before, begin = self.seq, block.start
+        before = self.seq
+        begin = block.start
         if self._framer.is_between:
             if data.startswith(b"\n"):
                 return None
@@ -195,9 +203,16 @@ class _Growing:
         read = self._recent.of(number)
         issues = tuple((issue.path, issue.message) for issue in judgement.issues)
         return TimedFrame(
-            self.stream, self.seq + 1, read.offset_ns, read.sent_ns, frame.raw, frame.length,
-            storable_type(judgement.type), judgement.verdict, issues,
-        )  # fmt: skip
+            self.stream,
+            self.seq + 1,
+            read.offset_ns,
+            read.sent_ns,
+            frame.raw,
+            frame.length,
+            storable_type(judgement.type),
+            judgement.verdict,
+            issues,
+        )
 
     def frames(self, after: int) -> Iterator[TimedFrame]:
         """Yield the frames after number `after`, and forget the frames before each of them."""
@@ -343,7 +358,8 @@ class Tail:
 
     def left_out(self) -> int:
         """Return the number of frames that looks left out since the last call."""
-        left_out, self._left_out = self._left_out, 0
+        left_out = self._left_out
+        self._left_out = 0
         return left_out
 
     def open(self, store: Store, exchanges: Iterable[int]) -> None:

@@ -168,9 +168,14 @@ _INCIDENT_LOG = f"""SELECT i.recording, {_at("i.at_ns")} AS at, {_seconds("i.at_
   FROM incidents i LEFT JOIN recordings c ON c.recording = i.recording ORDER BY i.recording, i.at_ns"""
 
 SELECTS = {
-    "events": _EVENTS, "sessions": _SESSIONS, "streams": _STREAMS, "requests": _REQUESTS, "responses": _RESPONSES,
-    "websocket_messages": _WEBSOCKET_MESSAGES, "incident_log": _INCIDENT_LOG,
-}  # fmt: skip
+    "events": _EVENTS,
+    "sessions": _SESSIONS,
+    "streams": _STREAMS,
+    "requests": _REQUESTS,
+    "responses": _RESPONSES,
+    "websocket_messages": _WEBSOCKET_MESSAGES,
+    "incident_log": _INCIDENT_LOG,
+}
 """The views by name; `query` makes temporary views of them, since those in a file may be a stranger's."""
 VIEWS = "".join(f"\nCREATE VIEW IF NOT EXISTS {name} AS\n  {select};\n" for name, select in SELECTS.items())
 
@@ -206,10 +211,12 @@ def define(connection: sqlite3.Connection) -> None:
 
 def with_sent(reads: str, n: int, offset_ns: int, sent: str) -> str:
     """Return the reads of a row, from number `n` on, with the times in `sent` at which they were sent on."""
-    made, is_changed = json.loads(reads), False
+    made = json.loads(reads)
+    is_changed = False
     for number, sent_ns in _parsed(sent):
         if n <= number < n + len(made):
-            made[number - n][1], is_changed = sent_ns - offset_ns, True
+            made[number - n][1] = sent_ns - offset_ns
+            is_changed = True
     return json.dumps(made, separators=(",", ":")) if is_changed else reads
 
 
@@ -226,9 +233,18 @@ def spliced(data: bytes | None, at: int, other: bytes) -> bytes | None:
 
 
 HIDDEN = (
-    "meta", "chunks", "journal", "read_blocks", "frame_blocks", "landmarks", "tallies", "messages",
-    "incidents", "exchanges", "sqlite_sequence",
-)  # fmt: skip
+    "meta",
+    "chunks",
+    "journal",
+    "read_blocks",
+    "frame_blocks",
+    "landmarks",
+    "tallies",
+    "messages",
+    "incidents",
+    "exchanges",
+    "sqlite_sequence",
+)
 """Tables that Datasette hides behind a link, since a view shows them better or they hold bytes."""
 
 _COLUMNS: dict[str, dict[str, str]] = {
