@@ -17,8 +17,13 @@ from pathlib import Path
 from .group import Failure
 
 _PASSED_ON = (
-    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2,
-)  # fmt: skip
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 _OF_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 Mask = set[signal.Signals]
 """Signals that a thread blocks."""

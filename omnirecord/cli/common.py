@@ -49,20 +49,24 @@ def moment_options(what: str) -> Callable[[F], F]:
     """The options `--since` and `--until` of a command that prints events. `what`: what it prints."""
     return options(
         click.option(
-            "--since", metavar="T",
+            "--since",
+            metavar="T",
             help=f"Only {what} from T on. T is in seconds from the session's start, a time of day in UTC such as"
             " 14:03:00, or a time in ISO 8601.",
         ),
         click.option("--until", metavar="T", help=f"Only {what} up to T."),
-    )  # fmt: skip
+    )
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout, one object per line.")
 decoded_option = click.option(
-    "--max-decoded", metavar="SIZE", expose_value=False, callback=_set_max_decoded,
+    "--max-decoded",
+    metavar="SIZE",
+    expose_value=False,
+    callback=_set_max_decoded,
     help="Limit for decompression: the total size of the events of one stream, such as 4GB (default: 1GiB). Events"
     " above the limit are not decoded. An event counts as its size plus 512 bytes.",
-)  # fmt: skip
+)
 
 output_options = options(decoded_option, json_option)
 """The options of a command that reads a cassette."""
@@ -71,10 +75,12 @@ output_options = options(decoded_option, json_option)
 def contract_option(of: str, **more: Any) -> Callable[[F], F]:
     """The option `--contract`. `of`: whose contract is the default."""
     return click.option(
-        "--contract", metavar="NAME|FILE",
+        "--contract",
+        metavar="NAME|FILE",
         help=f"Contract: omnigent, documented, {', '.join(REGISTER)}, auto, none, or a file"
-        f" (an openapi.json of any version, or a JSON Schema). Default: the contract of {of}.", **more,
-    )  # fmt: skip
+        f" (an openapi.json of any version, or a JSON Schema). Default: the contract of {of}.",
+        **more,
+    )
 
 
 def _read_with(context: click.Context, _option: click.Parameter, value: str | None) -> None:
@@ -119,13 +125,15 @@ def print_growing(rows: Iterable[dict[str, Any]]) -> None:
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines on stdout, those of 0.1 s in one call: a call takes longer than most lines take to make."""
-    waiting, since = list[str](), time.monotonic()
+    waiting = list[str]()
+    since = time.monotonic()
     try:
         for line in lines:
             waiting.append(line)
             if len(waiting) >= _TOGETHER or time.monotonic() - since > 0.1:
                 click.echo("\n".join(waiting))
-                waiting, since = [], time.monotonic()
+                waiting = []
+                since = time.monotonic()
     finally:  # what was made before an error is printed too
         if waiting:
             click.echo("\n".join(waiting))
@@ -148,9 +156,14 @@ Paint = Callable[[int, str, str], str]
 
 
 def fitted_table(
-    rows: Sequence[Mapping[str, str]], columns: Sequence[str], width: int, *,
-    least: Mapping[str, int] = {}, left_out: Sequence[str] = (), paint: Paint = lambda _row, _column, text: text,
-) -> Iterator[str]:  # fmt: skip
+    rows: Sequence[Mapping[str, str]],
+    columns: Sequence[str],
+    width: int,
+    *,
+    least: Mapping[str, int] = {},
+    left_out: Sequence[str] = (),
+    paint: Paint = lambda _row, _column, text: text,
+) -> Iterator[str]:
     """Rows as aligned text with a head, in lines of at most `width`; control characters shown as escapes.
 
     `least`: the columns that may be cut, and their least widths. `left_out`: the columns that are dropped next, in this

@@ -34,11 +34,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _NARROWEST = 30
 _STYLES = {
-    "verdict": "bold green", "bad": "bold red", "head": "bold",
-    "asked": "bold cyan", "said": "", "thought": "italic dim", "tool": "yellow", "approval": "magenta",
-    "child": "blue", "trouble": "bold red", "note": "dim", "silence": "red", "end": "dim", "total": "dim",
-    "stop": "bold green", "more": "dim", "heartbeat": "dim", "blank": "", "model": "green",
-}  # fmt: skip
+    "verdict": "bold green",
+    "bad": "bold red",
+    "head": "bold",
+    "asked": "bold cyan",
+    "said": "",
+    "thought": "italic dim",
+    "tool": "yellow",
+    "approval": "magenta",
+    "child": "blue",
+    "trouble": "bold red",
+    "note": "dim",
+    "silence": "red",
+    "end": "dim",
+    "total": "dim",
+    "stop": "bold green",
+    "more": "dim",
+    "heartbeat": "dim",
+    "blank": "",
+    "model": "green",
+}
 _EVERY = 0.2
 """Seconds between two reads of the cassette."""
 _HEIGHT = 12
@@ -53,17 +68,25 @@ _HEIGHT = 12
     "--silence", type=float, default=5.0, metavar="S", help="Shortest silence to print, in seconds (default: 5)."
 )
 @click.option(
-    "--width", type=int, metavar="N",
+    "--width",
+    type=int,
+    metavar="N",
     help="Width of a line in columns. Default: the width of the terminal, at most 100.",
-)  # fmt: skip
+)
 @click.option("--follow", is_flag=True, help="Continue until the recording ends, or until Ctrl-C.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
 @reading_contract_option
 @output_options
 def show(
-    cassette: Path, session: str | None, full: bool, silence: float, width: int | None, follow: bool, absolute: bool,
+    cassette: Path,
+    session: str | None,
+    full: bool,
+    silence: float,
+    width: int | None,
+    follow: bool,
+    absolute: bool,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Print sessions turn by turn: messages, answers, tools and approvals, and how and why each session ended.
 
     SESSION is an id, or the beginning of an id. Without SESSION, the command prints all sessions of the cassette. The
@@ -83,7 +106,8 @@ def show(
     if width is not None and width < _NARROWEST:
         raise UsageError(f"--width {width} is too narrow: give {_NARROWEST} or more")
     columns = max(terminal_width(100), _NARROWEST) if width is None else width
-    long_silence, page = round(silence * 1e9), Page(columns, full, zero_ns=0 if absolute else None)
+    long_silence = round(silence * 1e9)
+    page = Page(columns, full, zero_ns=0 if absolute else None)
     with opened(cassette) as store:
         for sentence in incomplete(store):
             click.echo(visible(sentence), err=True)

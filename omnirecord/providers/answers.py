@@ -118,14 +118,16 @@ class Answer:
     def head(self, data: dict[str, Any], asked: str, said: str) -> None:
         """Read the id, the model and the usage of an OpenAI answer; a missing one keeps its value. `asked`, `said`: the
         names of the fields for input and output tokens."""
-        self.id, self.model = as_text(data.get("id")) or self.id, as_text(data.get("model")) or self.model
+        self.id = as_text(data.get("id")) or self.id
+        self.model = as_text(data.get("model")) or self.model
         if (usage := data.get("usage")) and isinstance(usage, dict):
             self.usage = CallUsage(
-                count_of(usage.get(asked)), count_of(usage.get(said)),
+                count_of(usage.get(asked)),
+                count_of(usage.get(said)),
                 count_of(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
                 count_of(as_dict(usage.get(f"{said}_details")).get("reasoning_tokens")),
                 count_of(usage.get("total_tokens")),
-            )  # fmt: skip
+            )
 
     def forget_deltas(self) -> None:
         """Forget the deltas of an answer that was no stream of events."""
@@ -140,13 +142,17 @@ class Answer:
     def said(self) -> Iterable[str]:
         """Return the texts by place."""
         for place in sorted(self.texts):
-            text, whole = "".join(self.texts[place]), self._wholes.get(place, "")
+            text = "".join(self.texts[place])
+            whole = self._wholes.get(place, "")
             yield whole if whole.startswith(text) else text
 
     def end(self, ending: CallEnding, reason: str | None, error: str | None = None) -> None:
         """Set the end. The first end counts: an event after it changes nothing."""
         if self.ending is None:
-            self.ending, self.reason, self.error, self.ended_ns = ending, reason, error or self.error, self.at_ns
+            self.ending = ending
+            self.reason = reason
+            self.error = error or self.error
+            self.ended_ns = self.at_ns
 
     def fail(self, error: Any) -> None:
         self.end("failed", *self.error_of(error))
@@ -161,7 +167,9 @@ class Answer:
         value = loads(body)
         data = as_dict(value[0] if isinstance(value, list) and value else value)
         code, message = self.error_of(data.get("error") or data.get("detail") or data)
-        self.ending, self.reason, self.ended_ns = "refused", code or self.reason, None
+        self.ending = "refused"
+        self.reason = code or self.reason
+        self.ended_ns = None
         self.error = message or self.error or (None if code else text_of_error(body) or None)
 
     def say(self, text: str | None, place: tuple[int, int], *, whole: bool = False) -> None:
@@ -194,7 +202,8 @@ class Answer:
         known = self.tools.get(key)
         if known is None:
             known = self.tools[key] = _Tool(call_id or "", name or "")
-        known.call_id, known.name = call_id or known.call_id, name or known.name
+        known.call_id = call_id or known.call_id
+        known.name = name or known.name
         return known
 
     def argue(self, key: object, text: str | None) -> None:
@@ -221,7 +230,8 @@ def error_of(error: Any) -> tuple[str | None, str | None]:
     """Return the code and the message of an error object, or of an error that is a text."""
     data = as_dict(error)
     inner = as_dict(data.get("error"))
-    code, type_ = as_text(data.get("code")), as_text(data.get("type"))
+    code = as_text(data.get("code"))
+    type_ = as_text(data.get("type"))
     message = as_text(data.get("message")) or as_text(inner.get("message")) or as_text(error)
     return code or (type_ if type_ != "error" else None) or as_text(inner.get("type")), message and one_line(message)
 

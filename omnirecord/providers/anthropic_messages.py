@@ -23,9 +23,15 @@ from .parts import Draft, are_messages, content_items, drafts_of, settings_in, t
 NAME = "anthropic-messages"
 
 StopReason = Literal[
-    "end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "compaction", "refusal",
+    "end_turn",
+    "max_tokens",
+    "stop_sequence",
+    "tool_use",
+    "pause_turn",
+    "compaction",
+    "refusal",
     "model_context_window_exceeded",
-]  # fmt: skip
+]
 
 
 class TextBlock(Shape):
@@ -62,9 +68,15 @@ class ServerToolUseBlock(Shape):
     type: Literal["server_tool_use"]
     id: str
     name: Literal[
-        "advisor", "web_search", "web_fetch", "code_execution", "bash_code_execution", "text_editor_code_execution",
-        "tool_search_tool_regex", "tool_search_tool_bm25",
-    ]  # fmt: skip
+        "advisor",
+        "web_search",
+        "web_fetch",
+        "code_execution",
+        "bash_code_execution",
+        "text_editor_code_execution",
+        "tool_search_tool_regex",
+        "tool_search_tool_bm25",
+    ]
     input: dict[str, Any]
     caller: Any = None
 
@@ -83,18 +95,30 @@ class ToolResultBlock(Shape):
     """The result of a tool that the server ran."""
 
     type: Literal[
-        "advisor_tool_result", "bash_code_execution_tool_result", "code_execution_tool_result", "mcp_tool_result",
-        "text_editor_code_execution_tool_result", "tool_search_tool_result", "web_fetch_tool_result",
+        "advisor_tool_result",
+        "bash_code_execution_tool_result",
+        "code_execution_tool_result",
+        "mcp_tool_result",
+        "text_editor_code_execution_tool_result",
+        "tool_search_tool_result",
+        "web_fetch_tool_result",
         "web_search_tool_result",
-    ]  # fmt: skip
+    ]
     tool_use_id: str
     content: Any
 
 
 ContentBlock = Annotated[
-    TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ServerToolUseBlock | McpToolUseBlock
-    | ToolResultBlock | Shape, ByType(),
-]  # fmt: skip
+    TextBlock
+    | ThinkingBlock
+    | RedactedThinkingBlock
+    | ToolUseBlock
+    | ServerToolUseBlock
+    | McpToolUseBlock
+    | ToolResultBlock
+    | Shape,
+    ByType(),
+]
 """A block of a message's content. One of a type that is not here is open."""
 
 
@@ -276,7 +300,8 @@ class MessagesAnswer(Answer):
         self._counted: dict[str, Any] = {}
 
     def event(self, data: dict[str, Any]) -> None:
-        type_, index = data.get("type"), as_int(data.get("index")) or 0
+        type_ = data.get("type")
+        index = as_int(data.get("index")) or 0
         if type_ == "message_start":
             self._message(as_dict(data.get("message")))
         elif type_ == "content_block_start":
@@ -312,7 +337,8 @@ class MessagesAnswer(Answer):
             self.fail(data.get("error"))
 
     def _message(self, message: dict[str, Any]) -> None:
-        self.id, self.model = as_text(message.get("id")), as_text(message.get("model"))
+        self.id = as_text(message.get("id"))
+        self.model = as_text(message.get("model"))
         self._count(message.get("usage"))
 
     def _stop(self, reason: str | None) -> None:
@@ -359,9 +385,15 @@ def _block_delta(data: Data) -> str:
 _OWN_PARTS = ("tool_use", "tool_result", "thinking", "image")
 """Types of parts of messages that no other API has."""
 _ERRORS = {
-    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    413: "request_too_large", 429: "rate_limit_error", 504: "timeout_error", 529: "overloaded_error",
-}  # fmt: skip
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
 
 
 _SUMMARIES: Mapping[str, Summary] = {
@@ -380,12 +412,36 @@ class Messages(ModelApi):
     path = "/v1/messages"
     parameters = frozenset(
         {
-            "cache_control", "compaction", "container", "context_management", "diagnostics", "fallbacks",
-            "inference_geo", "max_tokens", "mcp_servers", "messages", "metadata", "model", "output_config",
-            "output_format", "service_tier", "speed", "stop_sequences", "stream", "system", "temperature", "thinking",
-            "thread", "tool_choice", "tools", "top_k", "top_p", "user_profile_id", "workspace_id",
+            "cache_control",
+            "compaction",
+            "container",
+            "context_management",
+            "diagnostics",
+            "fallbacks",
+            "inference_geo",
+            "max_tokens",
+            "mcp_servers",
+            "messages",
+            "metadata",
+            "model",
+            "output_config",
+            "output_format",
+            "service_tier",
+            "speed",
+            "stop_sequences",
+            "stream",
+            "system",
+            "temperature",
+            "thinking",
+            "thread",
+            "tool_choice",
+            "tools",
+            "top_k",
+            "top_p",
+            "user_profile_id",
+            "workspace_id",
         }
-    )  # fmt: skip
+    )
     answer = MessagesAnswer
     summaries = _SUMMARIES
     own_types = frozenset(EVENTS.keys() - {"error", "ping"})

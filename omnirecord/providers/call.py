@@ -40,9 +40,13 @@ CutBy = Literal["client", "provider", "recorder"]
 _RETRY_COUNT = "x-stainless-retry-count"
 """Request header of several SDKs: the number of attempts before this one."""
 _CUT_BY: dict[Ending, CutBy] = {
-    "client_left": "client", "recorder_stopped": "recorder", "recorder_killed": "recorder",
-    "eof": "provider", "done": "provider", "upstream_lost": "provider",
-}  # fmt: skip
+    "client_left": "client",
+    "recorder_stopped": "recorder",
+    "recorder_killed": "recorder",
+    "eof": "provider",
+    "done": "provider",
+    "upstream_lost": "provider",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +142,14 @@ def api_of(method: str, target: str) -> Api | None:
 
 
 def call_of(
-    x: Exchange, request: bytes, response: bytes, frames: Iterable[TimedFrame] = (), *, hop: str | None = None,
+    x: Exchange,
+    request: bytes,
+    response: bytes,
+    frames: Iterable[TimedFrame] = (),
+    *,
+    hop: str | None = None,
     api: Api | None = None,
-) -> ModelCall | None:  # fmt: skip
+) -> ModelCall | None:
     """Return the model call in an exchange; None if its request is for no model API. `api`: by default, the path tells
     it."""
     if api is None and (api := api_of(x.request.method, x.request.target)) is None:
@@ -153,7 +162,8 @@ def call_of(
     if x.kind == "sse":
         for frame in frames:
             is_lost = frame.raw is None
-            answer.at_ns, answer.seq = frame.offset_ns, frame.seq
+            answer.at_ns = frame.offset_ns
+            answer.seq = frame.seq
             if frame.verdict == "sentinel":
                 answer.done()
             elif frame.verdict not in ("comment", "truncated"):
@@ -170,27 +180,47 @@ def call_of(
     model = answer.model or (conversation.model if conversation else as_text(body.get("model")))
     tools = tuple(one.request() for one in answer.tools.values())
     return ModelCall(
-        exchange=x.exchange, recording=x.recording, hop=hop, stream=x.stream, api=api,
-        model=model or None, attempt=_attempt(x), status=status,
-        started_ns=x.request.at_ns, first_byte_ns=x.response.at_ns if x.response else None,
-        first_token_ns=answer.first_ns, ended_ns=x.end_ns if answer.ended_ns is None else answer.ended_ns,
-        ending=ending, reason=reason, error=answer.error, cut_by=cut_by, usage=answer.usage, response_id=answer.id,
-        texts=tuple(answer.said()), reasoning="".join(answer.reasoning), tool_calls=tools,
-        deltas=tuple(answer.numbered()), conversation=conversation,
+        exchange=x.exchange,
+        recording=x.recording,
+        hop=hop,
+        stream=x.stream,
+        api=api,
+        model=model or None,
+        attempt=_attempt(x),
+        status=status,
+        started_ns=x.request.at_ns,
+        first_byte_ns=x.response.at_ns if x.response else None,
+        first_token_ns=answer.first_ns,
+        ended_ns=x.end_ns if answer.ended_ns is None else answer.ended_ns,
+        ending=ending,
+        reason=reason,
+        error=answer.error,
+        cut_by=cut_by,
+        usage=answer.usage,
+        response_id=answer.id,
+        texts=tuple(answer.said()),
+        reasoning="".join(answer.reasoning),
+        tool_calls=tools,
+        deltas=tuple(answer.numbered()),
+        conversation=conversation,
         own_ids=tuple(dict.fromkeys(filter(None, (answer.id, *answer.ids, *(one.call_id for one in tools))))),
-        history_ids=() if conversation is None else conversation.history_ids, request_is_cut=x.request_is_cut,
+        history_ids=() if conversation is None else conversation.history_ids,
+        request_is_cut=x.request_is_cut,
         counts_attempts=header(x.request.headers, _RETRY_COUNT) is not None,
         answered_from=x.answered_from,
         beginnings=tuple(_beginnings(request)),
-    )  # fmt: skip
+    )
 
 
 def _beginnings(body: bytes) -> Iterator[bytes]:
-    digest, at, size = blake2b(digest_size=8), 0, 1024
+    digest = blake2b(digest_size=8)
+    at = 0
+    size = 1024
     while size <= len(body):
         digest.update(memoryview(body)[at:size])
         yield digest.digest()
-        at, size = size, 2 * size
+        at = size
+        size = 2 * size
 
 
 def _attempt(x: Exchange) -> int:

@@ -35,15 +35,41 @@ FINISHED = f"{CHUNK}.finished"
 ERROR = "error"
 
 FinishReason = Literal[
-    "FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "LANGUAGE", "OTHER", "BLOCKLIST",
-    "PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_OTHER",
-    "NO_IMAGE", "IMAGE_RECITATION", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MISSING_THOUGHT_SIGNATURE",
-    "MALFORMED_RESPONSE", "ESCALATION", "PUP_LIMITED_DISABLED", "CONTINUATION", "MODEL_ARMOR",
-]  # fmt: skip
+    "FINISH_REASON_UNSPECIFIED",
+    "STOP",
+    "MAX_TOKENS",
+    "SAFETY",
+    "RECITATION",
+    "LANGUAGE",
+    "OTHER",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "MALFORMED_FUNCTION_CALL",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_OTHER",
+    "NO_IMAGE",
+    "IMAGE_RECITATION",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "MISSING_THOUGHT_SIGNATURE",
+    "MALFORMED_RESPONSE",
+    "ESCALATION",
+    "PUP_LIMITED_DISABLED",
+    "CONTINUATION",
+    "MODEL_ARMOR",
+]
 BlockReason = Literal[
-    "BLOCKED_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "IMAGE_SAFETY", "MODEL_ARMOR",
+    "BLOCKED_REASON_UNSPECIFIED",
+    "SAFETY",
+    "OTHER",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "IMAGE_SAFETY",
+    "MODEL_ARMOR",
     "JAILBREAK",
-]  # fmt: skip
+]
 
 
 class FunctionCall(Shape):
@@ -209,7 +235,8 @@ class GeminiAnswer(Answer):
 
     def _read(self, candidate: Data, index: int) -> None:
         for part in _parts_of(candidate.get("content")):
-            call, text = as_dict(part.get("functionCall")), as_text(part.get("text"))
+            call = as_dict(part.get("functionCall"))
+            text = as_text(part.get("text"))
             if call:
                 key = index, len(self.tools)
                 self.tool(key, as_text(call.get("id")), as_text(call.get("name")))
@@ -350,9 +377,16 @@ def _candidate(candidate: Data) -> str:
 
 _SUMMARIES: Mapping[str, Summary] = {CHUNK: _chunk, FINISHED: _chunk}
 _STATUSES = {
-    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
-    429: "RESOURCE_EXHAUSTED", 499: "CANCELLED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
-}  # fmt: skip
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
 
 
 class Gemini(ModelApi):
@@ -361,10 +395,19 @@ class Gemini(ModelApi):
     messages = "contents"
     parameters = frozenset(
         {
-            "cachedContent", "contents", "generationConfig", "labels", "modelArmorConfig", "safetySettings",
-            "serviceTier", "store", "systemInstruction", "toolConfig", "tools",
+            "cachedContent",
+            "contents",
+            "generationConfig",
+            "labels",
+            "modelArmorConfig",
+            "safetySettings",
+            "serviceTier",
+            "store",
+            "systemInstruction",
+            "toolConfig",
+            "tools",
         }
-    )  # fmt: skip
+    )
     answer = GeminiAnswer
     summaries = _SUMMARIES
     own_types = frozenset({CHUNK, FINISHED})

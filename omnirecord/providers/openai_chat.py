@@ -149,7 +149,8 @@ class ChatAnswer(Answer):
         if data.get("error"):
             self.fail(data["error"])
         for choice in map(as_dict, as_list(data.get("choices"))):
-            index, said = as_int(choice.get("index")) or 0, as_dict(choice.get(key))
+            index = as_int(choice.get("index")) or 0
+            said = as_dict(choice.get(key))
             self._say(said, index, whole=key == "message")
             reason = as_text(choice.get("finish_reason"))
             if reason and index == 0:
@@ -170,9 +171,11 @@ class ChatAnswer(Answer):
         self.say(as_text(said.get("refusal")), (choice, 1), whole=whole)
         for number, tool in enumerate(map(as_dict, as_list(said.get("tool_calls")))):
             index = as_int(tool.get("index"))
-            key, function = (choice, number if index is None else index), as_dict(tool.get("function"))
+            key = (choice, number if index is None else index)
+            function = as_dict(tool.get("function"))
             custom = as_dict(tool.get("custom"))
-            call_id, name = as_text(tool.get("id")), as_text(function.get("name")) or as_text(custom.get("name"))
+            call_id = as_text(tool.get("id"))
+            name = as_text(function.get("name")) or as_text(custom.get("name"))
             self.tool(key, call_id, name)
             self.argue(key, as_text(function.get("arguments")) or as_text(custom.get("input")))
         if whole:
@@ -203,14 +206,45 @@ class Chat(ModelApi):
     path = "/v1/chat/completions"
     parameters = frozenset(
         {
-            "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
-            "max_completion_tokens", "max_tokens", "messages", "metadata", "modalities", "model", "moderation", "n",
-            "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_retention",
-            "reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier", "stop", "store",
-            "stream", "stream_options", "temperature", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "user",
-            "verbosity", "web_search_options",
+            "audio",
+            "frequency_penalty",
+            "function_call",
+            "functions",
+            "logit_bias",
+            "logprobs",
+            "max_completion_tokens",
+            "max_tokens",
+            "messages",
+            "metadata",
+            "modalities",
+            "model",
+            "moderation",
+            "n",
+            "parallel_tool_calls",
+            "prediction",
+            "presence_penalty",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+            "reasoning_effort",
+            "response_format",
+            "safety_identifier",
+            "seed",
+            "service_tier",
+            "stop",
+            "store",
+            "stream",
+            "stream_options",
+            "temperature",
+            "tool_choice",
+            "tools",
+            "top_k",
+            "top_logprobs",
+            "top_p",
+            "user",
+            "verbosity",
+            "web_search_options",
         }
-    )  # fmt: skip
+    )
     answer = ChatAnswer
     summaries = _SUMMARIES
     own_types = frozenset({CHUNK})

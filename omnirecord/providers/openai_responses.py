@@ -266,15 +266,25 @@ class ToolProgressEvent(_OfItem):
     """The progress of a tool that the server runs."""
 
     type: Literal[
-        "response.code_interpreter_call.in_progress", "response.code_interpreter_call.interpreting",
-        "response.code_interpreter_call.completed", "response.file_search_call.in_progress",
-        "response.file_search_call.searching", "response.file_search_call.completed",
-        "response.image_generation_call.in_progress", "response.image_generation_call.generating",
-        "response.image_generation_call.completed", "response.mcp_call.in_progress", "response.mcp_call.completed",
-        "response.mcp_call.failed", "response.mcp_list_tools.in_progress", "response.mcp_list_tools.completed",
-        "response.mcp_list_tools.failed", "response.web_search_call.in_progress", "response.web_search_call.searching",
+        "response.code_interpreter_call.in_progress",
+        "response.code_interpreter_call.interpreting",
+        "response.code_interpreter_call.completed",
+        "response.file_search_call.in_progress",
+        "response.file_search_call.searching",
+        "response.file_search_call.completed",
+        "response.image_generation_call.in_progress",
+        "response.image_generation_call.generating",
+        "response.image_generation_call.completed",
+        "response.mcp_call.in_progress",
+        "response.mcp_call.completed",
+        "response.mcp_call.failed",
+        "response.mcp_list_tools.in_progress",
+        "response.mcp_list_tools.completed",
+        "response.mcp_list_tools.failed",
+        "response.web_search_call.in_progress",
+        "response.web_search_call.searching",
         "response.web_search_call.completed",
-    ]  # fmt: skip
+    ]
 
 
 EVENTS = by_type(NumberedEvent)

@@ -31,12 +31,31 @@ _SETTINGS = {
     **{
         name: name
         for name in (
-            "max_tokens", "stop", "temperature", "top_p", "top_k", "seed", "n", "tool_choice", "parallel_tool_calls",
-            "text", "reasoning", "reasoning_effort", "thinking", "presence_penalty", "frequency_penalty", "logit_bias",
-            "modalities", "function_call", "output_config", "output_format", "verbosity", "prompt",
+            "max_tokens",
+            "stop",
+            "temperature",
+            "top_p",
+            "top_k",
+            "seed",
+            "n",
+            "tool_choice",
+            "parallel_tool_calls",
+            "text",
+            "reasoning",
+            "reasoning_effort",
+            "thinking",
+            "presence_penalty",
+            "frequency_penalty",
+            "logit_bias",
+            "modalities",
+            "function_call",
+            "output_config",
+            "output_format",
+            "verbosity",
+            "prompt",
         )
     },
-}  # fmt: skip
+}
 """The parameters that change an answer, and the names under which they are compared."""
 _LONG = 512
 """Characters from which a text without white space counts as binary data."""
@@ -124,7 +143,8 @@ def drafts_of(value: Any) -> Iterator[Draft]:
 
 
 def _entry(data: dict[str, Any]) -> Iterator[Draft]:
-    role, kind = as_text(data.get("role")), as_text(data.get("type")) or "message"
+    role = as_text(data.get("role"))
+    kind = as_text(data.get("type")) or "message"
     if role is None or kind != "message":
         yield _item(data, kind)
     elif role == "tool" or (role == "function" and "content" in data):
@@ -171,7 +191,8 @@ def _block(data: dict[str, Any], kind: Kind, name: str) -> Iterator[Draft]:
     elif type_.endswith("tool_use"):
         yield _call({"name": data.get("name"), "arguments": data.get("input")}, as_text(data.get("id")))
     elif type_.endswith("tool_result"):
-        call_id, is_error = as_text(data.get("tool_use_id")), data.get("is_error") is True
+        call_id = as_text(data.get("tool_use_id"))
+        is_error = data.get("is_error") is True
         yield _output(data.get("content"), call_id, None, is_error=is_error)
     elif data:
         yield Draft("other", value=_stable(data), name=name or kind)
@@ -204,7 +225,8 @@ def _output(content: Any, call_id: str | None, name: str | None, *, is_error: bo
     parts = as_list(content)
     only = as_dict(parts[0]) if len(parts) == 1 else {}
     if only.get("type") in _TEXTS and isinstance(only.get("text"), str):
-        content, parts = only["text"], []
+        content = only["text"]
+        parts = []
     is_plain = not is_error and not parts and (content is None or isinstance(content, str))
     stable = [_stable(one) if isinstance(one, dict) else one for one in parts]
     value = None if is_plain else {"content": stable if parts else content, "is_error": is_error or None}

@@ -46,7 +46,8 @@ class ResponsesAnswer(Answer):
             self.fail(data["error"])
 
     def _item(self, item: dict[str, Any], index: int, *, is_done: bool) -> None:
-        type_, call_id = as_text(item.get("type")), as_text(item.get("call_id"))
+        type_ = as_text(item.get("type"))
+        call_id = as_text(item.get("call_id"))
         if (id_ := as_text(item.get("id"))) is not None:
             self.ids.append(id_)
         if call_id is not None and type_ is not None and not type_.endswith("_output"):
@@ -92,8 +93,12 @@ def _part(data: Data) -> str:
 
 _OF_ITEM = first_of("delta", "text", "refusal", "arguments", "input", "code", "item_id")
 _IN_PIECES = (
-    "refusal", "function_call_arguments", "mcp_call_arguments", "custom_tool_call_input", "code_interpreter_call_code",
-)  # fmt: skip
+    "refusal",
+    "function_call_arguments",
+    "mcp_call_arguments",
+    "custom_tool_call_input",
+    "code_interpreter_call_code",
+)
 
 
 _SUMMARIES: Mapping[str, Summary] = {
@@ -113,13 +118,38 @@ class Responses(ModelApi):
     messages = "input"
     parameters = frozenset(
         {
-            "background", "context_management", "conversation", "include", "input", "instructions",
-            "max_output_tokens", "max_tool_calls", "metadata", "model", "moderation", "parallel_tool_calls",
-            "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_retention", "reasoning",
-            "safety_identifier", "service_tier", "store", "stream", "stream_options", "temperature", "text",
-            "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user",
+            "background",
+            "context_management",
+            "conversation",
+            "include",
+            "input",
+            "instructions",
+            "max_output_tokens",
+            "max_tool_calls",
+            "metadata",
+            "model",
+            "moderation",
+            "parallel_tool_calls",
+            "previous_response_id",
+            "prompt",
+            "prompt_cache_key",
+            "prompt_cache_retention",
+            "reasoning",
+            "safety_identifier",
+            "service_tier",
+            "store",
+            "stream",
+            "stream_options",
+            "temperature",
+            "text",
+            "tool_choice",
+            "tools",
+            "top_logprobs",
+            "top_p",
+            "truncation",
+            "user",
         }
-    )  # fmt: skip
+    )
     answer = ResponsesAnswer
     repeats_texts = True
     summaries = _SUMMARIES

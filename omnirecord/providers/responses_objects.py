@@ -197,10 +197,24 @@ class Compaction(Shape):
 
 
 Item = Annotated[
-    Message | FunctionCall | CustomToolCall | Reasoning | WebSearchCall | FileSearchCall | CodeInterpreterCall
-    | ImageGenerationCall | ComputerCall | ShellCall | ApplyPatchCall | McpCall | McpListTools | McpApprovalRequest
-    | Compaction | Shape, ByType(),
-]  # fmt: skip
+    Message
+    | FunctionCall
+    | CustomToolCall
+    | Reasoning
+    | WebSearchCall
+    | FileSearchCall
+    | CodeInterpreterCall
+    | ImageGenerationCall
+    | ComputerCall
+    | ShellCall
+    | ApplyPatchCall
+    | McpCall
+    | McpListTools
+    | McpApprovalRequest
+    | Compaction
+    | Shape,
+    ByType(),
+]
 Part = Annotated[OutputText | Refusal | ReasoningText | Shape, ByType()]
 
 
@@ -224,12 +238,28 @@ class Usage(Shape):
 
 class ResponseError(Shape):
     code: Literal[
-        "server_error", "rate_limit_exceeded", "invalid_prompt", "vector_store_timeout", "invalid_image",
-        "invalid_image_format", "invalid_base64_image", "invalid_image_url", "image_too_large", "image_too_small",
-        "image_parse_error", "image_content_policy_violation", "invalid_image_mode", "image_file_too_large",
-        "unsupported_image_media_type", "empty_image_file", "failed_to_download_image", "image_file_not_found",
-        "bio_policy", "data_residency_mismatch", "misalignment_policy_violation",
-    ]  # fmt: skip
+        "server_error",
+        "rate_limit_exceeded",
+        "invalid_prompt",
+        "vector_store_timeout",
+        "invalid_image",
+        "invalid_image_format",
+        "invalid_base64_image",
+        "invalid_image_url",
+        "image_too_large",
+        "image_too_small",
+        "image_parse_error",
+        "image_content_policy_violation",
+        "invalid_image_mode",
+        "image_file_too_large",
+        "unsupported_image_media_type",
+        "empty_image_file",
+        "failed_to_download_image",
+        "image_file_not_found",
+        "bio_policy",
+        "data_residency_mismatch",
+        "misalignment_policy_violation",
+    ]
     message: str
     misalignment: Any = None
     param: Any = None

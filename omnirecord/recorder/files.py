@@ -74,7 +74,9 @@ class RecordingFile:
     """
 
     def __init__(self, index: int, writer: Writer, zero_ns: int, run: Run, server_version: str | None) -> None:
-        self.index, self.writer, self.zero_ns = index, writer, zero_ns
+        self.index = index
+        self.writer = writer
+        self.zero_ns = zero_ns
         self.begun = monotonic()
         self.left = 0.0
         self.is_used = self.is_closed = False
@@ -92,11 +94,20 @@ class RecordingFile:
             labels = redactor.labels(run.labels)
             self._of_hops = [
                 Recording(
-                    number, started, __version__, hop.contract.name, hop.upstream, uuid7(), run.run_id, labels,
-                    server_version if hop.name is None else None, hop.name, hop.is_given,
+                    number,
+                    started,
+                    __version__,
+                    hop.contract.name,
+                    hop.upstream,
+                    uuid7(),
+                    run.run_id,
+                    labels,
+                    server_version if hop.name is None else None,
+                    hop.name,
+                    hop.is_given,
                 )
                 for number, hop in enumerate(run.hops, self.number)
-            ]  # fmt: skip
+            ]
             self._recordings = [] if run.is_lazy else self._of_hops
             """The recordings that have begun."""
             writer.write(_rows_of(self._recordings))
@@ -173,8 +184,9 @@ def _key_of(writer: Writer, key: UserKey, salt: bytes) -> bytes:
     if not writer.has_key(mark_of(found)) and key.is_kept:  # else this was said when the key was made
         log.warning(
             "%s has pseudonyms of another key: a secret of this recording gets another pseudonym than before; name the"
-            " same key file with --pseudonym-key, if you have it", writer.path,
-        )  # fmt: skip
+            " same key file with --pseudonym-key, if you have it",
+            writer.path,
+        )
     return found
 
 
@@ -182,26 +194,37 @@ class RecordingFiles:
     """The open files of one recorder, whose clock is `now_ns`. Raises `UsageError` or `CassetteError`."""
 
     def __init__(
-        self, path: Path, hops: Sequence[Hop], rotation: Rotation | None, keep: Retention, now_ns: Callable[[], int],
-        content: Scanner | None, key: UserKey | None = None,
-        labels: Mapping[str, str] | None = None, keep_unshipped: tuple[str, int] | None = None,
-        note: Callable[[str, RecordingFile], None] = lambda _message, _file: None, is_lazy: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        path: Path,
+        hops: Sequence[Hop],
+        rotation: Rotation | None,
+        keep: Retention,
+        now_ns: Callable[[], int],
+        content: Scanner | None,
+        key: UserKey | None = None,
+        labels: Mapping[str, str] | None = None,
+        keep_unshipped: tuple[str, int] | None = None,
+        note: Callable[[str, RecordingFile], None] = lambda _message, _file: None,
+        is_lazy: bool = False,
+    ) -> None:
         self._run = Run(hops, content, user_key() if key is None else key, labels or {}, is_lazy)
         self._note = note
         unshipped = None if keep_unshipped is None else Unshipped(*keep_unshipped, self._removed_unshipped)
-        self._now_ns, self._named = now_ns, path
+        self._now_ns = now_ns
+        self._named = path
         self._rotation = rotation
         self.rotates = rotation is not None
         self._rotated = RotatedCassettes(path, keep, unshipped=unshipped) if rotation is not None else None
         self._leaving: list[RecordingFile] = []
-        self._trouble, self._keeping = Complaint(), Complaint()
+        self._trouble = Complaint()
+        self._keeping = Complaint()
         self._not_before = self._pruned = 0.0
         self._begun = 0
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="omnirecord-files")
         self.current = self._first(path)
         exchanges, streams = self.current.last
-        self.next_exchange, self.next_stream = count(exchanges + 1).__next__, count(streams + 1).__next__
+        self.next_exchange = count(exchanges + 1).__next__
+        self.next_stream = count(streams + 1).__next__
         """Return a number that no exchange, or no stream, has in any of the files."""
         if self._rotated is not None:
             self._remove_begun(self._rotated)
@@ -281,7 +304,8 @@ class RecordingFiles:
             self._prune_aside()
 
     def _is_full(self, now: float) -> bool:
-        limit, file = self._rotation, self.current
+        limit = self._rotation
+        file = self.current
         if limit is None or not file.is_used or (age := now - file.begun) < LEAST_AGE:
             return False
         is_old = limit.seconds is not None and age >= limit.seconds
@@ -303,7 +327,8 @@ class RecordingFiles:
     def replace(self, file: RecordingFile, what: str) -> None:
         """Continue in a new file, because `what` happened to the old one. Can be called again if it failed. Raises
         `OmnirecordError`, or what SQLite raises."""
-        at, before = self._now_ns() - file.zero_ns, file.path
+        at = self._now_ns() - file.zero_ns
+        before = file.path
         file.left_behind(what, at)
         writer = Writer(free_path(self._named)) if self._rotated is None else self._rotated.begin(file.salt)
         with _undone_by(writer.close):

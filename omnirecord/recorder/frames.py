@@ -139,9 +139,15 @@ class FrameMaker:
         self._writer = writer
 
     def begin(
-        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, headers: Headers = (),
+        self,
+        exchange: int,
+        stream: int,
+        coding: str | None,
+        target: str,
+        hop: int = 0,
+        headers: Headers = (),
         recording: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Note that the response of a stream has begun, of which the file has no frames. `target` and `headers`: of the
         request, as they are stored. The contract of the hop judges its events. `recording`: its number; by default that
         of the first hop."""
@@ -154,7 +160,8 @@ class FrameMaker:
         change."""
         if exchange in self._streaming:
             state = self._streaming[exchange]
-            state.until, state.held = until, ()
+            state.until = until
+            state.held = ()
             self._waiting[exchange] = None
 
     def settled(self, exchange: int, blocks: Sequence[ReadBlock]) -> None:
@@ -176,7 +183,8 @@ class FrameMaker:
     def make(self, rest: Rest = lambda: False, /) -> Iterator[int]:
         """Make the frames of the bytes that wait now, and yield the number of new frames of each transaction. `rest` is
         called after some streams. Raises what SQLite raises. Nothing is lost by that."""
-        waiting, ends = list(self._waiting), dict[int, int]()
+        waiting = list(self._waiting)
+        ends = dict[int, int]()
         while waiting:
             left: list[int] = []
             these = iter(waiting)
@@ -218,7 +226,9 @@ class FrameMaker:
         found, more, fed = self._feed(exchange, state)
         finished = state.ended and not more
         if state.skip:  # of a coded stream, so there are no runs
-            found, state.skip = found[state.skip :], max(0, state.skip - len(found))
+            skipped = min(state.skip, len(found))
+            found = found[skipped:]
+            state.skip -= skipped
         columns = FrameColumns(found)
         says = bool(found) or finished or state.framer.stopped_at is not None
         made = list(self._frame_rows(exchange, state, columns, found, finished)) if says else []
@@ -250,7 +260,8 @@ class FrameMaker:
         for exchange in exchanges:
             state = self._streaming[exchange]
             again = self._begin(exchange, state.stream, state.coding, state.recording, state.judge)
-            again.ended, again.until = state.ended, state.until
+            again.ended = state.ended
+            again.until = state.until
 
     def _give_up(self, exchange: int, error: Exception) -> None:
         """Make no more frames of this stream. Its bytes are kept, and readers derive the frames."""
@@ -260,7 +271,9 @@ class FrameMaker:
 
     def _done(self, step: _Step) -> int:
         """Update the state after the step is written, and return the number of its frames."""
-        exchange, state, columns = step.exchange, step.state, step.columns
+        exchange = step.exchange
+        state = step.state
+        columns = step.columns
         del self._waiting[exchange]
         if step.more:
             self._waiting[exchange] = None
@@ -281,7 +294,9 @@ class FrameMaker:
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed | Run], bool, int]:
         """Return the frames of a step, whether more may follow, and the number of bytes that were framed."""
         found: list[Framed | Run] = []
-        byte, taken, fed = state.byte, state.framer.taken, 0
+        byte = state.byte
+        taken = state.framer.taken
+        fed = 0
         for some in chain(state.portions, self._portions(exchange, state)):
             found += some
             fed = max(state.byte - byte, state.framer.taken - taken, _A_FRAME * len(found))
@@ -298,7 +313,8 @@ class FrameMaker:
             if piece.size <= 0:
                 break
             state.offsets.update(enumerate((piece.offset_ns + at for at in piece.came), piece.n))
-            state.byte, state.at_ns = piece.end, piece.offset_ns + piece.came[-1]
+            state.byte = piece.end
+            state.at_ns = piece.offset_ns + piece.came[-1]
             state.row = whole.next if piece.end == whole.end else None
             state.portions = portions(state.framer, piece, runs=True)
             for some in state.portions:  # noqa: UP028  # `yield from` would close them where a step ends
@@ -306,7 +322,8 @@ class FrameMaker:
             state.portions = _NO_PORTIONS
 
     def _blocks(self, exchange: int, state: _Streaming) -> Iterator[ReadBlock]:
-        held, state.held = state.held, ()
+        held = state.held
+        state.held = ()
         if held and held[0].start == state.byte:
             return iter(held)
         return from_byte(self._writer.connection, exchange, state.byte, state.row)
@@ -370,9 +387,12 @@ class FrameMaker:
         `stored`: what `Writer.framed` would return."""
         frames, length, read = self._writer.framed(stream) if stored is None else stored
         framer = Framer(coding, judge, length)
-        byte, skip = length, 0
+        byte = length
+        skip = 0
         if framer.decodes:
-            framer, byte, skip = Framer(coding, judge), 0, frames
+            framer = Framer(coding, judge)
+            byte = 0
+            skip = frames
         state = _Streaming(stream, coding, recording, judge, framer, byte, frames, length, read, skip)
         self._streaming[exchange] = state
         return state
@@ -386,7 +406,8 @@ def _content(exchange: int, start: int, found: list[Framed | Run]) -> Iterator[R
         assert isinstance(one, Framed)
         if held and (one.frame.raw is None or size + one.frame.length > READ_BLOCK_BYTES):
             yield from rows.chunks(exchange, "content", start, b"".join(held))
-            start, size = start + size, 0
+            start = start + size
+            size = 0
             held.clear()
         if one.frame.raw is None:
             start += one.frame.length

@@ -18,7 +18,7 @@ from ..wire.headers import header, printable, printable_text
 from ..wire.sse import last_end
 from .files import RecordingFile, RecordingFiles
 from .intervals import BUFFER, REPORT_DROPPED_EVERY
-from .operations import (  # fmt: skip
+from .operations import (
     HELD,
     BodyData,
     Ended,
@@ -55,7 +55,8 @@ class RecordQueue:
         """Bytes that were not kept, and the number of reads, messages and pieces of a body that had them."""
         self.left_out = 0
         """Exchanges that are not in the cassette, because they began while the queue was full."""
-        self._say_at, self._is_told = 0.0, False
+        self._say_at = 0.0
+        self._is_told = False
         self.missing: dict[ExchangeRecorder, None] = {}
         """The exchanges whose reads are not kept at the moment."""
         self._wake = wake
@@ -109,7 +110,8 @@ class RecordQueue:
         if (now := self.now()) >= self._say_at:
             what = f"{self.told_dropped} are not kept so far" if self._is_told else "bytes are counted, no longer kept"
             self.say(f"too much waits for the disk: {what}", file)
-            self._is_told, self._say_at = True, now + REPORT_DROPPED_EVERY * 1e9
+            self._is_told = True
+            self._say_at = now + REPORT_DROPPED_EVERY * 1e9
 
     @property
     def told_dropped(self) -> str:
@@ -135,9 +137,25 @@ class ExchangeRecorder:
     """
 
     __slots__ = (
-        "_answered", "_cut", "_file", "_files", "_is_left_out", "_lost", "_messages", "_missed", "_moves", "_over",
-        "_queue", "_reads", "_request", "_response", "exchange", "party", "session_id", "stream",
-    )  # fmt: skip
+        "_answered",
+        "_cut",
+        "_file",
+        "_files",
+        "_is_left_out",
+        "_lost",
+        "_messages",
+        "_missed",
+        "_moves",
+        "_over",
+        "_queue",
+        "_reads",
+        "_request",
+        "_response",
+        "exchange",
+        "party",
+        "session_id",
+        "stream",
+    )
 
     def __init__(
         self,
@@ -148,7 +166,9 @@ class ExchangeRecorder:
         session_id: str | None = None,
         answered: Callable[[Headers, str, Headers], None] = lambda *_: None,
     ) -> None:
-        self._queue, self._files, self._answered = queue, files, answered
+        self._queue = queue
+        self._files = files
+        self._answered = answered
         self._request: Requested | None = request
         self._response: Responded | None = None
         self._file = file
@@ -184,16 +204,20 @@ class ExchangeRecorder:
         """Record the header section of the response. A stream gets its number here."""
         if kind == "sse":
             self.stream = self._files.next_stream()
-        at, reason, headers = self._now(), printable_text(reason), printable(headers)
+        at = self._now()
+        reason = printable_text(reason)
+        headers = printable(headers)
         is_coded = bool(codings_of(header(headers, "content-encoding")))
-        request, self._request = self._request, None
+        request = self._request
+        self._request = None
         if request is not None:
             self._answered(request.headers, request.party, headers)
         response = Responded(self.exchange, kind, self.stream, at, status, reason, headers)
         can_move = not self._is_left_out and (kind == "websocket" or (kind == "sse" and not is_coded))
         self._moves = self._files.rotates and request is not None and request.method == "GET" and can_move
         if self._moves:
-            self._request, self._response = request, response  # for the next file
+            self._request = request  # for the next file
+            self._response = response
         self._put(response)
 
     def body(self, side: Side, data: bytes) -> None:
@@ -231,7 +255,10 @@ class ExchangeRecorder:
 
     def _read(self, data: bytes, at_ns: int, sent_ns: int | None = None) -> Received:
         """Record one read, in few calls: each one delays the stream."""
-        queue, file, n, size = self._queue, self._file, self._reads, len(data)
+        queue = self._queue
+        file = self._file
+        n = self._reads
+        size = len(data)
         self._reads = n + 1
         if self._is_left_out:
             queue.leave_out(size)
@@ -264,7 +291,8 @@ class ExchangeRecorder:
 
     def put_missed(self) -> None:
         """Queue the reads that were not kept, as one."""
-        missed, self._missed = self._missed, None
+        missed = self._missed
+        self._missed = None
         if missed is not None:
             del self._queue.missing[self]
             self._put(missed)
@@ -311,7 +339,8 @@ class ExchangeRecorder:
         """Record that a read or message is handed to the other side's transport now."""
         if type(what) is Received and what.before is not None:
             self.sent(what.before)
-        queue, file = self._queue, self._file
+        queue = self._queue
+        file = self._file
         if what.file != file.index:
             older = next((one for one in self._files.all if one.index == what.file), None)
             if older is None:  # it is closed

@@ -103,10 +103,16 @@ class RowMaker:
     """
 
     def __init__(
-        self, recording: int, redactor: Redactor, frames: FrameMaker, server_version: str | None = None,
-        hops: Sequence[str | None] = (None,), begin: Callable[[int, int], Iterable[Row]] | None = None,
-    ) -> None:  # fmt: skip
-        self._recording, self._hops = recording, hops
+        self,
+        recording: int,
+        redactor: Redactor,
+        frames: FrameMaker,
+        server_version: str | None = None,
+        hops: Sequence[str | None] = (None,),
+        begin: Callable[[int, int], Iterable[Row]] | None = None,
+    ) -> None:
+        self._recording = recording
+        self._hops = hops
         self._begin = begin
         self._numbers = {} if begin is not None else {hop: recording + hop for hop in range(len(hops))}
         """The numbers of the recordings that have begun, by hop."""
@@ -125,10 +131,14 @@ class RowMaker:
         """The blocks in these rows."""
         self._entry = JournalEntry()
         self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
-            Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
-            Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
+            Requested: self._requested,
+            Responded: self._responded,
+            BodyData: self._body_data,
+            Messaged: self._messaged,
+            SentLate: self._sent_late,
+            Ended: self._ended,
             Incidence: self._incidence,
-        }  # fmt: skip
+        }
 
     @property
     def has_open_exchanges(self) -> bool:
@@ -211,7 +221,8 @@ class RowMaker:
         for exchange in resting(self._touched, STREAMS_PORTION, rest):
             out += self._gathered(exchange, self._open[exchange])
         self._touched.clear()
-        entry, self._entry = self._entry, JournalEntry()
+        entry = self._entry
+        self._entry = JournalEntry()
         self._journaled += entry.size
         return out + entry.rows()
 
@@ -250,14 +261,26 @@ class RowMaker:
         target = self._redactor.target(op.target)
         headers = self._redactor.headers(op.headers)
         request = rows.request(
-            op.exchange, self._numbers[op.hop], "http", session_of(target) if is_omnigent else None, op.party,
-            op.at_ns, op.method, target, headers,
-        )  # fmt: skip
+            op.exchange,
+            self._numbers[op.hop],
+            "http",
+            session_of(target) if is_omnigent else None,
+            op.party,
+            op.at_ns,
+            op.method,
+            target,
+            headers,
+        )
         state = _Open(
-            {"request": _side(op.headers), "response": _Side()}, bytearray() if is_named else None, key,
-            is_omnigent and is_tunnel(op.target), target, op.hop, telling(headers),
+            {"request": _side(op.headers), "response": _Side()},
+            bytearray() if is_named else None,
+            key,
+            is_omnigent and is_tunnel(op.target),
+            target,
+            op.hop,
+            telling(headers),
             begun=(request,),
-        )  # fmt: skip
+        )
         self._open[op.exchange] = state
         yield request
         if op.answered_from is not None:
@@ -273,20 +296,24 @@ class RowMaker:
             passed = op.passed.texts if op.passed is not None else {}
             for name, side in state.sides.items():
                 side.texts = passed.get(name) or self._redactor.texts()
-        state.stream, state.coding = op.stream, header(op.headers, "content-encoding")
-        headers, coding = op.headers, state.coding
+        state.stream = op.stream
+        state.coding = header(op.headers, "content-encoding")
+        headers = op.headers
+        coding = state.coding
         if op.stream is not None:
             if op.passed is not None and op.passed.masked is not None:
                 state.masked = op.passed.masked.goes_on(op.headers)
             elif (mask := self._redactor.stream()) is not None:
                 state.masked = MaskedStream(mask, op.headers)
             if state.masked is not None:
-                headers, coding = state.masked.headers, None
+                headers = state.masked.headers
+                coding = None
                 yield from self._problem(state, op.at_ns, state.masked.problem)
             state.blocks = ReadBlocks(op.exchange)
             number = self._numbers[state.hop]
             self.frames.begin(op.exchange, op.stream, coding, state.target, state.hop, state.headers, number)
-        headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
+        headers = self._redactor.headers(headers)
+        reason = self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
         state.begun += (response,)
         yield response

@@ -76,9 +76,18 @@ class RecorderThread:
         self._wake = threading.Event()
         self._queue = RecordQueue(clock, self._wake.set)
         self.files = RecordingFiles(
-            path, hops, rotation, keep or Retention(), self._queue.now, content, pseudonym_key, labels,
-            keep_unshipped, self._queue.note, is_lazy,
-        )  # fmt: skip
+            path,
+            hops,
+            rotation,
+            keep or Retention(),
+            self._queue.now,
+            content,
+            pseudonym_key,
+            labels,
+            keep_unshipped,
+            self._queue.note,
+            is_lazy,
+        )
         self._is_named = [hop.name is not None for hop in hops]
         self._parties = Parties(credentials)
         self._gave_up = self._is_moving = self._is_incomplete = False
@@ -89,7 +98,8 @@ class RecorderThread:
         """The framing pass that has begun."""
         self._busy_at = -math.inf
         """When a commit last had much in it."""
-        self._trouble, self._fault = Complaint(), Complaint()
+        self._trouble = Complaint()
+        self._fault = Complaint()
         self._news = news
         self._stopping = threading.Event()
         self._give_up_at = self._write_until = self._ends_at = math.inf
@@ -146,8 +156,10 @@ class RecorderThread:
         """Return the recorder of a new exchange, whose request has its header section. `hop`: the position of its
         upstream. An exchange of a named hop has no session, and its party is `client`. `answered_from`: the number of
         the exchange of another cassette that is the answer."""
-        file, is_named = self.file, self._is_named[hop]
-        at, number = self._queue.now() - file.zero_ns, self.files.next_exchange()
+        file = self.file
+        is_named = self._is_named[hop]
+        at = self._queue.now() - file.zero_ns
+        number = self.files.next_exchange()
         party = "client" if is_named else self._parties.of(method, target, headers)
         request = Requested(number, party, at, method, printable_text(target), printable(headers), hop, answered_from)
         if is_named:
@@ -241,7 +253,8 @@ class RecorderThread:
             try:
                 self._record_batch(batch)
             except Exception as error:  # some of its operations are done, so it cannot be retried
-                self._lost, self._is_incomplete = self._lost + batch.size, True
+                self._lost = self._lost + batch.size
+                self._is_incomplete = True
                 self._say(f"{amount(batch.size, len(batch.ops))} are not kept: {fault_of(error)}")
             if self._gave_up:
                 self._unwritten = len(batch.ops)
@@ -300,7 +313,8 @@ class RecorderThread:
             )
 
     def _lose(self, size: int, pieces: int) -> None:
-        self._lost, self._is_incomplete = self._lost + size, True
+        self._lost = self._lost + size
+        self._is_incomplete = True
         why = f"{self._degraded}: " if self._degraded is not None else ""
         log.error("recording incomplete: %s%s were not written before the recorder stopped", why, amount(size, pieces))
         if not self._gave_up:
@@ -352,7 +366,8 @@ class RecorderThread:
     def _make_frames(self) -> None:
         """Go on with a pass over all streams, for `FRAME_FOR` seconds."""
         self._pace.begin(monotonic(), goes_on=self._pass is not None)
-        found, self._pass = self._pass or self._passing(), None
+        found = self._pass or self._passing()
+        self._pass = None
         for _ in found:
             if self._pace.is_long(monotonic()):
                 self._pass = found
@@ -398,7 +413,8 @@ class RecorderThread:
                     failed_at = monotonic()
                     if is_full(error):
                         self._note_full()
-                waits, most = self._queue.waiting / 1e6, intervals.BUFFER / 1e6
+                waits = self._queue.waiting / 1e6
+                most = intervals.BUFFER / 1e6
                 self._trouble.say(
                     f"recording degraded: {self._degraded}. Streams go on, and the recorder tries again. Meanwhile"
                     f" {waits:.1f} MB wait in memory; above {most:.0f} MB, further bytes are dropped"

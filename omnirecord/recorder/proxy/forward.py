@@ -32,7 +32,7 @@ from ...server.listener import continue_upload, no_response
 from ...server.raw_response import RawResponse
 from ...server.timers import Complaint
 from ...text import unquoted
-from ...wire.headers import (  # fmt: skip
+from ...wire.headers import (
     asks_for_websocket,
     decoded,
     end_to_end,
@@ -180,7 +180,8 @@ class Forward:
         self._answered(self.target.name, self._request.method, self._head.target, self.recorder.exchange, status)
 
     async def _ask(self) -> aiohttp.ClientResponse:
-        target, headers = self._head.target, self._head.headers
+        target = self._head.target
+        headers = self._head.headers
         upgrade = asks_for_websocket(headers)
         passed = without(headers, {"host"}) if upgrade else end_to_end(headers, but=("host", "expect"))
         self._is_uploading = self._request.body_exists and not upgrade
@@ -292,16 +293,33 @@ class Passing:
     waits for the client."""
 
     __slots__ = (
-        "_answer", "_content", "_is_passing", "_limit", "_over", "_queue", "_read", "_recorder", "_request",
-        "_response", "_sender",
-    )  # fmt: skip
+        "_answer",
+        "_content",
+        "_is_passing",
+        "_limit",
+        "_over",
+        "_queue",
+        "_read",
+        "_recorder",
+        "_request",
+        "_response",
+        "_sender",
+    )
 
     def __init__(
-        self, request: web.BaseRequest, answer: aiohttp.ClientResponse, response: RawResponse,
-        recorder: ExchangeRecorder, limit: int,
-    ) -> None:  # fmt: skip
-        self._request, self._answer, self._content = request, answer, answer.content
-        self._response, self._recorder, self._limit = response, recorder, limit
+        self,
+        request: web.BaseRequest,
+        answer: aiohttp.ClientResponse,
+        response: RawResponse,
+        recorder: ExchangeRecorder,
+        limit: int,
+    ) -> None:
+        self._request = request
+        self._answer = answer
+        self._content = answer.content
+        self._response = response
+        self._recorder = recorder
+        self._limit = limit
         self._over: asyncio.Future[bool]
         self._is_passing = False
         self._read = 0  # bytes of the body

@@ -45,7 +45,9 @@ class Recorder(Blocking):
 
     def __init__(self, server: Proxy) -> None:
         super().__init__(server)
-        self.upstream, self.upstreams, self.db = server.upstream, server.upstreams, server.db
+        self.upstream = server.upstream
+        self.upstreams = server.upstreams
+        self.db = server.db
 
     urls: Mapping[str, str] = of_server("urls")
     page: str | None = of_server("page")
@@ -227,13 +229,20 @@ class Proxy(WithBlock):
                 self.watch(self._control.announce)
             first = self._targets[0]
             self._entered = await asyncio.to_thread(
-                RecorderThread, self._db, first.shown if first.name is None else None, first.contract,
+                RecorderThread,
+                self._db,
+                first.shown if first.name is None else None,
+                first.contract,
                 further=[(one.name, one.shown, one.contract) for one in self._targets if one.name is not None],
-                content=self._content, rotation=self._rotation, keep=self._keep,
+                content=self._content,
+                rotation=self._rotation,
+                keep=self._keep,
                 pseudonym_key=pseudonym_key,
-                labels=self._labels, keep_unshipped=self._keep_unshipped,
-                news=self._announce, is_lazy=self._is_lazy,
-            )  # fmt: skip
+                labels=self._labels,
+                keep_unshipped=self._keep_unshipped,
+                news=self._announce,
+                is_lazy=self._is_lazy,
+            )
         except BaseException:
             for listener in self._listeners:
                 await listener.stop(0)
@@ -291,10 +300,15 @@ class Proxy(WithBlock):
     def _state(self) -> dict[str, Any]:
         streams = [(one.recorder, one.target) for one in self._running if one.recorder.stream is not None]
         return {
-            "db": str(self.db), "upstream": self.upstream, "recording": self.recording, "exchanges": self.exchanges,
-            "unrecorded": self.unrecorded, "open_exchanges": self.open_exchanges,
+            "db": str(self.db),
+            "upstream": self.upstream,
+            "recording": self.recording,
+            "exchanges": self.exchanges,
+            "unrecorded": self.unrecorded,
+            "open_exchanges": self.open_exchanges,
             "degraded": self._recorder_thread.degraded,
-            "waiting_bytes": self._recorder_thread.waiting_bytes, "dropped_bytes": self._recorder_thread.dropped_bytes,
+            "waiting_bytes": self._recorder_thread.waiting_bytes,
+            "dropped_bytes": self._recorder_thread.dropped_bytes,
             "refused": sum(target.listener.accepting.refused for target in self._targets),
             "streams": [
                 {"stream": recorder.stream, "session_id": recorder.session_id, "hop": target.name}
@@ -304,7 +318,7 @@ class Proxy(WithBlock):
                 {"hop": one.name, "upstream": one.shown, "url": one.listener.url, "exchanges": one.exchanges}
                 for one in self._targets
             ],
-        }  # fmt: skip
+        }
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
@@ -331,7 +345,8 @@ class Proxy(WithBlock):
             for target in self._targets:
                 await target.upstream.close()
             await asyncio.to_thread(self._entered.stop, until - monotonic())
-            hook, self._before_record = self._before_record, None
+            hook = self._before_record
+            self._before_record = None
             if hook is not None:
                 from ..before_record import apply  # few recorders need it
 

@@ -38,7 +38,7 @@ from ...errors import UsageError
 from ...model import Headers, checked_hop
 from ...server.access import explained
 from ...server.aiohttp_names import ConnectionKey, RawResponseMessage
-from ...server.aiohttp_private import (  # fmt: skip
+from ...server.aiohttp_private import (
     Few,
     RequestOfClient,
     UpstreamProtocol,
@@ -147,7 +147,8 @@ class Connection(UpstreamProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        body, self.body = self.body, None
+        body = self.body
+        self.body = None
         if body is not None and not body.is_eof() and body.exception() is None:
             body.set_exception(ClientPayloadError(f"the connection ended in the body: {exc or 'closed'}"))
         if self.arrived is not None:
@@ -220,7 +221,8 @@ class Upstream:
     """
 
     def __init__(self, url: URL, tls: ssl.SSLContext | None = None, via: HttpProxy | None = None) -> None:
-        self._url, self._via = url, via
+        self._url = url
+        self._via = via
         self._options: dict[str, Any] = {"allow_redirects": False}
         if via is not None:
             self._options |= {"proxy": via.url, "proxy_headers": via.headers}
@@ -246,7 +248,8 @@ class Upstream:
         url = self._url.with_path(self._prefix + target, encoded=True)  # with the query, so that a lone `?` stays
         answer = None
         if method in _IDEMPOTENT and body is None and not asks_for_websocket(headers):
-            used, middlewares = SimpleNamespace(before=False), [self._middleware(client, headers)]
+            used = SimpleNamespace(before=False)
+            middlewares = [self._middleware(client, headers)]
             try:
                 answer = await self._pooled.request(
                     method, url, headers=headers, middlewares=middlewares, trace_request_ctx=used, **self._options
@@ -278,7 +281,8 @@ class Upstream:
 
         async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
             if isinstance(request, RequestOfClient):
-                self._key, request.client = request.connection_key, client
+                self._key = request.connection_key
+                request.client = client
             own = [(name, value) for name, value in request.headers.items() if name.lower() in _FRAMING]
             added = [(name, value) for name, value in own if name.lower() not in names]
             request.headers = CIMultiDict([*added, *headers])
@@ -440,12 +444,22 @@ class Target:
     """One upstream. `number`: its position among the upstreams. `handler` gets the target and a request."""
 
     def __init__(
-        self, number: int, name: str | None, url: str, contract: str | None, place: Place,
-        handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]], *, no_proxy: bool,
-    ) -> None:  # fmt: skip
-        self.number, self.name, self.contract = number, name, contract
+        self,
+        number: int,
+        name: str | None,
+        url: str,
+        contract: str | None,
+        place: Place,
+        handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        no_proxy: bool,
+    ) -> None:
+        self.number = number
+        self.name = name
+        self.contract = contract
         self._url = parse_upstream(url)
-        self.shown, self.is_https = str(self._url), self._url.scheme == "https"
+        self.shown = str(self._url)
+        self.is_https = self._url.scheme == "https"
         self.via = None if no_proxy else http_proxy(self._url)
         self.uses_tls = self.is_https or (self.via is not None and self.via.url.scheme == "https")
         # a client connection has two file descriptors: its own, and the one to upstream
@@ -462,7 +476,8 @@ class Target:
 
     def refuse_itself(self, own: Iterable[str]) -> None:
         """Raise `UsageError` if it is at one of the proxy's own URLs: a request would never end."""
-        host, whole = self._url.host or "", ("0.0.0.0", "::")
+        host = self._url.host or ""
+        whole = ("0.0.0.0", "::")
         for here in (one for one in map(URL, own) if one.port == self._url.port):
             if host == here.host or (is_loopback(host) and (here.host in whole or host == "localhost")):
                 own_address = f"--upstream {self.shown} is the proxy's own address"
@@ -478,7 +493,9 @@ class Target:
         """Let the listener count and close connections as `Accepting` says."""
         upstream = self.upstream
         accepting = self.listener.accepting
-        accepting.elsewhere, accepting.let_go, accepting.noted = elsewhere, let_go, noted
+        accepting.elsewhere = elsewhere
+        accepting.let_go = let_go
+        accepting.noted = noted
         accepting.closed = lambda protocol: upstream.left(number_of(protocol))
 
     async def check(self) -> None:
@@ -491,13 +508,16 @@ class Target:
         if self.listener.is_remote:
             log.warning(
                 "any client that can reach %s can use %s through it: the proxy asks for no token%s",
-                self.listener.url, self.shown, ", except on its control path" if has_control else "",
-            )  # fmt: skip
+                self.listener.url,
+                self.shown,
+                ", except on its control path" if has_control else "",
+            )
         if insecure and self.is_https:
             log.warning(
                 "--insecure: the certificate of %s is not verified, so a machine in between can read and change"
-                " everything", self.shown,
-            )  # fmt: skip
+                " everything",
+                self.shown,
+            )
 
 
 def targets_of(
