@@ -102,19 +102,16 @@ class Gathering:
                 yield Gathered(exchanges, acts, parent_id, self._store)
 
 
-def model_calls(
-    store: Source, sessions: Callable[[], Iterable[Session]] | None = None, *, groups: bool = True
-) -> ModelCalls:
+def model_calls(store: Source, sessions: Callable[[], Iterable[Session]] | None = None) -> ModelCalls:
     """Return the model calls of a cassette with their turns. In a cassette without calls, no session is read.
 
-    `sessions`: returns all sessions of the cassette with their texts; by default they are read. `groups`: whether calls
-    without a turn are grouped by conversation.
+    `sessions`: returns all sessions of the cassette with their texts; by default they are read.
     """
     calls = list(calls_in(store))
     if not calls:
         return ModelCalls()
     told = whole_sessions(store) if sessions is None else sessions()
-    return linked(calls, told, store.recordings(), known_places=store.places if groups else None)
+    return linked(calls, told, store.recordings(), known_places=store.places)
 
 
 def whole_sessions(store: Source, session: str | None = None, *, long_silence: int = LONG_SILENCE) -> Iterator[Session]:

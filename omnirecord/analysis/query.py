@@ -34,7 +34,7 @@ from .doctor.model import ModelChecks
 from .gather import Concluded, Gathered, all_concluded, conclusions, whole_sessions
 from .listing import Row, summaries
 from .model_calls.values import USAGE, Link, ModelCalls, prompt_sizes, tool_calls_of
-from .stats import measure, measured, waited
+from .stats import measure, measured, measured_talk, waited
 from .stats.values import SessionStats, TurnStats, cost, count, total
 from .tables import TABLES
 from .turns import Around, SessionBuilder
@@ -96,9 +96,14 @@ class Analysis:
         return self._model.calls
 
     @cached_property
-    def _talks(self) -> list[ConcludedTalk]:
+    def _every_talk(self) -> list[ConcludedTalk]:
         """The conversations of model calls without a session."""
         return conversations_in(self._calls, self._store.recordings())
+
+    @property
+    def _talks(self) -> list[ConcludedTalk]:
+        """Those that this analysis tells."""
+        return self._every_talk
 
     @cached_property
     def _all(self) -> list[Session]:
@@ -143,7 +148,7 @@ class Analysis:
 
     def model_calls(self) -> Iterator[Row]:
         codes = self._model.codes()
-        of = {link.call.exchange: link for one in self._talks for link in one.calls.links}
+        of = {link.call.exchange: link for one in self._every_talk for link in one.calls.links}
         for link in self._calls.links:
             own = of.get(link.call.exchange)
             row = _call_row(own or link, self._started[link.call.recording])
@@ -249,9 +254,7 @@ _ODD = 50_000
 
 class Whole(Analysis):
     """The analyses of one recording. `frames` returns the frames of a stream, by default those of the store.
-    `tells_problems`: whether `problems` will be called.
-
-    Model calls are not grouped: the number of a conversation is unique in a cassette, but not in a lake."""
+    `tells_problems`: whether `problems` will be called. A conversation is of the recording in which it began."""
 
     def __init__(
         self,
@@ -274,10 +277,6 @@ class Whole(Analysis):
     @cached_property
     def examined(self) -> list[Finding]:
         return examine(self._store, recording=self._recording.recording, read=self._read, model=self._model)
-
-    @cached_property
-    def _model(self) -> ModelChecks:
-        return ModelChecks(self._store, groups=False)
 
     def model_calls(self) -> Iterator[Row]:
         return (row for row in super().model_calls() if row["recording"] == self._recording.recording)
@@ -309,16 +308,17 @@ class Whole(Analysis):
         _ = self.examined
         return all_concluded(self._read_sessions)
 
-    @cached_property
+    @property
     def _talks(self) -> list[ConcludedTalk]:
-        return []
+        return [one for one in self._every_talk if one.session.recording == self._recording.recording]
 
     @cached_property
     def measured(self) -> list[SessionStats]:
-        return [
+        of_sessions = [
             replace(stats, conclusion=one.conclusion, duration_s=one.conclusion.duration_s)
             for one, stats in zip(self._concluded, self._stats, strict=True)
         ]
+        return [*of_sessions, *map(measured_talk, self._talks)]
 
     @cached_property
     def _told(self) -> list[Session]:

@@ -45,6 +45,8 @@ _LEAST = {"asked first": 11, "model": 8, "how it ended": 29, "worst finding": 13
 _LEAST_WITH_PARTS = {**_LEAST, "how it ended": 22}
 """The least widths if a session has several parts."""
 _LEFT_OUT = ("model", "turns", "took", "began (UTC)", "how it ended", "parts", "worst finding")
+_OF_RECORDING = 18
+"""Characters of a recording's id before the number of a conversation in a lake: the time, and 12 random bits."""
 _ASKED, _ENDED = 60, 60
 """Greatest width of these columns, in characters."""
 _COLOURS = {"failed": "red", "unfinished": "red", "recording": "cyan", "unknown": "yellow"}
@@ -168,7 +170,8 @@ def _row(one: Row) -> dict[str, str]:
     if number is not None:
         name = f"#{number}"
     elif one["session_id"] is not None:
-        name = short_id(one["session_id"])
+        begin, mark, number_in_lake = one["session_id"].partition("#")
+        name = f"{begin[:_OF_RECORDING]}#{number_in_lake}" if mark else short_id(begin)
     else:
         name = f"stream {one['stream']}"
     asked = one_line(one["asked"] or ("(not recorded)" if one["turns"] else "(nothing asked)"))

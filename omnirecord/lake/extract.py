@@ -32,6 +32,7 @@ from .tables import (
     SCHEMAS,
     TURN_RECORDING,
     EventColumns,
+    conversation_ids,
     is_text,
     start_of,
     underived,
@@ -123,8 +124,10 @@ class _Content:
         """Yield the tables of the analyses that have rows, each with its columns. Raises `CassetteError`."""
         analysis = Whole(self._store, self._recording.recording, self._frames, model=self._model)
         children = children_of(analysis.parents)
+        names = conversation_ids(self._model.calls, self._ids)
         for name in COMPUTED:
             rows: list[Row] = list(getattr(analysis, name)())
+            rows = [row | {"session_id": names.get(row["session_id"], row["session_id"])} for row in rows]
             if name == "sessions":
                 rows = [{**row, CHILDREN: children.get(row["session_id"] or "")} for row in rows]
             if name == "model_calls":

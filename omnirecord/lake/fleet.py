@@ -14,7 +14,7 @@ import os
 import re
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,7 +35,7 @@ from ..model import root_of
 from ..text import clip
 from .location import Lake
 from .reading import Batch, Reader, RecordingRows, Snapshot, Wanted
-from .tables import CHILDREN
+from .tables import CHILDREN, conversation_ids, recording_of
 
 Row = dict[str, Any]
 _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
@@ -108,7 +108,7 @@ def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None, shard: S
     for one in rows:
         session_id = one["session_id"]
         recording_id = one["recording_id"]
-        if session_id is None or recording_id not in recordings:
+        if session_id is None or recording_of(session_id) is not None or recording_id not in recordings:
             continue
         began = one["started_at"]
         is_late = since is None or (began is not None and began >= since)
@@ -133,26 +133,40 @@ def analysed(reader: Reader, batch: Batch, job: Job, begun: Begun) -> Iterator[O
         numbers = {one.recording_id: one.recording for one in rows.recordings()}
         first = group[0].recording_id
         begun(first, [one for one in rows.sessions(numbers[first]) if one is not None])
-        model = ModelChecks(rows, groups=False)
+        model = ModelChecks(rows)
+        names = conversation_ids(model.calls, {one.recording: one.recording_id for one in rows.recordings()})
         for wanted in group:
             if wanted.is_wanted:
-                yield _outcome(wanted, rows, numbers[wanted.recording_id], model, job)
+                yield _outcome(wanted, rows, numbers[wanted.recording_id], model, names, job)
 
 
-def _outcome(wanted: Wanted, rows: RecordingRows, recording: int, model: ModelChecks, job: Job) -> Outcome:
+def _outcome(
+    wanted: Wanted, rows: RecordingRows, recording: int, model: ModelChecks, names: Mapping[str, str], job: Job
+) -> Outcome:
+    """Return the result of one recording. `names`: the ids of its conversations in the lake; they are wanted as streams
+    without a session are."""
     made = Outcome(wanted.recording_id)
     mark = {"recording_id": wanted.recording_id}
+
+    def told(found: Iterable[Row]) -> list[Row]:
+        return [
+            row | mark | {"session_id": names.get(row["session_id"], row["session_id"])}
+            for row in found
+            if (None if row["session_id"] in names else row["session_id"]) in known
+        ]
+
     sessions = [one for one in rows.sessions(recording) if wanted.sessions is None or one in wanted.sessions]
     known = {*sessions, None} if wanted.sessions is None or None in wanted.sessions else {*sessions}
     made.sessions = sum(one is not None for one in sessions)
+    if None in known:
+        made.sessions += sum(talk.links[0].call.recording == recording for talk in model.calls.talks)
     if "doctor" in job.analyses:
         found = examine(rows, recording=recording, model=model)
-        made.rows["doctor"] = [one.row() | mark for one in found if one.session_id in known]
+        made.rows["doctor"] = told(one.row() for one in found)
     if "stats" in job.analyses:
         numbers = Whole(rows, recording, tells_problems=False, model=model).measured
-        made.rows["stats"] = [stats_row(one) | mark for one in numbers if one.session_id in known]
-        astray = (one for one in astray_rows(model.calls) if one[0] == recording and None in known)
-        made.rows["stats"] += [astray_row(*one) | mark for one in astray]
+        made.rows["stats"] = told(map(stats_row, numbers))
+        made.rows["stats"] += told(astray_row(*one) for one in astray_rows(model.calls) if one[0] == recording)
     if "validate" in job.analyses:
         contract = None if job.contract is None else _contract(job.contract)
         made.rows["validate"] = []

@@ -25,7 +25,7 @@ from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
 from .scan import TOGETHER, together, tuples
-from .tables import CHILDREN, LINKED
+from .tables import CHILDREN, LINKED, recording_of
 
 _LISTED = 5
 """Ids that a sentence names."""
@@ -92,9 +92,7 @@ class Fetch:
         rows = self._query.scan(  # one look at all files
             "sessions",
             ("day", "session_id", _PARENT),
-            where=lambda rows: pc.or_(
-                pc.fill_null(pc.starts_with(rows["session_id"], name), False), pc.is_valid(rows[_PARENT])
-            ),
+            where=lambda rows: pc.or_(_is_named(rows["session_id"], name), pc.is_valid(rows[_PARENT])),
         )
         self.session_id, days = the_session(self._query, name, rows)
         self.sessions, days = _tree(self._query, self.session_id, days, rows)
@@ -103,23 +101,20 @@ class Fetch:
         self._exchanges = defaultdict(list)
         for recording, exchange in tuples(of, *of.column_names):
             self._exchanges[recording].append(exchange)
-        self._exchanges |= self._calls_of(lake)
+        for recording, exchange in self._calls_of(lake):
+            self._exchanges[recording].append(exchange)
         self._recordings = self._rows_of(self._exchanges)
 
-    def _calls_of(self, lake: Lake) -> dict[str, list[int]]:
-        """Return the exchanges of the model calls of the sessions, by recording."""
-        found = defaultdict[str, list[int]](list)
-        rows = self._query.scan("recordings", ("recording_id", LINKED), recordings=self._exchanges)
+    def _calls_of(self, lake: Lake) -> Iterator[tuple[str, int]]:
+        """Yield the recordings and exchanges of the model calls of the sessions."""
+        own = {*self._exchanges, *filter(None, map(recording_of, self.sessions))}
+        rows = self._query.scan("recordings", ("recording_id", LINKED), recordings=own)
         known = list(tuples(rows, *rows.column_names))
-        others = {one for _, linked in known for one in linked or ()}.difference(self._exchanges)
-        of = self._query.scan("model_calls", _CALL, recordings=others) if others else None
-        calls = [] if of is None else list(tuples(of, *_CALL))
+        own.update(one for _, linked in known for one in linked or ())
+        calls = list(tuples(self._query.scan("model_calls", _CALL, recordings=own), *_CALL))
         for group in _groups_of(self._query, [id_ for id_, linked in known if linked is None]):
             calls += _computed(lake, group)
-        for recording, exchange, session_id in calls:
-            if session_id in self.sessions and recording not in self._exchanges:
-                found[recording].append(exchange)
-        return found
+        return ((recording, exchange) for recording, exchange, session_id in calls if session_id in self.sessions)
 
     def _rows_of(self, recordings: Collection[str]) -> list[Row]:
         rows = self._query.scan("recordings", (*COLUMNS, "started_at"), recordings=recordings)
@@ -190,12 +185,12 @@ Days = tuple[date, date]
 
 
 def the_session(query: LakeQuery, name: str, rows: pa.Table) -> tuple[str, Days]:
-    """Return the session id that equals `name` or begins with it, and the days of its recordings: the first, the last.
+    """Return the session id that `name` means, and the days of its recordings: the first, the last.
 
-    `rows` of `sessions` have those that begin with `name`. Raises `UsageError`.
+    `rows` of `sessions` have those that `name` may mean. Raises `UsageError`.
     """
     days = dict[str, Days]()
-    for one, day in tuples(rows.filter(pc.starts_with(rows["session_id"], name)), "session_id", "day"):
+    for one, day in tuples(rows.filter(_is_named(rows["session_id"], name)), "session_id", "day"):
         first, last = days.get(one, (day, day))
         days[one] = min(first, day), max(last, day)
     found = [name] if name in days else sorted(days)
@@ -213,6 +208,13 @@ def the_session(query: LakeQuery, name: str, rows: pa.Table) -> tuple[str, Days]
             ),
         )
     return found[0], days[found[0]]
+
+
+def _is_named(ids: pa.Array, name: str) -> pa.Array:
+    """Return which ids begin with a name. That of a conversation may leave out a part before the `#`: `01a210c9#2`."""
+    begin, mark, number = name.rpartition("#") if "#" in name else (name, "", "")
+    is_one = pc.starts_with(ids, begin)
+    return pc.fill_null(pc.and_(is_one, pc.ends_with(ids, mark + number)) if mark else is_one, False)
 
 
 def _not_one(what: str, name: str, found: Sequence[str], others: Iterator[Sequence[str]]) -> UsageError:

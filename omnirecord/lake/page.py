@@ -18,6 +18,8 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from ..analysis.conversations import conversations_in
+from ..analysis.gather import model_calls
 from ..cassette.export import write_lines
 from ..cassette.files import TemporaryFolder
 from ..cassette.open import brought_together, open_store
@@ -27,11 +29,12 @@ from ..server.http import error_response
 from ..server.listener import Place, refused
 from ..ui.control import UI
 from ..ui.data import Answers
-from ..ui.events import Options, key_of_exchange
+from ..ui.events import Options, key_of_exchange, key_of_session
 from ..ui.viewer import TYPES, PageHandler, PageServer, bundle
 from .get import Fetch
 from .location import Lake
 from .page_data import LakeAnswers
+from .tables import recording_of
 
 _OPENED = re.compile(rf"{UI}(session/id=(?P<id>[^/]*)|compare/a=(?P<a>[^/]*)/b=(?P<b>[^/]*))/(?P<rest>.*)", re.DOTALL)
 _QUERIES = 8
@@ -109,7 +112,12 @@ class Fetched(Answers):
             for session, name in zip(self._sessions, _names(self._sessions), strict=True):
                 parts = [x for x in store.exchanges(session_id=session) if not files or files[x.recording] == name]
                 streams = [x for x in parts if x.stream is not None]
-                found.append(list(dict.fromkeys(str(key_of_exchange(x)) for x in streams or parts)))
+                keys = [key_of_exchange(x) for x in streams or parts]
+                if recording_of(session) is not None:
+                    talks = conversations_in(model_calls(store), store.recordings())
+                    own = [one.session for one in talks if not files or files[one.session.recording] == name]
+                    keys = [key_of_session(one) for one in own]
+                found.append(list(dict.fromkeys(map(str, keys))))
         if len(found) == 2 and all(found):
             return {"view": "compare", "a": found[0][0], "b": found[1][0]}
         return {"view": "session", "key": found[0][0]} if len(found[0]) == 1 else {"view": "sessions"}

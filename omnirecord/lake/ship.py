@@ -168,7 +168,7 @@ class Shipper:
         with locked(cassette.path), self._opened(cassette.path) as (store, ids):
             store.hold()
             left = [one for one in store.recordings() if ids[one.recording] not in known]
-            model = ModelChecks(store, groups=False)
+            model = ModelChecks(store)
             for number, recording in enumerate(left, 1):
                 named = replace(recording, recording_id=ids[recording.recording])
                 redact = "content" if self._redact else None

@@ -10,6 +10,7 @@ with the suffix `_ns` are ns since the start of the recording.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import accumulate, groupby, islice
@@ -23,6 +24,7 @@ from ..analysis import tables as computed
 from ..wire.sse import is_utf8
 
 if TYPE_CHECKING:
+    from ..analysis.model_calls.values import ModelCalls
     from ..cassette.sqlite import Store
     from ..cassette.sqlite.stream_reads import FrameTable
     from ..model import Exchange
@@ -171,6 +173,26 @@ in bytes at which the recorder stopped decoding. `request_cut`: the body of the 
 TABLES = tuple(SCHEMAS)
 MEASURED = ("recording_id", "session_id", "code", "at", "asked_at", "started_at")
 """Columns whose least and greatest values are in the Delta log, so that an engine skips files."""
+
+
+def conversation_ids(calls: ModelCalls, ids: Mapping[int, str]) -> dict[str, str]:
+    """Return the session ids of conversations of model calls in a lake, by their names in the cassette.
+
+    `RECORDING#2` is the second conversation that began in that recording. `ids`: those of the recordings by number.
+    """
+    counts = Counter[int]()
+    found = {}
+    for talk in calls.talks:
+        recording = talk.links[0].call.recording
+        counts[recording] += 1
+        found[talk.session_id] = f"{ids[recording]}#{counts[recording]}"
+    return found
+
+
+def recording_of(session_id: str) -> str | None:
+    """Return the id of the recording in which a conversation of model calls began; None for a session."""
+    recording_id, mark, number = session_id.rpartition("#")
+    return recording_id if mark and number.isascii() and number.isdecimal() else None
 
 
 def path_of(table: str, day: str, name: str) -> tuple[str, str]:

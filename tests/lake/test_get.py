@@ -21,7 +21,7 @@ from omnirecord.errors import UsageError
 from omnirecord.lake.get import Fetch
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import LakeQuery
-from omnirecord.lake.tables import SCHEMAS
+from omnirecord.lake.tables import SCHEMAS, conversation_ids
 from omnirecord.replayer.verify import verify
 from omnirecord.text import dumps
 from tests.support.answers import rows
@@ -34,6 +34,7 @@ from tests.support.cassettes import (
     created,
     delta,
     event,
+    lines,
     status,
     zipped,
 )
@@ -109,6 +110,22 @@ def test_a_session_comes_with_its_model_calls(name: str, is_old: bool, tmp_path:
         assert codes[0] == codes[1]
         (stats,) = rows(tmp_path / "one.jsonl", "stats")
         assert stats["model_calls"]["calls"] > 0
+
+
+def test_a_conversation_of_model_calls_comes_as_a_cassette(tmp_path: Path) -> None:
+    path = SHIPPED / "agents" / "day.jsonl"
+    lake = shipped(str(tmp_path / "lake"), path, SHIPPED / "both_hops" / "both_tool.jsonl")
+    with closing(open_store(path)) as store:
+        ids = {one.recording: one.recording_id for one in store.recordings()}
+        names = conversation_ids(model_calls(store), ids)
+    assert len(names) == 10
+    for name, id_ in names.items():
+        with closing(open_store(f"{path}#{name}")) as part:
+            assert fetched(lake, id_) == list(lines(part))
+        recording, _, number = id_.partition("#")
+        assert fetched(lake, f"{recording[:18]}#{number}") == fetched(lake, id_)
+    with pytest.raises(UsageError, match="several sessions begin with '01a232ba#2': there are 01a232ba-"):
+        fetched(lake, "01a232ba#2")
 
 
 def odd() -> Made:

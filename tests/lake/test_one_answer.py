@@ -20,16 +20,17 @@ from tests.support.cassettes import SHIPPED
 from tests.support.lakes import as_an_older_version, shipped
 
 BOTH_HOPS = sorted((SHIPPED / "both_hops").glob("*.jsonl*"))
+AGENTS = [SHIPPED / "agents" / "day.jsonl", SHIPPED / "cities" / "cities.jsonl"]
 OTHERS = [path for path in ALL if path not in BOTH_HOPS]
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> InLake:
-    return InLake(shipped(str(tmp_path_factory.mktemp("hops") / "lake"), *BOTH_HOPS).url)
+    return InLake(shipped(str(tmp_path_factory.mktemp("hops") / "lake"), *BOTH_HOPS, *AGENTS).url)
 
 
-@pytest.mark.parametrize("path", BOTH_HOPS, ids=lambda path: path.name)
-def test_a_lake_says_of_both_hops_what_the_cassette_says(path: Path, lake: InLake) -> None:
+@pytest.mark.parametrize("path", [*BOTH_HOPS, *AGENTS], ids=lambda path: path.name)
+def test_a_lake_says_of_model_calls_what_the_cassette_says(path: Path, lake: InLake) -> None:
     assert contradictions(path, lake) == []
     _, stats, found, tables = lake.of(path)
     assert counted(found) == counted(rows(path, "doctor"))
@@ -52,9 +53,20 @@ def test_the_page_on_a_lake_shows_the_time_of_the_model(tmp_path: Path) -> None:
     assert "model 0.44 s in 5 calls (2 retried), waiting to retry 9.02 s" in calls["spent"][0]["sentence"]
 
 
+def test_the_page_on_a_lake_opens_a_conversation(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), AGENTS[0])
+    (last, *_) = printed("lake", "sessions", "--json", lake.url)
+    page = Fetched(lake, (last["session_id"],), LakeAnswers(lake))
+    opens = page.answer("overview", {})["opens"]
+    found = page.answer("session", {"key": opens["key"]})
+    page.close()
+    assert opens["view"] == "session"
+    assert [one["session_id"] for one in found["family"]] == ["conversation-1"]
+
+
 def test_only_wanted_sessions_are_told_with_the_calls_that_a_turn_made(tmp_path: Path) -> None:
     """A shard, and a time, choose sessions: the other hop is read, too."""
-    url = shipped(str(tmp_path / "lake"), *BOTH_HOPS[:6]).url
+    url = shipped(str(tmp_path / "lake"), *BOTH_HOPS[:6], AGENTS[0]).url
 
     def stats(*words: str) -> list[dict[str, Any]]:
         return printed("lake", "stats", "--json", url, "--jobs", "1", *words)

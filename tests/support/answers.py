@@ -16,8 +16,10 @@ from typing import Any
 
 from click.testing import CliRunner
 
+from omnirecord.analysis.gather import model_calls
 from omnirecord.cassette.open import open_store
 from omnirecord.cli import main
+from omnirecord.lake.tables import conversation_ids
 
 Row = dict[str, Any]
 Answers = tuple[str, dict[str, Any]]
@@ -115,14 +117,21 @@ class InLake:
         }
 
     def of(self, path: Path) -> tuple[list[Row], list[Row], list[Row], dict[str, list[Row]]]:
-        """Return what `sessions`, `stats`, `doctor` and `query` say of a cassette, as they print it."""
+        """Return what `sessions`, `stats`, `doctor` and `query` say of a cassette, as they print it: conversations have
+        the names of the cassette."""
         with closing(open_store(path)) as store:
-            ids = {one.recording_id for one in store.recordings()}
+            numbers = {one.recording: one.recording_id for one in store.recordings()}
+            names = {id_: name for name, id_ in conversation_ids(model_calls(store), numbers).items()}
+        ids = set(numbers.values())
         stats, found, *tables = (
             [row for row in some if row["recording_id"] in ids]
             for some in (self.stats, self._findings, *self._tables.values())
         )
         own = [_listed(row) for row in self._sessions if not ids.isdisjoint(row["recordings"])]
+        own, stats, found, *tables = (
+            [row | {"session_id": names.get(row["session_id"], row["session_id"])} for row in some]
+            for some in (own, stats, found, *tables)
+        )
         return own, stats, found, dict(zip(TABLES, tables, strict=True))
 
 

@@ -29,12 +29,11 @@ _LIMIT = 160
 class ModelChecks:
     """The model calls of a cassette and their turns. A cassette without a model hop has no signs."""
 
-    def __init__(self, store: Source, *, groups: bool = True) -> None:
-        """`groups`: whether calls without a turn are grouped by conversation."""
+    def __init__(self, store: Source) -> None:
         self._store = store
         self.hops = ModelHops(store)
         sessions = list(whole_sessions(store)) if self.hops else []
-        self.calls: ModelCalls = model_calls(store, lambda: sessions, groups=groups)
+        self.calls: ModelCalls = model_calls(store, lambda: sessions)
         self._sessions: dict[tuple[int, str | None], Session] = {
             (one.recording, one.session_id): one for one in sessions if one.session_id is not None
         }

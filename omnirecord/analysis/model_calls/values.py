@@ -168,8 +168,10 @@ def turns_of(link: Link) -> tuple[TurnKey, ...]:
 
 
 def linked_to(recording: int, calls: ModelCalls) -> set[int]:
-    """Return the other recordings with turns of the model calls of a recording, or with calls of its turns."""
+    """Return the other recordings with turns of the model calls of a recording, with calls of its turns, or with calls
+    of the same conversation."""
     pairs = {(link.call.recording, turn.recording) for link in calls.links for turn in turns_of(link)}
+    pairs |= {(talk.links[0].call.recording, link.call.recording) for talk in calls.talks for link in talk.links}
     return {one for pair in pairs if recording in pair for one in pair} - {recording}
 
 
