@@ -157,11 +157,11 @@ def test_the_next_step_is_a_command_with_the_known_numbers_and_ids(tmp_path: Pat
     made.save(tmp_path / "a.db")
     (found,) = map(json.loads, run(tmp_path / "a.db", "--json").stdout.splitlines())
     assert '500 {"reason": "the disk is full"}' in found["message"]
-    (command,) = re.findall(r"omnirecord (request .+?)\. ", found["next"])
+    (command,) = re.findall(r"omnirecord (request .+?) to ", found["next"])
     assert CliRunner().invoke(main, shlex.split(command)).exit_code == 0
     findings = map(json.loads, run(TROUBLED["child_unfinished"], "--json").stdout.splitlines())
     (child,) = (one for one in findings if one["code"] == "child-unfinished")
-    assert re.search(r"Run omnirecord doctor \S+child_unfinished\.jsonl [0-9a-f]{32}\.", child["next"])
+    assert re.search(r"Run omnirecord doctor \S+child_unfinished\.jsonl [0-9a-f]{32} to ", child["next"])
 
 
 def on_a_terminal(cassette: Path, **environment: str) -> str:

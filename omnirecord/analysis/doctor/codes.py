@@ -28,7 +28,7 @@ CODES: Mapping[str, Code] = {
     "model-failed-hidden": _error(
         "The provider failed, but the server told the client that the turn is completed. The answer may end in the"
         " middle.",
-        "Run omnirecord show CASSETTE, which prints the calls of each turn. Then read the provider's error, and ask"
+        "Run omnirecord show CASSETTE to see the calls of each turn. Then read the provider's error, and ask"
         " again.",
     ),
     "model-truncated-hidden": _error(
@@ -37,8 +37,8 @@ CODES: Mapping[str, Code] = {
     ),
     "model-failed": _error(
         "The provider refused the call or failed, or the answer was cut. So the model gave no complete answer.",
-        "Run omnirecord show CASSETTE, which prints the provider's error, or the answer up to the cut. For a refused"
-        " request, run omnirecord request CASSETTE N.",
+        "Run omnirecord show CASSETTE to see the provider's error, or the answer up to the cut. For a refused request,"
+        " run omnirecord request CASSETTE N to see all of its answer.",
     ),
     "model-truncated": _warning(
         "The model stopped before the answer was complete.",
@@ -110,26 +110,26 @@ CODES: Mapping[str, Code] = {
     "other-api": _note(
         "The events belong to another API, but the recorder validated them against Omnigent's contract. doctor ignores"
         " the results.",
-        "Record without --contract, or with a schema. Read this recording with the option --contract auto. Check it"
-        " with omnirecord validate CASSETTE --contract FILE.",
+        "Record without --contract, or with a schema. Read this recording with the option --contract auto. Run"
+        " omnirecord validate CASSETTE --contract FILE to check it.",
     ),
     # Events that are broken, repeated or out of order.
     "malformed": _error(
         "A client cannot parse the event. The client skips the event, or stops.",
-        "Read the raw bytes: omnirecord events CASSETTE --verdict malformed --json.",
+        "Run omnirecord events CASSETTE --verdict malformed --json to read the raw bytes.",
     ),
     "event-type-differs": _error(
         'The "event:" line and the data of an event name different types. Some clients read the line, others the data.',
-        "Read the frames: omnirecord events CASSETTE --verdict invalid --json.",
+        "Run omnirecord events CASSETTE --verdict invalid --json to read the frames.",
     ),
     "contract-invalid": _error(
         "A client with typed events drops an invalid event, often without an error.",
-        "Run omnirecord validate CASSETTE, which lists every field that does not fit.",
+        "Run omnirecord validate CASSETTE to list every field that does not fit.",
     ),
     "contract-unknown": _warning(
         "The contract does not have the type of the event. The server may be newer than the contract. A client that"
         " does not know the type skips the event.",
-        "Run omnirecord validate CASSETTE --contract openapi.json, with the file of this server's version.",
+        "Run omnirecord validate CASSETTE --contract openapi.json with the file of this server's version.",
     ),
     "event-repeated": _error(
         "The same event arrived twice. A client that concatenates deltas shows the text twice.",
@@ -157,7 +157,7 @@ CODES: Mapping[str, Code] = {
     ),
     "child-unfinished": _warning(
         "The parent session waits for a sub-agent, and the sub-agent never reported its end.",
-        "Run omnirecord doctor CASSETTE ID, with the id of the sub-agent's session.",
+        "Run omnirecord doctor CASSETTE ID with the id of the sub-agent's session.",
     ),
     "turn-failed": _error(
         "The turn ended with an error instead of an answer.",
@@ -170,7 +170,7 @@ CODES: Mapping[str, Code] = {
     "request-failed": _error(
         "The server refused a client's request, or failed to process the request. A failed PATCH, PUT, POST or DELETE"
         " probably changed nothing. After a failed GET, the client has old data or no data.",
-        "Read the error in the answer: omnirecord request CASSETTE N. Then read the server's log.",
+        "Run omnirecord request CASSETTE N to read the answer. Then read the server's log.",
     ),
     "runner-silent": _error(
         "The server sends heartbeats, but the runner stopped in the middle of a turn: the runner was killed, or hangs."
@@ -189,7 +189,7 @@ CODES: Mapping[str, Code] = {
     "tool-failed": _warning(
         "A tool call failed. The agent continues without the result. The agent may call the tool again, or invent a"
         " result.",
-        "Read the call's arguments and its output: omnirecord show CASSETTE --full.",
+        "Run omnirecord show CASSETTE --full to read the call's arguments and its output.",
     ),
     "client-left-in-turn": _warning(
         "The agent continued, but no client listened. The server stores the later messages and tool calls (items), but"
@@ -298,7 +298,7 @@ CODES: Mapping[str, Code] = {
     # Notes.
     "model-retried": _note(
         "The agent sent a request to the model more than once while the user waited.",
-        "Read the errors of the earlier attempts in omnirecord show CASSETTE. A rate limit or an overload passes.",
+        "Run omnirecord show CASSETTE to read the errors of the earlier attempts. A rate limit or an overload passes.",
     ),
     "retried": _note(
         "A model call or a tool call failed and was retried while the user waited.",

@@ -104,7 +104,9 @@ def _next(step: str, sign: Sign, session_id: str | None) -> str:
     if sign.exchange is not None:
         step = step.replace("CASSETTE N", f"CASSETTE {sign.exchange}")
     if isinstance(sign.about, str):
-        step = step.replace("CASSETTE ID, with the id of the sub-agent's session", f"CASSETTE {quoted(sign.about)}")
+        step = step.replace(
+            "CASSETTE ID with the id of the sub-agent's session", f"CASSETTE {quoted(sign.about)} to examine it"
+        )
     return step if session_id is None else step.replace("/sessions/ID", f"/sessions/{quoted(session_id)}")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omnirecord.analysis.doctor.codes import CODES
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.doctor.finding import Finding
 from tests.support.cassettes import JSON, SSE, Made, event, heartbeat, status
@@ -503,3 +505,10 @@ def test_a_silence_that_two_clients_shared_is_told_once() -> None:
     made.stream("s", 1.5, (1.5, heartbeat()), *sorted([*events, *beats_]), end=42.0)
     silences = [(one.stream, one.seqs) for one in found(made) if one.code == "silent-while-running"]
     assert silences == [(1, (3, 6))]
+
+
+@each("code", [code for code, one in CODES.items() if " CASSETTE" in one.next])
+def test_a_command_in_a_next_step_has_no_punctuation_behind_it(code: str) -> None:
+    """A person copies it."""
+    command = r"omnirecord \w+ CASSETTE( N| ID| --[\w-]+( [\w.]*\w)?)* (to|with|prints|marks) "
+    assert len(re.findall(r"omnirecord \w+ CASSETTE", CODES[code].next)) == len(re.findall(command, CODES[code].next))
