@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from omnirecord.analysis.doctor.codes import CODES, EXPLAINS
-from tests.support.doctor_examples import BLOCK, DOCS, EXAMPLES, block_of, story_of
+from tests.support.doctor_examples import BLOCK, DOCS, EXAMPLES, block_of, lead, story_of
 from tests.support.examples import each
 
 PAGES = DOCS / "doctor"
@@ -33,7 +33,7 @@ def test_it_says_what_the_code_says(code: str) -> None:
 def test_the_index_has_them_all_from_cause_to_symptom() -> None:
     index = (DOCS / "doctor.md").read_text()
     rows = re.findall(r"^\| \[`([\w-]+)`\]\(doctor/([\w-]+)\.md\) \| (\w+) \| (.*) \|$", index, re.MULTILINE)
-    assert rows == [(code, code, told.severity, told.why) for code, told in CODES.items()]
+    assert rows == [(code, code, told.severity, lead(code)) for code, told in CODES.items()]
 
 
 def test_what_explains_and_what_is_explained_are_codes() -> None:

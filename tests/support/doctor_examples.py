@@ -236,14 +236,17 @@ def story_of(example: Example) -> str:
     return f"{link}:"
 
 
+def lead(code: str) -> str:
+    """The first sentence of the reason of a code, for the index."""
+    return CODES[code].why.partition(". ")[0].rstrip(".") + "."
+
+
 if __name__ == "__main__":
     for code in EXAMPLES:
         page = DOCS / "doctor" / f"{code}.md"
         page.write_text(page_of(code, page.read_text()))
     index = DOCS / "doctor.md"
-    index.write_text(
-        ROW.sub(lambda row: f"{row[1]} | {CODES[row[2]].severity} | {CODES[row[2]].why} |", index.read_text())
-    )
+    index.write_text(ROW.sub(lambda row: f"{row[1]} | {CODES[row[2]].severity} | {lead(row[2])} |", index.read_text()))
     written = TABLE.sub(lambda _: "\n".join(table(run())), COVERAGE.read_text())
     COVERAGE.write_text(CORPUS.sub(lambda _: "\n".join(corpus.table()), written))
     sys.stdout.write(f"wrote {len(EXAMPLES)} pages\n")

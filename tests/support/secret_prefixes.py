@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from omnirecord.redaction.content.patterns import KINDS
-from omnirecord.redaction.content.prefixes import SOURCES, TOKENS, Token
+from omnirecord.redaction.content.prefixes import SOURCES, TOKENS
 from omnirecord.redaction.content.scanner import PLAIN, Scanner
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "secret-kinds.md"
@@ -52,8 +52,8 @@ NOT_MASKED = {
 
 def page() -> str:
     """The page."""
-    rows = ["| kind | begins with | proof | characters | least length | source |", "|---|---|---|---|---|---|"]
-    rows += [_row(*one) for one in sorted(_merged(), key=lambda one: (one[0].kind, one[1]))]
+    rows = ["| kind | begins with | proof |", "|---|---|---|"]
+    rows += [_row(*one) for one in sorted(_merged().items())]
     others = sorted({kind.name for kind in KINDS} - {token.kind for token in TOKENS})
     parts = [
         "# Kinds of secrets",
@@ -73,25 +73,25 @@ def page() -> str:
         " to begin the encoded text.",
         "## Sources",
         "\n".join(f"- {name}: {what}" for name, what in SOURCES.items()),
-        "The sources give facts: prefixes, characters and lengths. No code is theirs. `python -m"
-        " tests.support.secret_prefixes --compare gitleaks.toml` prints the rules of a newer list that the table does"
-        " not cover. The script gives a reason for each rule of today's lists that it does not cover.",
+        "The sources give facts: prefixes, characters and lengths. No code is theirs. `prefixes.py` names the source of"
+        " each prefix. `python -m tests.support.secret_prefixes --compare gitleaks.toml` prints the rules of a newer"
+        " list that the table does not cover.",
     ]
     return "\n\n".join(map(_wrapped, parts)) + "\n"
 
 
-def _merged() -> Iterator[tuple[Token, list[str]]]:
-    """Yield the tokens that differ in their prefixes only, with these prefixes."""
-    found: dict[Token, list[str]] = {}
+def _merged() -> dict[tuple[str, str], list[str]]:
+    """Return the prefixes by kind and proof."""
+    found: dict[tuple[str, str], list[str]] = {}
     for token in TOKENS:
-        found.setdefault(token._replace(prefix=""), []).append(token.prefix)
-    yield from found.items()
+        found.setdefault((token.kind, token.shown), []).append(token.prefix)
+    return found
 
 
-def _row(token: Token, prefixes: list[str]) -> str:
-    begins, proof = ", ".join(f"`{prefix}`" for prefix in prefixes), f"`{token.shown}`" if token.shown else ""
-    bar = "\\|"
-    cells = [token.kind, begins, proof, f"`{token.alphabet}`", str(token.length), token.source]
+def _row(kind_and_proof: tuple[str, str], prefixes: list[str]) -> str:
+    kind, proof = kind_and_proof
+    begins, bar = ", ".join(f"`{prefix}`" for prefix in prefixes), "\\|"
+    cells = [kind, begins, f"`{proof}`" if proof else ""]
     return f"| {' | '.join(cell.replace('|', bar) for cell in cells)} |".replace(r"\-", "-")
 
 
