@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..model import Recording
@@ -59,3 +59,6 @@ def forks_in(recordings: Iterable[Recording]) -> dict[int, Fork]:
     """Return the forks among recordings, by the number of the recording."""
     found = ((one.recording, fork_of(one)) for one in recordings)
     return {number: fork for number, fork in found if fork is not None}
+
+
+NO_FORKS: Mapping[int, Fork] = {}

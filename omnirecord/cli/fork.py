@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
-from ..text import counted
+from ..text import clip, counted, one_line
 from . import child
 from .arguments import DATABASE, NAMED, by_name
 from .common import print_lines, table
@@ -29,19 +30,32 @@ from .settings import one_each, reads_settings
 from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
-    from ..forks.branch import Branch
     from ..forks.change import Change
     from ..forks.outcome import Outcome
     from ..forks.point import Point
     from ..replayer.verdict import Verdict
 
 
+Urls = Mapping[str | None, str]
+"""The addresses of the hops of a cassette."""
+
+
 @click.command()
 @click.argument("source", type=NAMED, metavar="CASSETTE[#SESSION]")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 @click.option(
-    "--from-call", type=int, metavar="N", required=True,
-    help="Number of the first model call that goes to the provider, from 1, as `omnirecord show` prints it.",
+    "--from-call", type=int, metavar="N",
+    help="Number of the first model call that goes to the provider, from 1: within the conversation, as `omnirecord"
+    " show` prints it. Without #SESSION, the number counts all calls of the cassette.",
+)  # fmt: skip
+@click.option(
+    "--from-turn", type=int, metavar="N",
+    help="Number of the first turn whose model calls go to the provider. The fork brings a new session of a live"
+    " Omnigent server to this turn. See docs/fork.md.",
+)  # fmt: skip
+@click.option("--message", metavar="TEXT", help="With --from-turn: another message of turn N.")
+@click.option(
+    "--runner", metavar="ID", help="With --from-turn: runner of the session. Default: the only one that is online."
 )  # fmt: skip
 @click.option("--model", metavar="NAME", help="Another model, in call N and in each later call with the same model.")
 @click.option(
@@ -57,6 +71,10 @@ if TYPE_CHECKING:
     "--upstream", "upstreams", multiple=True, metavar="[NAME=]URL",
     help="Server for call N and later ones. Default: the server in the variable of `omnirecord run`, or the recorded"
     " one. NAME is another hop of the cassette. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--listen", "listens", multiple=True, metavar="[NAME=]HOST:PORT",
+    help="Address for the clients of a hop of the cassette (default: a free port of 127.0.0.1). Repeatable.",
 )  # fmt: skip
 @click.option(
     "--env", "variables", multiple=True, metavar="VARIABLE",
@@ -81,8 +99,9 @@ if TYPE_CHECKING:
 @reads_settings(one_each(["match"]))
 @of_recorder("contract", "ca", "insecure", "no_proxy", "labels", "redact", "redact_patterns", "pseudonym_key")
 def fork(
-    source: str, command: tuple[str, ...], from_call: int, model: str | None, sets: tuple[str, ...], edit: Path | None,
-    upstreams: tuple[str, ...], variables: tuple[str, ...], output: Path | None, repeat: int | None,
+    source: str, command: tuple[str, ...], from_call: int | None, from_turn: int | None, message: str | None,
+    runner: str | None, model: str | None, sets: tuple[str, ...], edit: Path | None, upstreams: tuple[str, ...],
+    listens: tuple[str, ...], variables: tuple[str, ...], output: Path | None, repeat: int | None,
     match: tuple[str, ...], faults: tuple[str, ...], **of_recording: Any,
 ) -> None:  # fmt: skip
     """Run a command again from one of its model calls on, with a change.
@@ -99,28 +118,76 @@ def fork(
       omnirecord fork weather.db --from-call 1 --model m2 -- python agent.py
       omnirecord fork weather.db --from-call 1 --set input='Snow?' -- python agent.py
     """
-    from ..cassette.forked import Fork
+    from ..forks.change import Change
     from ..forks.point import point_of
     from ..server.accept import raise_limit
 
-    if command:
-        child.check(command)
-    elif repeat is not None:
-        raise UsageError("--repeat runs a command: give it behind --")
+    _check(command, from_call, from_turn, {"--message": message, "--runner": runner}, edit, repeat)
+    log_to_stderr(verbose=False)
+    raise_limit()
+    chosen: dict[str, Any] = {"upstreams": upstreams, "listens": listens, "variables": variables, "match": match}
+    chosen |= {"faults": faults, "recording": of_recording}
+    if from_turn is not None:
+        sys.exit(_from_turn(source, from_turn, message, runner, Change.of(model, sets), new_cassette(output), chosen))
+    assert from_call is not None
     point = point_of(source, from_call)
     change = _change(model, sets, edit, point)
-    origin = Fork(Path(by_name(source)).name, point.recording_id, from_call, change=change.told())
-    labels = [*of_recording.pop("labels"), *(f"{key}={value}" for key, value in origin.labels().items())]
-    recording = {**of_recording, "labels": labels}
-    files = _files(output, repeat)
-    branches = [_Run(source, point, change, file, upstreams, variables, match, faults, recording) for file in files]
+    branches = [_Run(source, point, change, change.told(), file, **chosen) for file in _files(output, repeat)]
     with child.signals_held() as mask:
-        log_to_stderr(verbose=False)
-        raise_limit()
-        codes = [one.run(command, mask) for one in branches]
+        codes = [one.run(partial(_command, command, mask)) for one in branches]
     if repeat is not None:
         _tabulate(source, point, list(zip(branches, codes, strict=True)))
     sys.exit(next(filter(None, codes), 0))
+
+
+def _check(
+    command: Sequence[str], from_call: int | None, from_turn: int | None, of_turn: Mapping[str, str | None],
+    edit: Path | None, repeat: int | None,
+) -> None:  # fmt: skip
+    """Raise `UsageError` for options that do not go together, or if there is no such command."""
+    if (from_call is None) == (from_turn is None):
+        raise UsageError("say where the fork begins: give --from-call N or --from-turn N")
+    if from_turn is None:
+        if name := next((name for name, value in of_turn.items() if value is not None), None):
+            raise UsageError(f"{name} is for a session of Omnigent: give --from-turn as well")
+        if command:
+            child.check(command)
+        elif repeat is not None:
+            raise UsageError("--repeat runs a command: give it behind --")
+    elif command or repeat is not None or edit is not None:
+        what = "--edit" if edit is not None else "--repeat" if repeat is not None else "the command"
+        raise UsageError(f"--from-turn talks to a live server by itself: leave out {what}")
+
+
+def _command(command: Sequence[str], mask: child.Mask, made: Mapping[str, str], _: Urls) -> int:
+    """Run the command, or wait for Ctrl-C. Return the exit code."""
+    return child.run(command, environment_of(made), mask) if command else _wait(made)
+
+
+def _from_turn(
+    source: str, number: int, message: str | None, runner: str | None, change: Change, db: Path, chosen: dict[str, Any]
+) -> int:
+    """Bring a session of a live server to a turn, and through it. Return the exit code."""
+    import asyncio
+
+    from ..forks.point import point_of_turn
+    from ..forks.session import Client
+
+    point, session = point_of_turn(source, number, message)
+    options = [] if message is None else [f"--message {shlex.quote(clip(one_line(message), 100))}"]
+    run = _Run(source, point, change, ", ".join(filter(None, [*options, change.told()])), db, **chosen)
+
+    def perform(made: Mapping[str, str], urls: Urls) -> int:
+        for name, value in made.items():
+            if value.startswith(urls[point.hop] or "-"):
+                click.echo(f"{name}={value}")
+        sys.stdout.flush()
+        client = Client(urls[None], say)
+        ended = asyncio.run(client.play(session, run.branch.go_live, runner))
+        say(f"turn {number} ended with {ended}; the session is {client.session_id} on the server")
+        return 0
+
+    return run.run(perform)
 
 
 def _change(model: str | None, sets: Sequence[str], edit: Path | None, point: Point) -> Change:
@@ -150,26 +217,41 @@ class _Run:
     """One branch: the servers, the command, the counts."""
 
     def __init__(
-        self, source: str, point: Point, change: Change, db: Path, upstreams: Sequence[str],
-        variables: Sequence[str], match: Sequence[str], faults: Sequence[str], recording: Mapping[str, Any],
+        self, source: str, point: Point, change: Change, told: str, db: Path, *, upstreams: Sequence[str],
+        listens: Sequence[str], variables: Sequence[str], match: Sequence[str], faults: Sequence[str],
+        recording: Mapping[str, Any],
     ) -> None:  # fmt: skip
+        from ..cassette.forked import Fork
         from ..episodes import Episodes
         from ..forks.branch import Branch
+        from ..server.listener import by_name as values_by_name
+        from ..server.listener import parse_listen
 
         self.db = db
         self._point = point
         self._name = by_name(source)
         self._change = change
         self._others = variables
-        self.branch: Branch = Branch(point, change)
+        self.branch = Branch(point, change)
+        call = point.number if point.turn is None else None
+        self._fork = Fork(Path(self._name).name, point.recording_id, call, point.turn, told)
+        labels = [*recording["labels"], *(f"{key}={value}" for key, value in self._fork.labels().items())]
+        every, contracts = values_by_name("--contract", recording["contract"])
+        if every is not None:
+            contracts = {**{hop: every for hop in point.hops if hop is not None}, **contracts}
+        recording = {**recording, "labels": labels, "contract": every, "contracts": contracts}
+        listen, listens_of = values_by_name("--listen", listens)
+        host, port = parse_listen(listen or "127.0.0.1:0", allow_remote=False)
         self._server = Episodes(
-            point.source, _upstreams(point, upstreams), into=db, decide=self.branch.decide, recording=recording,
-            timing="instant", match=match, faults=faults,
+            point.source, _upstreams(point, upstreams), into=db, decide=self.branch.decide,
+            recording=recording, timing="instant", match=match, faults=faults, host=host,
+            port=port, listens=listens_of,
         )  # fmt: skip
         self._server.logs_misses, self._server.used_by = False, "serve"  # misses are printed at the end
 
-    def run(self, command: Sequence[str], mask: child.Mask) -> int:
-        """Run the command, or wait for Ctrl-C. Return its exit code; 1 if that is 0 and the branch failed."""
+    def run(self, perform: Callable[[Mapping[str, str], Urls], int]) -> int:
+        """Call `perform` with the variables and the addresses of the hops. Return its exit code; 1 if that is 0 and the
+        branch failed."""
         addresses = Addresses({hop: of.paths for hop, of in self._point.hops.items()}, self._name, self._others)
         with self._server as server:
             urls: dict[str | None, str] = {hop.only: hop.url for hop in self._server.hops}
@@ -177,7 +259,7 @@ class _Run:
             made = addresses.made(urls)
             for key in {key for one in addresses.services for key in one.service.keys} & made.keys():
                 del made[key]  # the provider wants a real one
-            code = child.run(command, environment_of(made), mask) if command else _wait(made)
+            code = perform(made, urls)
             wait_for_clients(self._server)
         verdict = self._verdict(addresses.asked())
         say(verdict.counts)
@@ -197,7 +279,7 @@ class _Run:
         from ..replayer.verdict import verdict_of
 
         point = self._point
-        name = f"{self._name} at call {point.number}"
+        name = f"{self._name} at {self._fork.where}"
         expected = point.expected
         return verdict_of(
             self._server, name, done="forked", nothing=why_nothing(asked), is_expected=lambda x: x.exchange in expected
@@ -206,7 +288,8 @@ class _Run:
     def _problems(self) -> Iterator[str]:
         """The reasons why the branch failed, apart from those of any replay."""
         if self._server.served and not (self.branch.has_forked or self.branch.is_stopped):
-            yield f"Call {self._point.number} was not made, so no call went to the provider"
+            what = f"Call {self._point.number}" if self._point.turn is None else "No call of the turn"
+            yield f"{what} was{' not' if self._point.turn is None else ''} made, so no call went to the provider"
         if self.has_live_calls:
             yield from (f"A live call failed: {one}" for one in dict.fromkeys(self.outcome().failed))
 
@@ -243,9 +326,11 @@ def _upstreams(point: Point, given: Sequence[str]) -> dict[str | None, str]:
         if one.is_recorded:
             if any(map(os.environ.get, one.service.variables)) and one.service.name in routes:
                 found[one.hop] = routes[one.service.name]
-            for hop, url in [(point.hop, first), *named.items()]:
+            for hop, url in [(None if point.turn is not None else point.hop, first), *named.items()]:
                 if hop == one.hop and url is not None:
                     found[hop] = url.rstrip("/").removesuffix(one.path)
+    if point.turn is not None and first is not None:
+        found[None] = first.rstrip("/")
     if point.hop not in found:
         raise UsageError("the recording does not name the server of its model calls: give --upstream URL")
     return found

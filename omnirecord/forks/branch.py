@@ -26,6 +26,7 @@ class Branch:
         self._point = point
         self._change = change
         self._made: Made | None = None
+        self._is_due = False
         self.has_forked = False
         """Whether call N was made."""
         self.is_stopped = False
@@ -33,8 +34,14 @@ class Branch:
         self.changed = 0
         """The number of calls to the provider with the change, or a part of it."""
 
+    def go_live(self) -> None:
+        """Let the next call be the first live one: the message of turn N is sent now."""
+        self._is_due = True
+
     def decide(self, question: Question) -> Where | Incoming | Miss:
         request = question.request
+        if self._point.turn is not None and question.hop != self._point.hop:
+            return request  # of the session on the live server
         is_call = request.method == "POST" and api_of(request.target) is not None
         x = question.exchange
         if self.is_stopped:
@@ -45,7 +52,9 @@ class Branch:
             return request
         if self.has_forked:
             return self._live(request)
-        if x is None:
+        if self._is_due:
+            return self._fork(request)
+        if x is None or self._point.turn is not None:
             self.is_stopped = True
             return "recording"
         if x.exchange not in self._point.attempts:  # a call beside call N, which came first
@@ -55,7 +64,8 @@ class Branch:
     def _fork(self, request: Incoming) -> Where | Incoming | Miss:
         if self._change:
             try:
-                self._made = self._change.made(request.content, request.target, self._point.body)
+                recorded = self._point.body if self._point.turn is None else None
+                self._made = self._change.made(request.content, request.target, recorded)
             except UsageError as error:  # it had an effect on the recorded request
                 self.is_stopped = True
                 return Miss(f"the change cannot be made in this request: {error}")

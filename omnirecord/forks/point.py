@@ -17,12 +17,13 @@ from typing import NamedTuple
 from ..analysis.gather import model_calls
 from ..cassette.conversations import conversation_named, placed_calls
 from ..cassette.open import open_store
-from ..cassette.select import named_session, the_session
+from ..cassette.select import named_session, session_ids, the_session, with_children
 from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import by_key, clocks
 from ..omnigent.routes import path_of
 from ..text import counted
+from .session import RecordedSession, recorded_session
 
 
 class Hop(NamedTuple):
@@ -49,7 +50,8 @@ class Point:
     `number`: N. `source`: the cassette, or the part of it, that answers. `hop`, `target`, `body`: of the request of
     call N. `attempts`: its exchanges. `before`: the exchanges that began before it, calls or not. `expected`: the calls
     of the session among these. `after`: those of call N and of the later calls of the session. `recording_id`: that of
-    call N. `hops`: those of the cassette, by name.
+    call N. `hops`: those of the cassette, by name. `turn`: the turn, if the fork begins with one: then call N is its
+    first call, and `attempts` is empty.
     """
 
     number: int
@@ -63,6 +65,7 @@ class Point:
     after: frozenset[int]
     recording_id: str
     hops: Mapping[str | None, Hop]
+    turn: int | None = None
 
 
 def point_of(source: str, number: int) -> Point:
@@ -82,6 +85,41 @@ def point_of(source: str, number: int) -> Point:
         others = {one.same for one in calls if one not in own}
         is_repeated = isinstance(session, int) and not others.isdisjoint(one.same for one in own)
         return _point(store, own, number, source if is_repeated else str(path))
+
+
+def point_of_turn(source: str, number: int, message: str | None) -> tuple[Point, RecordedSession]:
+    """Return the point at turn `number` of a session of Omnigent, and what its client sent. Raises `UsageError`."""
+    path, name = named_session(source)
+    with closing(open_store(path, judges=False)) as store:
+        known = session_ids(store)
+        if name is None and len(known) != 1:
+            raise UsageError(f"{path.name} has {counted(len(known), 'session')}: name one, as in {path.name}#ID")
+        session = recorded_session(store, name or known[0], number, message)
+        recordings = {one.recording: one for one in store.recordings()}
+        clock = clocks(recordings.values())
+        begin = clock[session.recording], session.begin_ns
+        family = with_children(store, the_session(store, name or known[0]))
+        links = [one for one in model_calls(store).links if one.turn is not None and one.turn.session_id in family]
+        at = {one.call.exchange: (clock[one.call.recording], one.call.started_ns) for one in links}
+        after = [one for one in links if at[one.call.exchange] >= begin]
+        if not after:
+            raise UsageError(f"{path.name} has no model call of turn {number}: record both hops (docs/both-hops.md)")
+        first = next(x for x in store.exchanges() if x.exchange == after[0].call.exchange)
+        point = Point(
+            number=number,
+            source=str(path),
+            hop=recordings[first.recording].hop,
+            target=first.request.target,
+            body=store.decoded_body(first, "request"),
+            attempts=frozenset(),
+            before=frozenset(x.exchange for x in store.exchanges() if (clock[x.recording], x.request.at_ns) < begin),
+            expected=frozenset(exchange for exchange, when in at.items() if when < begin),
+            after=frozenset(one.call.exchange for one in after),
+            recording_id=recordings[session.recording].recording_id,
+            hops=_hops(store),
+            turn=number,
+        )
+        return point, session
 
 
 def _calls(store: Store, path: Path, name: str | None) -> list[_Call]:

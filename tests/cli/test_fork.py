@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from omnirecord import open_cassette
+from omnirecord import record as record_proxy
 from tests.cli.test_run import LONGEST, PYTHON, run, variables
 from tests.omnigent_rig.provider import Answer, Failure, InTurn, Step
 from tests.support import forked
@@ -99,6 +100,16 @@ async def test_a_conversation_of_several_with_equal_requests_is_forked_alone(tmp
     assert "the cassette has no conversation 4: there are #1 to #3" in error
 
 
+async def test_a_recording_of_a_proxy_is_forked(tmp_path: Path) -> None:
+    db = tmp_path / "a.db"
+    async with ModelApis(SCRIPT) as provider, record_proxy(provider.url.removesuffix("/v1"), db) as proxy:
+        agent = [*PYTHON, AGENT, "Hi", "Bye"]
+        around = variables(OPENAI_BASE_URL=f"{proxy.url}/v1")
+        await asyncio.to_thread(subprocess.run, agent, env=around, check=True, capture_output=True, timeout=LONGEST)
+    done, asked = await fork(tmp_path, "--from-call", "2", "--contract", "auto", "-o", "b.db", words=("Hi", "Bye"))
+    assert (done.code, done.out, asked) == (0, b"Hello.\nGoodbye.\n", ["Bye"]), done.errors.decode()
+
+
 async def test_an_equal_prompt_after_the_fork_goes_to_the_provider(tmp_path: Path) -> None:
     await record(tmp_path, "Hi", "Bye")
     done, asked = await fork(tmp_path, "--from-call", "2", "-o", "b.db", words=("Hi", "Bye", "Hi"))
@@ -177,8 +188,8 @@ async def test_show_draws_the_fork_and_diff_compares_from_there_on(tmp_path: Pat
     lines = forked.run(["show", "b.db", "--width", "200"], tmp_path).out.decode().splitlines()
     drawn = lines.index("-- forked from a.db at call 2, with --set input=One: live from here on")
     assert [line.endswith("from the recording") for line in lines if " = 200 completed" in line] == [True, False]
-    assert "You: Hi" in lines[drawn - 3]
-    assert "You: One" in lines[drawn + 2]
+    asked = [number for number, line in enumerate(lines) if "You: " in line]
+    assert asked[0] < drawn < asked[1]
     rows = map(json.loads, forked.run(["show", "b.db", "--json"], tmp_path).out.splitlines())
     assert [call["answered_from"] for row in rows for call in row["model_calls"]] == [1, None]
     done = forked.run(["diff", "a.db", "b.db"], tmp_path)
@@ -241,7 +252,11 @@ async def test_mistakes_are_said_before_the_command_starts(tmp_path: Path) -> No
     def error(*words: str, of: str = "a.db") -> str:
         return failed(forked.run(["fork", of, *words], tmp_path, environment=variables()))
 
-    assert "Missing option '--from-call'" in error("--", "true")
+    assert "give --from-call N or --from-turn N" in error("--", "true")
+    assert "give --from-call N or --from-turn N" in error("--from-call", "1", "--from-turn", "1", "--", "true")
+    assert "--message is for a session of Omnigent" in error("--from-call", "1", "--message", "x", "--", "true")
+    assert "leave out the command" in error("--from-turn", "1", "--", "true")
+    assert "a.db has 0 sessions: name one" in error("--from-turn", "1")
     assert "--from-call 2: the session has 1 model call" in error("--from-call", "2", "--", "true")
     assert "--from-call 0: the session has 1 model call" in error("--from-call", "0", "--", "true")
     assert "--model m changes nothing" in error("--from-call", "1", "--model", "m", "--", "true")

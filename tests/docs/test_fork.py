@@ -32,7 +32,7 @@ async def test_the_page_prints_what_the_commands_print(tmp_path: Path) -> None:
     for file in (ROOT / "cassettes" / "cities").glob("*.*"):
         shutil.copy(file, tmp_path)
     blocks = BLOCK.findall(PAGE)
-    assert [bool(line) for line, _ in blocks] == [False, True, False, False, True]
+    assert [bool(line) for line, _ in blocks] == [False, True, False, False, True, True]
     shown = forked.run(["show", "cities.jsonl"], tmp_path).out.decode()
     assert timeless(blocks[0][1].rstrip()) in timeless(shown)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

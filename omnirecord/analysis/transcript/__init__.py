@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from ...cassette.forked import fork_of
+from ...cassette.forked import NO_FORKS, Fork, fork_of, forks_in
 from ...cassette.select import the_session
 from ...cassette.sqlite import Store
 from ...model import Recording
@@ -93,15 +93,25 @@ def _recordings(store: Store, session: str | None, page: Page) -> Iterator[Line]
     if found and session is not None:
         there = {x.recording for x in store.exchanges() if x.session_id == session}
         found = [one for one in found if one.recording in there]
-    if found:
+    told = [one for one in map(_facts, found) if one]
+    if told:
         yield Line("", "blank")
-    for one in found:
-        server = [] if one.server_version is None else [f"server {one.server_version}"]
-        fork = fork_of(one)
-        labels = one.labels if fork is None else {key: one.labels[key] for key in one.labels.keys() - fork.labels()}
-        origin = [] if fork is None or fork.turn is None else [fork.told()]  # else it is among the calls
-        facts = [f"Recording {one.recording}", *server, *origin, *(f"{key}={labels[key]}" for key in sorted(labels))]
-        yield from page.wrapped(" · ".join(facts), "note", rest="  ")
+    for facts in told:
+        yield from page.wrapped(facts, "note", rest="  ")
+
+
+def _facts(recording: Recording) -> str:
+    """Return the version of the server and the labels of a recording, but for those of a fork, which has a line of its
+    own; empty if there are none."""
+    fork = fork_of(recording)
+    labels = (
+        dict(recording.labels)
+        if fork is None
+        else {key: value for key, value in recording.labels.items() if key not in fork.labels()}
+    )
+    server = [] if recording.server_version is None else [f"server {recording.server_version}"]
+    facts = [*server, *(f"{key}={value}" for key, value in labels.items())]
+    return " · ".join([f"Recording {recording.recording}", *facts]) if facts else ""
 
 
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
@@ -158,7 +168,7 @@ def transcript(
     """
     page = page or Page()
     empty = True
-    for line in Tree(sessions, page, calls, by_id).lines():
+    for line in Tree(sessions, page, calls, by_id, forks_in(recordings)).lines():
         empty = False
         yield line
     told_before, forked = set[str](), set[int]()
@@ -184,9 +194,11 @@ class Tree:
     """All sessions, and those that have been written."""
 
     def __init__(
-        self, sessions: Iterable[Session], page: Page, calls: ModelCalls = NO_CALLS, by_id: ById | None = None
-    ) -> None:
+        self, sessions: Iterable[Session], page: Page, calls: ModelCalls = NO_CALLS, by_id: ById | None = None,
+        forks: Mapping[int, Fork] = NO_FORKS,
+    ) -> None:  # fmt: skip
         self._calls = calls
+        self._forks = forks
         self._all = list(sessions) if by_id is None else sessions
         if by_id is None:
             by_id = {(one.recording, one.session_id): one for one in self._all if one.session_id is not None}
@@ -224,7 +236,10 @@ class Tree:
         if not session.turns and not failed:
             heard = "no event while a client listened" if session.streams else "no client listened to its stream"
             yield Line(f"  (empty: {heard})", "note")
-        for _, lines in self._turns(session, page, timed=session.begun_ns != session.ended_ns):
+        fork = self._forks.get(session.recording)
+        for turn, lines in self._turns(session, page, timed=session.begun_ns != session.ended_ns):
+            if fork is not None and turn.turn == fork.turn:
+                yield from page.wrapped(f"-- {fork.told()}: live from here on", "stop", "  ", "     ")
             yield from lines
         yield from page.wrapped(total(session), "total", "  ", "  ") if total(session) else ()
         yield from page.wrapped(why(conclusion), "stop", "  ", "  ")

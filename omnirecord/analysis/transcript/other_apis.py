@@ -153,7 +153,7 @@ def talk_lines(
 def _fork_line(page: Page, known: Recording | None, link: Link, forked: set[int]) -> Iterator[Line]:
     """Yield a line before the first live call of a forked recording. `known`: the recording of the call."""
     fork = None if known is None or link.call.answered_from is not None else fork_of(known)
-    if fork is not None and link.call.recording not in forked:
+    if fork is not None and fork.turn is None and link.call.recording not in forked:
         forked.add(link.call.recording)
         yield from page.wrapped(f"-- {fork.told()}: live from here on", "stop", "", "   ")
 
