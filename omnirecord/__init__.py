@@ -152,12 +152,28 @@ def replay(
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
     chosen: dict[str, Any] = {
-        "timing": timing, "speed": speed, "max_gap": max_gap, "gates": gates, "no_gate": no_gate,
-        "skip_gates_after": skip_gates_after, "match": match, "match_on": match_on, "faults": faults,
-        "chunks": chunks, "resume": resume, "loop": loop, "only": only, "host": host, "port": port,
-        "listens": listens, "allow_remote": allow_remote, "token": token, "tls_cert": tls_cert, "tls_key": tls_key,
+        "timing": timing,
+        "speed": speed,
+        "max_gap": max_gap,
+        "gates": gates,
+        "no_gate": no_gate,
+        "skip_gates_after": skip_gates_after,
+        "match": match,
+        "match_on": match_on,
+        "faults": faults,
+        "chunks": chunks,
+        "resume": resume,
+        "loop": loop,
+        "only": only,
+        "host": host,
+        "port": port,
+        "listens": listens,
+        "allow_remote": allow_remote,
+        "token": token,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
         "web_ui": web_ui,
-    }  # fmt: skip
+    }
     if record == "none" and not (upstream or upstreams or output or recording):
         from .replayer.server import Replay
 

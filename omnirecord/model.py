@@ -33,9 +33,16 @@ Verdict = Literal["comment", "sentinel", "truncated", "malformed", "unknown", "i
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 Ending = Literal[
-    "done", "eof", "client_left", "upstream_lost", "recorder_stopped", "upstream_unreachable", "open",
-    "recorder_killed", "unknown",
-]  # fmt: skip
+    "done",
+    "eof",
+    "client_left",
+    "upstream_lost",
+    "recorder_stopped",
+    "upstream_unreachable",
+    "open",
+    "recorder_killed",
+    "unknown",
+]
 """How an exchange ended. `unknown`: the ending was not recorded, as in an imported raw body."""
 
 KINDS: frozenset[str] = frozenset(get_args(Kind))
@@ -121,7 +128,11 @@ class Request(_Unread):
     def unread(cls, at_ns: int, method: str, target: str, text: str, read: ReadHeaders) -> Self:
         """Return a request whose headers `read` makes of a text."""
         made = object.__new__(cls)
-        made.at_ns, made.method, made.target, made._text, made._read = at_ns, method, target, text, read
+        made.at_ns = at_ns
+        made.method = method
+        made.target = target
+        made._text = text
+        made._read = read
         return made
 
 
@@ -144,8 +155,12 @@ class Response(_Unread):
     def unread(cls, at_ns: int, end_ns: int | None, status: int, reason: str, text: str, read: ReadHeaders) -> Self:
         """Return a response whose headers `read` makes of a text."""
         made = object.__new__(cls)
-        made.at_ns, made.end_ns, made.status, made.reason = at_ns, end_ns, status, reason
-        made._text, made._read = text, read
+        made.at_ns = at_ns
+        made.end_ns = end_ns
+        made.status = status
+        made.reason = reason
+        made._text = text
+        made._read = read
         return made
 
 
@@ -319,7 +334,8 @@ def children_of(parents: Mapping[str, str]) -> dict[str, list[str]]:
 
 def reached(names: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
     """Return these names, and all that `edges` lead to."""
-    found, left = set[str](), list(names)
+    found = set[str]()
+    left = list(names)
     while left:
         if (one := left.pop()) not in found:
             found.add(one)

@@ -111,7 +111,8 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
     """
     from .jsonl import Reader, jsonl_bytes
 
-    (path, session), target = named_session(path), Path(db)
+    path, session = named_session(path)
+    target = Path(db)
     is_usable_path(target)
     if session is not None:
         with closing(open_store(path, session)) as store:
@@ -213,7 +214,8 @@ def refuse_to_overwrite(output: Path, cassette: Path) -> None:
     try:
         if not output.is_file():
             return
-        is_input, is_recording = output.samefile(named_session(cassette)[0]), is_database(output)
+        is_input = output.samefile(named_session(cassette)[0])
+        is_recording = is_database(output)
     except OSError as error:
         raise UsageError(unwritable(output, error)) from error
     if is_input:
@@ -245,7 +247,8 @@ def _import_sse(path: Path, target: Path) -> tuple[int, int]:
     others = {api: _judged_by(load(api), framed) for api in REGISTER}
     counts = {api: _valid(some) for api, some in others.items()}
     best = max(counts, key=lambda api: counts[api])
-    session, contract = None, AUTO
+    session = None
+    contract = AUTO
     is_given = False
     if counts[best] > fits:
         framed = others[best]
@@ -264,10 +267,13 @@ def _import_sse(path: Path, target: Path) -> tuple[int, int]:
         recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
         made = Recording(recording, modified, __version__, contract, None, uuid7(), uuid7(), contract_given=is_given)
         api = load(contract).of(asked[1]).api
-        writer.write([
-            rows.recording(made), *rows.given(made),
-            *_sse_rows(recording, exchange, stream, session, framed, asked, api),
-        ])  # fmt: skip
+        writer.write(
+            [
+                rows.recording(made),
+                *rows.given(made),
+                *_sse_rows(recording, exchange, stream, session, framed, asked, api),
+            ]
+        )
     return 1, len(framed)
 
 
@@ -281,7 +287,9 @@ def _judged_by(contract: Contract, framed: list[Framed]) -> list[Framed]:
 
 def _sse_framed(path: Path) -> list[Framed]:
     """Return all frames of a file. Raises `TooLarge`."""
-    framer, found, left = Framer(None, load("omnigent")), [], max_decoded()  # type: Framer, list[Framed], int
+    framer = Framer(None, load("omnigent"))
+    found: list[Framed] = []
+    left = max_decoded()
     with path.open("rb") as file:
         for data in iter(lambda: file.read(PORTION), b""):
             some = framer.feed(0, data)
@@ -294,9 +302,14 @@ def _sse_framed(path: Path) -> list[Framed]:
 
 
 def _sse_rows(
-    recording: int, exchange: int, stream: int, session: str | None, framed: list[Framed], asked: tuple[str, str],
+    recording: int,
+    exchange: int,
+    stream: int,
+    session: str | None,
+    framed: list[Framed],
+    asked: tuple[str, str],
     api: Api,
-) -> Iterator[Row]:  # fmt: skip
+) -> Iterator[Row]:
     accept = (("Accept", "text/event-stream"),)
     yield rows.request(exchange, recording, "sse", session, "client", 0, *asked, accept)
     headers = (("content-type", "text/event-stream; charset=utf-8"),)

@@ -34,9 +34,16 @@ class Source(Protocol):
     def contract_of(self, recording: int, /) -> Contract: ...
     def judge_of(self, x: Exchange, /) -> Contract: ...
     def exchanges(
-        self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
-        method: str | None = None, ending: str | None = None, by_clients: bool = False, in_session: bool | None = None,
-    ) -> list[Exchange]: ...  # fmt: skip
+        self,
+        *,
+        recording: int | None = None,
+        session_id: str | None = None,
+        kind: str | None = None,
+        method: str | None = None,
+        ending: str | None = None,
+        by_clients: bool = False,
+        in_session: bool | None = None,
+    ) -> list[Exchange]: ...
     def each(self, recording: int, /) -> Iterator[Exchange]: ...
     def groups(
         self, *, recording: int | None = None, sessions: Collection[str] | None = None

@@ -30,9 +30,12 @@ if TYPE_CHECKING:
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 fail_on_option = click.option(
-    "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
+    "--fail-on",
+    type=click.Choice(["note", "warning", "error"]),
+    default="error",
+    show_default=True,
     help="Exit with code 1 if a finding has this severity or a higher severity.",
-)  # fmt: skip
+)
 
 
 @click.command()
@@ -94,7 +97,8 @@ def _lines(
     from rich.text import Text
 
     if found:
-        severity, message = found[0].severity, found[0].message
+        severity = found[0].severity
+        message = found[0].message
         told = f"{severity.capitalize()}: {message[:1].upper()}{message[1:]}"
         first = Text("\n".join(_folded(told, "", "  ")))
         first.stylize(_COLOURS[severity], 0, len(severity))
@@ -143,7 +147,8 @@ def _concluded(one: _Concluded) -> str:
     """How the session ended, its duration, its parties, its first question."""
     from ..text import clip, one_line, seconds
 
-    conclusion, lasted = one.conclusion, one.session.duration_ns
+    conclusion = one.conclusion
+    lasted = one.session.duration_ns
     parts = [conclusion.verdict, *([] if lasted is None else [seconds(lasted)])]
     if one.session.conversation is None:
         parts.append(f"connected: {', '.join(map(one_line, conclusion.connected)) or 'no client'}")

@@ -38,9 +38,11 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
     what = chosen[0] if chosen else None
     lists: dict[str | None, Callable[[Store], Iterator[dict[str, Any]]]] = {
-        "exchanges": listing.exchange_rows, "streams": listing.stream_rows, "recordings": listing.recording_rows,
+        "exchanges": listing.exchange_rows,
+        "streams": listing.stream_rows,
+        "recordings": listing.recording_rows,
         None: partial(listing.session_rows, is_brief=not as_json),
-    }  # fmt: skip
+    }
     with opened(cassette) as store:
         rows = list(lists[what](store))
     print_found(as_json, rows, ls_lines(cassette, what, rows, terminal_width(sys.maxsize)))
@@ -49,27 +51,69 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
 _LISTS = ("exchanges", "streams", "recordings")
 _COLUMNS = {
     None: [
-        "recording", "hop", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status",
+        "recording",
+        "hop",
+        "session_id",
+        "started_at",
+        "duration_s",
+        "streams",
+        "exchanges",
+        "events",
+        "last_status",
         "ending",
     ],
     "streams": [
-        "stream", "hop", "session_id", "party", "method", "path", "status", "duration_s", "events", "bytes", "ending",
+        "stream",
+        "hop",
+        "session_id",
+        "party",
+        "method",
+        "path",
+        "status",
+        "duration_s",
+        "events",
+        "bytes",
+        "ending",
         "verdicts",
     ],
     "exchanges": [
-        "exchange", "hop", "kind", "party", "method", "path", "status", "duration_s", "request_bytes", "response_bytes",
+        "exchange",
+        "hop",
+        "kind",
+        "party",
+        "method",
+        "path",
+        "status",
+        "duration_s",
+        "request_bytes",
+        "response_bytes",
         "ending",
     ],
     "recordings": [
-        "recording", "hop", "recording_id", "started_at", "duration_s", "upstream", "server_version", "labels",
+        "recording",
+        "hop",
+        "recording_id",
+        "started_at",
+        "duration_s",
+        "upstream",
+        "server_version",
+        "labels",
         "exchanges",
     ],
-}  # fmt: skip
+}
 _HEADS = {
-    "recording": "rec", "session_id": "session", "started_at": "began (UTC)", "duration_s": "took s",
-    "exchanges": "requests", "last_status": "status", "request_bytes": "sent", "response_bytes": "received",
-    "exchange": "no", "recording_id": "id", "server_version": "server",
-}  # fmt: skip
+    "recording": "rec",
+    "session_id": "session",
+    "started_at": "began (UTC)",
+    "duration_s": "took s",
+    "exchanges": "requests",
+    "last_status": "status",
+    "request_bytes": "sent",
+    "response_bytes": "received",
+    "exchange": "no",
+    "recording_id": "id",
+    "server_version": "server",
+}
 _LEAST = {"session": 8, "path": 16, "verdicts": 10, "ending": 11, "party": 6, "labels": 10, "upstream": 12}
 """Columns that a narrow terminal cuts, and their least width in characters."""
 _LEFT_OUT = ("verdicts", "bytes", "kind", "sent", "method", "status", "session", "upstream", "server")

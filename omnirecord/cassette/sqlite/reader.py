@@ -121,25 +121,39 @@ class Store(Tables):
         super().refresh()
 
     def exchanges(
-        self, *, recording: int | None = None, session_id: str | None = None, stream: int | None = None,
-        kind: str | None = None, method: str | None = None, ending: str | None = None, by_clients: bool = False,
-        in_session: bool | None = None, unended: bool = False,
-    ) -> list[Exchange]:  # fmt: skip
+        self,
+        *,
+        recording: int | None = None,
+        session_id: str | None = None,
+        stream: int | None = None,
+        kind: str | None = None,
+        method: str | None = None,
+        ending: str | None = None,
+        by_clients: bool = False,
+        in_session: bool | None = None,
+        unended: bool = False,
+    ) -> list[Exchange]:
         """Return the exchanges with all given values, in the order of their requests. `by_clients` leaves out the
         runner's exchanges. `in_session` selects those with a session, or those without; `unended` those without an
         end."""
         given = {
-            "recording": recording, "session_id": session_id, "stream": stream, "kind": kind, "method": method,
+            "recording": recording,
+            "session_id": session_id,
+            "stream": stream,
+            "kind": kind,
+            "method": method,
             "ending": ending,
-        }  # fmt: skip
+        }
         wanted = {column: value for column, value in given.items() if value is not None}
         if self._held is not None and ending is None and method is None:
             return [
-                x for x in self._held
+                x
+                for x in self._held
                 if all(getattr(x, column) == value for column, value in wanted.items())
-                and not (by_clients and x.party == "runner") and in_session in (None, x.session_id is not None)
+                and not (by_clients and x.party == "runner")
+                and in_session in (None, x.session_id is not None)
                 and not (unended and x.end_ns is not None)
-            ]  # fmt: skip
+            ]
         where = [f"{column} = ?" for column in wanted]
         where += ["party != 'runner'"] * by_clients
         where += [] if in_session is None else [f"session_id IS {'NOT ' * in_session}NULL"]
@@ -294,7 +308,8 @@ class Store(Tables):
         stored, length = (0, 0) if after == 0 else self._stored(exchange)
         for some in self._checked(lambda: self._stored_lists(exchange.exchange, exchange.stream or 0, after)):
             if after == 0:
-                stored, length = some[-1].seq, length + sum([frame.length for frame in some])
+                stored = some[-1].seq
+                length = length + sum([frame.length for frame in some])
             yield from some
         for frame in self._derived(exchange, stored, length, unfinished):
             if frame.seq > after:
@@ -306,10 +321,12 @@ class Store(Tables):
         if self._other_judge(exchange) is not None:
             yield from self.frames(exchange)
             return
-        number, stream = exchange.exchange, exchange.stream or 0
+        number = exchange.exchange
+        stream = exchange.stream or 0
         found = outlined(self._connection, stream, lambda read, start: self._sources(number, read, start)[1])
         for part in self._checked(lambda: found):
-            seq, length = max(seq, part.seq), max(length, part.end)
+            seq = max(seq, part.seq)
+            length = max(length, part.end)
             yield from part.frames
         yield from self._derived(exchange, seq, length, False)
 
@@ -335,7 +352,8 @@ class Store(Tables):
             " AND seq >= (SELECT coalesce(max(seq), 0) FROM frame_blocks WHERE stream = ? AND seq <= ?) ORDER BY seq"
         )
         judge = self._judge_of_number(exchange)
-        times, content = None, None  # type: Content | None, Content | None
+        times: Content | None = None
+        content: Content | None = None
         for row in self._connection.execute(query, (stream, stream, after + 1)):
             if times is None or content is None:
                 times, content = self._sources(exchange, row[3], row[2])
@@ -449,8 +467,11 @@ class Store(Tables):
         """Return the counts of the frames after the stored ones, within the limit; cached."""
         if exchange.exchange not in self._unframed:
             stored, length = self._stored(exchange)
-            verdicts, size, status = Counter[str](), 0, None  # type: Counter[str], int, bytes | None
-            api, is_done = self.judge_of(exchange).api, False
+            verdicts = Counter[str]()
+            size = 0
+            status: bytes | None = None
+            api = self.judge_of(exchange).api
+            is_done = False
             if not self._is_framed(exchange, length):
                 framer = self._framer(exchange, length, self._look)
                 left = self._look
@@ -477,12 +498,20 @@ class Store(Tables):
     ) -> Iterator[TimedFrame]:
         offsets = Recent()
         for seq, framed in enumerate(self._reframed(exchange, framer, stored, length, unfinished, offsets), stored + 1):
-            judgement, read = framed.judgement, offsets.of(framed.read)
+            judgement = framed.judgement
+            read = offsets.of(framed.read)
             issues = tuple((issue.path, issue.message) for issue in judgement.issues)
             yield TimedFrame(
-                exchange.stream or 0, seq, read.offset_ns, read.sent_ns, framed.frame.raw, framed.frame.length,
-                storable_type(judgement.type), judgement.verdict, issues,
-            )  # fmt: skip
+                exchange.stream or 0,
+                seq,
+                read.offset_ns,
+                read.sent_ns,
+                framed.frame.raw,
+                framed.frame.length,
+                storable_type(judgement.type),
+                judgement.verdict,
+                issues,
+            )
 
     def _reframed(
         self, exchange: Exchange, framer: Framer, stored: int, length: int, unfinished: bool, offsets: Recent
@@ -531,14 +560,17 @@ class Store(Tables):
         """Return the number of frames by verdict, and their total length in bytes. The stored frames are counted if
         `tallies` does not match them."""
         if (judge := self._other_judge(exchange)) is not None:
-            again, behind = self._judged_again(exchange, judge), self._counted(exchange)
+            again = self._judged_again(exchange, judge)
+            behind = self._counted(exchange)
             return dict(again.verdicts + behind.verdicts), again.size + behind.size
         query = "SELECT verdict, frames, length FROM tallies WHERE stream = ? ORDER BY verdict"
         found = list(self._rows(checked.count_of, query, exchange.stream))
-        verdicts, size = Counter({verdict: count for verdict, count, _ in found}), sum(length for *_, length in found)
+        verdicts = Counter({verdict: count for verdict, count, _ in found})
+        size = sum(length for *_, length in found)
         if verdicts.total() != self._stored(exchange)[0]:
             frames = list(map(attrgetter("verdict", "length"), self.stored_frames(exchange)))
-            verdicts, size = Counter(verdict for verdict, _ in frames), sum(length for _, length in frames)
+            verdicts = Counter(verdict for verdict, _ in frames)
+            size = sum(length for _, length in frames)
         behind = self._counted(exchange)
         return dict(verdicts + behind.verdicts), size + behind.size
 
