@@ -108,6 +108,8 @@ def the_session(store: Source, name: str) -> str:
         return found[0]
     if found:
         raise UsageError(f"several sessions begin with {name!r}: there are {_listed(found)}; give more of the id")
+    if os.path.exists(name):  # noqa: PTH110  # `Path.exists` may raise
+        raise UsageError(f"{name} is a file, and no session: this command takes one cassette")
     near = get_close_matches(name, known, _LISTED)
     if not near:  # `name` may be a shortened id
         beginnings: dict[str, list[str]] = {}

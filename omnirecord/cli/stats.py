@@ -5,18 +5,21 @@ To add a column to the table: an entry in `_COLUMNS`; its value comes from `anal
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import UsageError
 from ..model import by_key
 from ..providers.grouping import conversation_number
 from ..text import clip, counted, visible
-from .arguments import cassette_argument, opened, shown
+from .arguments import CASSETTE, by_name, opened, shown, the_one
 from .common import (
     console,
     fitted,
@@ -57,20 +60,47 @@ _SHORTEST_ID = 9
 
 
 @click.command()
-@cassette_argument
-@click.argument("session", required=False)
+@click.argument("cassette", type=CASSETTE)
+@click.argument("more", nargs=-1, metavar="[SESSION | CASSETTE...]")
 @reading_contract_option
 @output_options
-def stats(cassette: Path, session: str | None, as_json: bool) -> None:
+def stats(cassette: Path, more: tuple[str, ...], as_json: bool) -> None:
     """Measure sessions: time to the first token, tokens per second, gaps, tools, approvals, usage, the proxy's delay.
 
     Without SESSION, the command prints a table of all sessions. With SESSION, an id or the beginning of an id, the
-    command prints all figures of this session.
+    command prints all figures of this session. CASSETTE may be a folder with cassettes.
 
     \b
-    Example:
+    Examples:
       omnirecord stats session.db
+      omnirecord stats session.db session.jsonl --json
     """
+    named = _named(cassette, more)
+    for number, (path, session) in enumerate(named):
+        if len(named) > 1 and not as_json:
+            click.echo("\n" * (number > 0) + shown(path))
+        _measure(path, session, as_json, {"cassette": by_name(str(path))} if len(named) > 1 else {})
+
+
+def _named(cassette: Path, more: tuple[str, ...]) -> list[tuple[Path, str | None]]:
+    """The cassettes, each with its session. Raises `UsageError`."""
+    from ..analysis.listing import cassettes_in
+    from ..cassette.select import named_session
+
+    session = None
+    if len(more) == 1 and not os.path.exists(named_session(more[0])[0]):  # noqa: PTH110  # `Path.exists` may raise
+        session, more = more[0], ()
+    context = click.get_current_context()
+    named = list(cassettes_in([cassette, *(CASSETTE.convert(one, None, context) for one in more)]))
+    if session is None:
+        return named
+    if len(named) > 1:
+        raise UsageError(f"{cassette} holds {len(named)} cassettes, and {session!r} is a session: name its cassette")
+    return [(named[0][0], the_one(cassette, named[0][1], session))]
+
+
+def _measure(cassette: Path, session: str | None, as_json: bool, mark: dict[str, str]) -> None:
+    """Print the figures of one cassette. `mark`: what each object of `--json` has beside."""
     from ..analysis.gather import model_calls
     from ..analysis.stats import astray_row, astray_rows, measured, model_stats
     from ..analysis.stats.values import stats_row
@@ -82,8 +112,7 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
             astray = list(astray_rows(calls)) if session is None else []
             together = model_stats([link for talk in calls.talks for link in talk.links])
         if as_json:
-            print_rows(map(stats_row, found))
-            print_rows(astray_row(*one) for one in astray)
+            print_rows(mark | row for row in chain(map(stats_row, found), (astray_row(*one) for one in astray)))
         else:
             _print(cassette, found, astray, together)
 

@@ -131,3 +131,35 @@ def test_streams_without_turns_have_no_medians(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("/events", 0.0, (0.1, b"data: hello\n\n"))
     assert "median" not in run(tape.save(tmp_path / "plain.db")).stdout.lower()
+
+
+AGENTS, CASSETTE = CASSETTES / "agents" / "day.jsonl", CASSETTES / "text.jsonl"
+
+
+def test_several_cassettes_are_measured_one_after_the_other() -> None:
+    alone = [json.loads(line) for path in (AGENTS, CASSETTE) for line in run(path, "--json").stdout.splitlines()]
+    rows = [json.loads(line) for line in run(AGENTS, CASSETTE, "--json").stdout.splitlines()]
+    assert [one.pop("cassette") for one in rows] == [str(AGENTS)] * 10 + [str(CASSETTE)]
+    assert rows == alone
+    text = run(AGENTS, CASSETTE).stdout
+    assert text == f"{AGENTS}\n{run(AGENTS).stdout}\n{CASSETTE}\n{run(CASSETTE).stdout}"
+
+
+def test_the_cassettes_of_a_folder_are_measured() -> None:
+    rows = [json.loads(line) for line in run(CASSETTES / "troubled", "--json").stdout.splitlines()]
+    assert len({one["cassette"] for one in rows}) > 5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["show", AGENTS, CASSETTE], f"{CASSETTE} is a file, and no session: this command takes one cassette"),
+        (["stats", CASSETTES, "abc"], "and 'abc' is a session: name its cassette"),
+        (["stats", f"{CASSETTE}#a", "abc"], "names a session, and so does 'abc': name it once"),
+        (["stats", AGENTS, CASSETTE, "abc"], "abc"),
+    ],
+)
+def test_a_second_cassette_where_a_session_belongs_is_said_to_be_one(words: list[object], said: str) -> None:
+    done = CliRunner().invoke(main, list(map(str, words)))
+    assert done.exit_code == 2
+    assert said in done.stderr
