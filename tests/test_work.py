@@ -43,8 +43,8 @@ BOUNDS = {
     "doctor, 171 exchanges: statements": 280,  # 253
     "stats, 171 exchanges: exchanges made": 190,  # 171
     "stats, 171 exchanges: statements": 190,  # 168
-    "sessions, 171 exchanges: exchanges made": 380,  # 342: once for the findings, once for the turns
-    "sessions, 171 exchanges: statements": 410,  # 366
+    "sessions, 171 exchanges: exchanges made": 190,  # 171: each once
+    "sessions, 171 exchanges: statements": 265,  # 237
     "validate: calls": 37_000,  # 33,354
     "all facts of a lake: calls": 160_000,  # 139,200: the path of each request says whether it is a model call
     "search, first: calls": 120_000,  # 106,446

@@ -308,25 +308,41 @@ def conclusions(
 def _conclusions(
     store: Source, sessions: Collection[str] | None, known: Known | None, tell: Tell | None
 ) -> Iterator[Concluded]:
-    gathering, context = Gathering(store), Context(store)
-    early: dict[tuple[int, str | None], Session] = {}
-    """The sub-agents that were read with their parents, until their own turn comes."""
+    concluding, context = Concluding(store, known), Context(store)
+    for one in Gathering(store).of(sessions):
+        told = concluding.outlined(one) if tell is None else tell(one, context.of(one.exchanges))
+        yield concluding.concluded(one, told)
 
-    def outlined(one: Gathered) -> Session:
-        return _outlined(one, context.of(one.exchanges), known)
 
-    def child(key: tuple[int, str]) -> Session | None:
-        for one in gathering.of({key[1]}) if key not in early else ():
-            early[one.exchanges[0].recording, key[1]] = outlined(one)
-        return early.get(key)
+class Concluding:
+    """Tells how sessions ended, one after the other. A session waits for its sub-agents, so their outlines are read
+    with it. `known`: see `conclusions`."""
 
-    for one in gathering.of(sessions):
+    def __init__(self, store: Source, known: Known | None = None) -> None:
+        self._gathering, self._context, self._known = Gathering(store), Context(store), known
+        self._early: dict[tuple[int, str | None], Session] = {}
+        """The sub-agents that were read with their parents, until their own turn comes."""
+
+    def outlined(self, one: Gathered) -> Session:
+        """Return a session from its outline."""
         first = one.exchanges[0]
-        known_early = early.pop((first.recording, first.session_id), None)
-        told = tell(one, context.of(one.exchanges)) if tell is not None else known_early or outlined(one)
+        early = self._early.get((first.recording, first.session_id))
+        return self._read(one) if early is None else early
+
+    def concluded(self, one: Gathered, told: Session) -> Concluded:
+        """Return how a session ended. `told`: the session with its turns."""
+        self._early.pop((told.recording, told.session_id), None)
         ids = {spawned.session_id for turn in told.turns for spawned in turn.children}
-        children = {id_: own for id_ in ids if (own := child((told.recording, id_))) is not None}
-        yield Concluded(one, told, concluded(told, children))
+        children = {id_: own for id_ in ids if (own := self._child((told.recording, id_))) is not None}
+        return Concluded(one, told, concluded(told, children))
+
+    def _child(self, key: tuple[int, str]) -> Session | None:
+        for one in self._gathering.of({key[1]}) if key not in self._early else ():
+            self._early[one.exchanges[0].recording, key[1]] = self._read(one)
+        return self._early.get(key)
+
+    def _read(self, one: Gathered) -> Session:
+        return _outlined(one, self._context.of(one.exchanges), self._known)
 
 
 def all_concluded(found: Sequence[tuple[Gathered, Session]]) -> list[Concluded]:

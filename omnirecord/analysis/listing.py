@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +25,15 @@ from ..text import dumps, one_line
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
 from .conversations import ConcludedTalk, conversations_in
-from .gather import Concluded, briefs, conclusions, model_calls
+from .gather import Concluded, Concluding, Gathered, briefs, conclusions, model_calls
 from .turns.conclusion import Conclusion
 from .turns.values import Session
 from .turns.why_stopped import last_stream
 
 if TYPE_CHECKING:
+    from .doctor.doctor import Read, SessionChecks
     from .doctor.finding import Finding
+    from .turns import Around
 
 Row = dict[str, Any]
 NS = 1_000_000_000
@@ -267,36 +269,52 @@ def summaries(
     """Return the sessions of a store by their beginning, then the conversations of model calls without a session; with
     `session`, an id or the beginning of one, only that.
 
-    `examined`: their findings, `concluded` and `talks`: how they ended, if they are known. Raises `UsageError` if no
-    session, or more than one, has that id.
+    `examined`: their findings, `concluded` and `talks`: how they ended, if all of these are known. Raises `UsageError`
+    if no session, or more than one, has that id.
     """
     from .doctor.doctor import examine
     from .doctor.model import ModelChecks
 
+    found: list[Summary] = []
     if examined is None:
         model = ModelChecks(store)
-        examined = examine(store, session, model=model)
+        examined = examine(store, session, read=_reading(store, found), model=model)
         talks = conversations_in(model.calls, store.recordings()) if session is None else ()
-    found = examined
-    of = by_key(found, lambda one: (one.session_id, one.stream if one.session_id is None else None))
-    concluded = conclusions(store, session) if concluded is None else concluded
-    streams = without_calls(store, store.streams()) if any(one.stream is not None for one in found) else []
+    else:
+        found += [_summary(one) for one in concluded or ()]
+    of = by_key(examined, lambda one: (one.session_id, one.stream if one.session_id is None else None))
+    streams = without_calls(store, store.streams()) if any(one.stream is not None for one in examined) else []
     recordings = {x.stream: x.recording for x in streams}
-    return [
-        _summary(one, [
-            finding for finding in of.get((one.session.session_id, one.stream), ())
-            if recordings.get(finding.stream, one.session.recording) == one.session.recording
-        ])
-        for one in concluded
-    ] + [_talk_summary(one, of.get((one.session.session_id, None), ())) for one in talks or ()]  # fmt: skip
+
+    def findings_of(one: Summary) -> tuple[Finding, ...]:
+        named = of.get((one.session_id, one.stream), ())
+        return tuple(each for each in named if recordings.get(each.stream, one.recording) == one.recording)
+
+    told = [replace(one, findings=findings_of(one)) for one in found]
+    return told + [_talk_summary(one, of.get((one.session.session_id, None), ())) for one in talks or ()]
 
 
-def _summary(one: Concluded, found: list[Finding]) -> Summary:
+def _reading(store: Source, found: list[Summary]) -> Read:
+    """Return what reads a session for its checks. It appends the summary of the session, without findings, to `found`:
+    so each event is read once."""
+    from .doctor.doctor import read_streams
+
+    concluding = Concluding(store)
+
+    def read(checks: SessionChecks, one: Gathered, around: Around) -> None:
+        read_streams(store, checks, one, around)
+        assert checks.told is not None
+        found.append(_summary(concluding.concluded(one, checks.told.session)))
+
+    return read
+
+
+def _summary(one: Concluded) -> Summary:
     told = one.session
     until = told.started_at and wall_clock(told.started_at, told.until_ns - told.begun_ns)
     return Summary(
         told.recording, told.session_id, one.stream, told.parent_id, told.started_at, until, _model(told),
-        len(told.turns), one.conclusion, tuple(found),
+        len(told.turns), one.conclusion, (),
     )  # fmt: skip
 
 

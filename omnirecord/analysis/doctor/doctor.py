@@ -84,7 +84,8 @@ def examine(
         found[place] = explained(signs, one.session_id, beside)
         named.update((of, finding.because) for finding in found[place])
 
-    for place, (of, one) in enumerate(_examined(store, model.hops, wanted, recording, read or partial(_read, store))):
+    read = read or partial(read_streams, store)
+    for place, (of, one) in enumerate(_examined(store, model.hops, wanted, recording, read)):
         foreign += [stream for stream in one.streams if stream.api is FOREIGN]
         if one.session_id is not None and one.told is not None and one.told.is_at_rest:
             at_rest.add(one.session_id)
@@ -151,7 +152,8 @@ def _deleted(store: Source) -> dict[int, dict[str, int]]:
     return found
 
 
-def _read(store: Source, checks: SessionChecks, one: Gathered, around: Around) -> None:
+def read_streams(store: Source, checks: SessionChecks, one: Gathered, around: Around) -> None:
+    """Read the streams of a session into its checks."""
     payload = _ParsedOnce()
     builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=payload)
     streams = [x for x in one.exchanges if x.stream is not None]
