@@ -10,7 +10,7 @@ from tests.support.examples import each
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = {
-    ROOT / "docs" / "show.md": 4,
+    ROOT / "docs" / "show.md": 2,
     ROOT / "docs" / "other-apis.md": 1,
     ROOT / "README.md": 1,
     ROOT / "docs" / "both-hops.md": 1,
