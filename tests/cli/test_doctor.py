@@ -64,12 +64,12 @@ def test_a_finding_is_told_with_its_events_its_reason_and_what_to_do() -> None:
 
 
 def test_json_is_one_object_a_line_with_fixed_keys() -> None:
-    result = run(FOLDER / "troubled" / "missed_end.jsonl", "--json")
+    result = run(FOLDER / "troubled" / "runner_killed.jsonl", "--json")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert [list(row) for row in rows] == [KEYS] * len(rows)
     assert [(row["code"], row["severity"]) for row in rows][:2] == [
-        ("reconnect-missed", "error"),
-        ("turn-unfinished", "error"),
+        ("runner-disconnected", "error"),
+        ("silent-while-running", "warning"),
     ]
     assert run(FOLDER / "text.jsonl", "--json").stdout == ""
 

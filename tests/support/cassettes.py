@@ -158,10 +158,10 @@ class Made:
     def stream(
         self, session: str, at: float, *reads: tuple[float, bytes], ending: Ending = "client_left",
         end: float | None = None, method: str = "GET", headers: Headers = SSE, party: str = "client",
-        asked: float | None = None, body: bytes = b"", lag: float = 0.0, sent: Headers = (), status: int = 200,
+        asked: float | None = None, body: bytes = b"", lag: float | None = 0.0, sent: Headers = (), status: int = 200,
     ) -> int:  # fmt: skip
         """A stream whose response came at `at`, and what came when; its number. `session`: an id, or a target.
-        `lag`: how much later all that was handed to the client."""
+        `lag`: how much later all that was handed to the client; None if it never was."""
         target = session if session.startswith("/") else f"/v1/sessions/{session}/stream"
         number = len(self._exchanges) + 1
         self._streams += 1
@@ -177,13 +177,13 @@ class Made:
         return self._streams
 
     def _reads(
-        self, number: int, reads: list[tuple[float, bytes]], coding: str | None, lag: float, target: str
+        self, number: int, reads: list[tuple[float, bytes]], coding: str | None, lag: float | None, target: str
     ) -> Iterator[Row]:
         self.wire[self._streams] = b"".join(data for _, data in reads)
         pieces = stream_rows.ReadBlocks(number)
         made: list[Row] = []
         for offset, data in reads:
-            pieces.add(ns(offset), ns(offset + lag), len(data), data, made)
+            pieces.add(ns(offset), None if lag is None else ns(offset + lag), len(data), data, made)
         yield from (*made, *pieces.close())
         framer = Framer(coding, load(self._contracts[-1]).of(target))
         framed = [one for n, (_, data) in enumerate(reads) for one in framer.feed(n, data)] + framer.close()

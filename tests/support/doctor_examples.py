@@ -68,6 +68,12 @@ def _left_early(x: Exchange, fields: dict[str, Any]) -> None:
         fields["answer"] = b"{}"
 
 
+def _reads_late(x: Exchange, fields: dict[str, Any]) -> None:
+    """The client reads the session and its items only half a minute after it has come back."""
+    if x.stream is None and fields["method"] == "GET" and x.request.at_ns > 3e9:
+        fields["at"], fields["until"] = fields["at"] + 30.0, fields["until"] + 30.0
+
+
 def _lags(x: Exchange, fields: dict[str, Any]) -> None:
     if x.stream:
         fields["lag"] = 8.0
@@ -159,7 +165,9 @@ EXAMPLES: dict[str, Example] = {
         "troubled/runner_killed", change=_left_early, told="the client left a minute after the last delta"
     ),
     "model-silent": Example("troubled/child_unfinished"),
-    "reconnect-missed": Example("troubled/missed_end"),
+    "reconnect-missed": Example(
+        "troubled/missed_end", change=_reads_late, told="the client read the session half a minute later"
+    ),
     "tool-without-output": Example("troubled/tool_hangs"),
     "tool-failed": Example("corpus/tool_killed"),
     "client-left-in-turn": Example("two_clients"),
@@ -175,7 +183,9 @@ EXAMPLES: dict[str, Example] = {
     "text-differs-from-item": Example("text", (f"drop {DELTA}",)),
     "text-never-stored": Example("text", ("drop response.output_item.done",)),
     "item-differs-from-stored": Example("tool", (f'set item.output of {OUTPUT} to "nothing"',)),
-    "items-missed": Example("troubled/missed_end"),
+    "items-missed": Example(
+        "troubled/missed_end", change=_reads_late, told="the client read the session half a minute later"
+    ),
     "items-never-stored": Example("text", ('set item.id of response.output_item.done to "x"',)),
     "status-unknown-transition": Example("text", ("drop session.status",)),
     "status-left-running": Example("text", ("drop last session.status",)),

@@ -49,12 +49,6 @@ CODES: Mapping[str, Code] = {
         " or fails.",
         "Compare the limits of the account with the calls at that time. omnirecord show CASSETTE prints each call.",
     ),
-    # The most specific cause first: a restarted server forgot a question.
-    "approval-lost": _error(
-        "A restarted server does not know the questions from before the restart. If a client answers such a question,"
-        " the server accepts the answer, but the agent does nothing.",
-        "Send the message again. After a reconnect, a client should discard open questions and read the snapshot.",
-    ),
     # A party is gone.
     "upstream-unreachable": _error(
         "Requests did not reach the server. The server is down, or the proxy's --upstream is wrong.",
@@ -84,6 +78,11 @@ CODES: Mapping[str, Code] = {
     "upstream-lost": _error(
         "The connection to the server broke in the middle of a response. The rest of the response never arrived.",
         "Read the server's log at that second (was it killed?). Then check the network between server and proxy.",
+    ),
+    "approval-lost": _error(
+        "A restarted server does not know the questions from before the restart. If a client answers such a question,"
+        " the server accepts the answer, but the agent does nothing.",
+        "Send the message again. After a reconnect, a client should discard open questions and read the snapshot.",
     ),
     "heartbeats-stopped": _error(
         "The server sends a session heartbeat every 15 s. A stream without heartbeats is dead, although the connection"
@@ -342,9 +341,9 @@ _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
     "runner-disconnected": _LOST | {"turn-failed", "runner-silent", "message-refused", "client-left-in-turn"},
     "runner-restarted": _LOST | {"client-left-in-turn", "message-refused", "request-failed", "items-never-stored"},
     "session-deleted": _LOST | {"request-failed", "message-refused", "client-left-in-turn"},
-    "server-stopped": _UNHEARD | {"reconnect-missed", "message-refused", "request-failed"},
+    "server-stopped": _UNHEARD | {"approval-lost", "reconnect-missed", "message-refused", "request-failed"},
     "reader-dropped": _UNHEARD | {"reconnect-missed", "reader-slow"},
-    "upstream-lost": _UNHEARD | {"reconnect-missed", "message-refused", "request-failed"},
+    "upstream-lost": _UNHEARD | {"approval-lost", "reconnect-missed", "message-refused", "request-failed"},
     "heartbeats-stopped": _UNHEARD | {"reconnect-missed", "client-left-in-turn"},
     "recorder-killed": _UNHEARD - {"approval-unanswered"},
     "recorder-stopped": _UNHEARD - {"approval-unanswered"},

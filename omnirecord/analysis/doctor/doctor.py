@@ -326,7 +326,12 @@ class SessionChecks:
         yield from chain.from_iterable(one.signs() for one in self.streams)
         begun = [one.exchange.response.at_ns for one in self.streams if one.is_session and one.exchange.response]
         posted = {act.item_id for act in self.acts if act.item_id is not None}
-        missed = list(self.items.signs(told.snapshots, min(begun, default=None), posted))
+        missed = [
+            replace(sign, severity="note")
+            if sign.code == "items-missed" and told.learned(sign.since_ns, sign.until_ns) is not None
+            else sign
+            for sign in self.items.signs(told.snapshots, min(begun, default=None), posted)
+        ]
         yield from chain(turn_signs(told), ending_signs(told), missed, reconnects(told, missed))
         if deleted_ns is not None:
             yield from deletion(told, deleted_ns)

@@ -79,7 +79,8 @@ def _in_turn(s: Examined, one: StreamChecks, draft: Draft) -> Iterator[Sign]:
         is_known = one.exchange.ending != "unknown"
         name = f"the response {said(draft.response_id)}" if draft.response_id else "the turn"
         where = "recording" if is_known else "file, which does not say how the stream ended"
-        message, severity = f"{name} has no end in this {where}", None if is_known else "note"
+        is_noted = not is_known or s.learned(first.at_ns, _FOREVER) is not None
+        message, severity = f"{name} has no end in this {where}", "note" if is_noted else None
         refs = [first, last]
         yield sign_at("turn-unfinished", message, refs, until_ns=until_ns, about=id(draft), severity=severity)
 
@@ -173,11 +174,13 @@ def _client_left(s: Examined, one: StreamChecks, draft: Draft) -> Sign:
     first, last, until_ns = _stretch(one, draft)
     waits_for = _waited_for(draft, until_ns)
     during = {None: "", "approval": ", while an approval was open"}.get(waits_for, f", while {said(waits_for)} ran")
+    read = s.learned(first.at_ns, _FOREVER) if draft.is_cut else None
     what = "" if draft.is_cut else "; another stream carried the rest"
     after, who = seconds(until_ns - first.at_ns), party_name(one.exchange)
     message = f"the {who} closed its stream in the middle of a turn, {after} after its beginning{during}{what}"
     times = {"since_ns": first.at_ns, "until_ns": max(s.aftermath.last_known_ns, one.exchange.end_ns or last.at_ns)}
-    return sign_at("client-left-in-turn", message, [last], severity=None if draft.is_cut else "note", **times)
+    severity = "note" if read is not None or not draft.is_cut else None
+    return sign_at("client-left-in-turn", message, [last], severity=severity, **times)
 
 
 def _waited_for(draft: Draft, at_ns: int) -> str | None:
@@ -218,7 +221,9 @@ def _reconnect(s: Examined, before: StreamChecks, after: StreamChecks, missed: S
     goes_on = after.stream in s.joined or (draft is not None and _goes_on(draft, after))
     severity: Severity | None = None
     code, what = "reconnected", "nothing is known to be lost"
-    if draft is not None and draft.is_cut and not goes_on:
+    if (read := s.learned(from_ns, until_ns)) is not None:
+        what = f"it read the session then (exchange {read.exchange})"
+    elif draft is not None and draft.is_cut and not goes_on:
         code, what = "reconnect-missed", "the stream did not report the end of the open turn"
         until = max(until, after.exchange.end_ns or 0)
     elif lost:

@@ -48,6 +48,8 @@ class StoredState:
     is_history: bool = True
     """Whether it shows the session's items: false with `include_items=false`, and for a page of older items."""
     runner_online: bool | None = None
+    status: str | None = None
+    """Of the session."""
     pending: tuple[str, ...] = ()
     """Ids of the questions without an answer."""
 
@@ -71,7 +73,7 @@ def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
     snapshot = snapshot_in(x, data)
     return StoredState(
         x.exchange, x.request.at_ns, at_ns, tuple(_items(data.get("items"))), False, has_items,
-        snapshot.runner_online, snapshot.pending,
+        snapshot.runner_online, snapshot.status, snapshot.pending,
     )  # fmt: skip
 
 
@@ -161,8 +163,11 @@ class Items:
         if not whole:
             return
         last, ever = whole[-1], {key for snapshot in snapshots for key, _ in snapshot.items}
-        # A call is stored together with its output.
-        under_way = {key for key in self.by_key if key[0] == "call" and ("output", key[1]) not in self.by_key}
+        # A call is stored together with its output, which may have come after the read.
+        returned = {
+            key[1] for key, (ref, _, _) in self.by_key.items() if key[0] == "output" and ref.at_ns < last.asked_ns
+        }
+        under_way = {key for key in self.by_key if key[0] == "call" and key[1] not in returned}
         lost = [
             (key, ref, text) for key, (ref, _, text) in self.by_key.items()
             if key not in ever and key not in under_way and ref.at_ns < last.asked_ns

@@ -84,7 +84,7 @@ def _of_turn(turn: Turn, links: Sequence[Link], *, is_whole: bool) -> Iterator[S
     for request in requests:
         yield from _end(turn, request, is_last=request is requests[-1])
         yield from _retried(request, f" in turn {turn.turn}")
-    yield from _limited(links, f" of turn {turn.turn}")
+    yield from _limited(requests, f" of turn {turn.turn}")
     if is_whole:
         yield from _tokens(turn, links)
 
@@ -129,8 +129,15 @@ def _retried(request: Sequence[Link], where: str = "") -> Iterator[Sign]:
     yield _sign("model-retried", f"a request was sent {len(request)} times{where} ({failed}); {end}", request)
 
 
-def _limited(links: Sequence[Link], where: str = "") -> Iterator[Sign]:
-    limited = [link for link in links if link.call.is_rate_limited]
+def _limited(requests: Sequence[Sequence[Link]], where: str = "") -> Iterator[Sign]:
+    """Return the sign of refused calls. The failure of a request whose last call was refused is a sign of its own."""
+    limited = [
+        link
+        for request in requests
+        if not (request[-1].call.has_failed and request[-1].call.is_rate_limited)
+        for link in request
+        if link.call.is_rate_limited
+    ]
     if limited:
         told = next((link for link in limited if link.call.error), limited[0])
         why = said(told.call.error or "", _LIMIT)
@@ -168,7 +175,7 @@ def _of_calls(requests: Sequence[Sequence[Link]]) -> list[Sign]:
     """Return the signs of requests whose attempts ended alike."""
     many = "" if len(requests) == 1 else f"{counted(len(requests), 'request')} like this: "
     again = (replace(sign, message=many + sign.message) for sign in _retried(requests[0]))
-    return [*_failed(requests), *_limited([link for request in requests for link in request]), *again]
+    return [*_failed(requests), *_limited(requests), *again]
 
 
 def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:

@@ -9,8 +9,9 @@ from itertools import chain
 from ...model import TimedFrame
 from ...omnigent import protocol
 from ..turns.aftermath import ENDED_BY_SERVER, Aftermath
-from ..turns.builder import TurnBuilder
+from ..turns.builder import Span, TurnBuilder, absences_of
 from ..turns.draft import Draft, Trace
+from ..turns.patience import PATIENCE
 from ..turns.requests import Act
 from ..turns.values import Approval, Child, Session, Tool, Turn
 from .items import StoredState
@@ -54,6 +55,9 @@ class Examined:
         ends = [one.exchange.end_ns for one in self.streams if one.exchange.ending in ENDED_BY_SERVER]
         self.cuts = [end_ns for end_ns in ends if end_ns]
         """When the server ended a stream, in ns."""
+        absences = absences_of(self.session.streams)
+        self.made_up = [(away, read) for away in absences if (read := self.read_after(away)) is not None]
+        """The times in which no client listened, each with the later read that told its end."""
         self.joined = {one.stream for one in self.streams if one.joined}
         """The streams that began in the middle of a turn."""
         firsts: dict[int, TimedFrame] = {}
@@ -82,6 +86,16 @@ class Examined:
         begun = ((child, draft.trace(child.session_id)) for turn, draft in self.turns for child in turn.children)
         facts = self.facts
         return chain(((child, facts.trace(id_)) for id_, child in facts.children.items()), begun)
+
+    def learned(self, since_ns: int, until_ns: int) -> StoredState | None:
+        """Return the read by which a client learned what it had missed since it left, at that time or later."""
+        return next((read for away, read in self.made_up if since_ns <= away[0] < until_ns), None)
+
+    def read_after(self, away: Span) -> StoredState | None:
+        """Return the first read of the session, while or soon after no client listened, that says that it rests."""
+        until_ns = away[1] + PATIENCE
+        read = (one for one in self.snapshots if away[0] < one.asked_ns <= until_ns)
+        return next((one for one in read if one.status in ("idle", "failed")), None)
 
     @property
     def is_at_rest(self) -> bool:

@@ -24,7 +24,7 @@ from ...wire.strict_json import Payload, fresh_payload
 from ..apis import FOREIGN, UNKNOWN
 from ..turns.patience import LATE, SECOND, SILENT, STOPPED
 from ..turns.values import Ref
-from .finding import Event, Group, Handlers, Sign, events, said, seconds, sign_at
+from .finding import Event, Group, Handlers, Severity, Sign, events, said, seconds, sign_at
 from .items import StreamedText
 from .status import Statuses
 
@@ -176,9 +176,9 @@ _MOST = 20
 class Activity:
     """The times of the frames of one stream."""
 
-    def __init__(self, begun_ns: int = 0, *, beats: bool) -> None:
+    def __init__(self, stream: int, begun_ns: int, *, beats: bool) -> None:
         """`begun_ns`: the start of the response. `beats`: whether heartbeats are due."""
-        self._begun_ns = begun_ns
+        self._stream, self._begun_ns = stream, begun_ns
         self._beats = beats
         self.last: Ref | None = None
         """The last frame of any kind."""
@@ -213,10 +213,13 @@ class Activity:
             message = f"heartbeats are due every 15 s, but {times} no event came for up to {seconds(self._longest)}"
             severity = "warning" if self._longest < STOPPED else "error"
             yield self._late.sign("heartbeats-late", message, severity=severity)
-        if self._beats and self.last and end_ns is not None and (quiet := end_ns - self.last.at_ns) > LATE:
-            message = f"for the last {seconds(quiet)} of the stream no event came, not even a heartbeat"
-            severity = "error" if quiet > STOPPED else "warning"
-            yield sign_at("heartbeats-stopped", message, [self.last], until_ns=end_ns, severity=severity)
+        since_ns = self._begun_ns if self.last is None else self.last.at_ns
+        if self._beats and end_ns is not None and (quiet := end_ns - since_ns) > LATE:
+            when = f"for the last {seconds(quiet)}" if self.last else f"in the {seconds(quiet)}"
+            message = f"{when} of the stream no event came, not even a heartbeat"
+            seqs = (self.last.seq,) if self.last else ()
+            level: Severity = "error" if quiet > STOPPED else "warning"
+            yield Sign("heartbeats-stopped", message, since_ns, end_ns, self._stream, seqs, level)
 
 
 SLOW = 1 * SECOND
@@ -226,6 +229,8 @@ _QUIET = protocol.HEARTBEATS | {protocol.SESSION_PRESENCE}
 """Types that say nothing of the agent."""
 _UNSENT = 64
 """Events that may be on their way to a client when it leaves."""
+_UNSENT_BYTES = 256 << 10
+"""Their bytes, at most."""
 
 
 class StreamChecks:
@@ -245,13 +250,15 @@ class StreamChecks:
         self.is_session = opens_session_stream(x.request.method, x.request.target)
         self.contract, self.order, self.text = Contract(excused), Order(), StreamedText()
         self.statuses = Statuses()
-        self.activity = Activity(x.response.at_ns if x.response else x.request.at_ns, beats=self.is_session)
+        self.activity = Activity(
+            self.stream, x.response.at_ns if x.response else x.request.at_ns, beats=self.is_session
+        )
         self.count = 0
         self.said: Event | None = None
         """The last event of an unknown API."""
         self.joined = False
         """Whether its connect snapshot has text in flight."""
-        self._slowest, self._slow, self._unsent = 0, 0, 0
+        self._slowest, self._slow, self._unsent, self._unsent_bytes = 0, 0, 0, 0
         self._slow_at: Ref | None = None
         self._handlers: dict[str, list[Callable[[Event], object]]] = defaultdict(list)
         own = (self.order, self.text, self.statuses)
@@ -290,6 +297,7 @@ class StreamChecks:
         """Note an event that was handed to the client late, or never."""
         if sent_ns is None:
             self._unsent += 1
+            self._unsent_bytes += event.frame.length
             return
         self._slow += 1
         if sent_ns - event.at_ns > self._slowest:
@@ -297,7 +305,11 @@ class StreamChecks:
 
     @property
     def is_slow(self) -> bool:
-        return self._slow > 0 or self._unsent > _UNSENT
+        return self._slow > 0 or self._is_unsent
+
+    @property
+    def _is_unsent(self) -> bool:
+        return self._unsent > _UNSENT or self._unsent_bytes > _UNSENT_BYTES
 
     def signs(self) -> Iterator[Sign]:
         yield from chain(self.contract.signs(), self.order.signs(), self.text.signs())
@@ -311,9 +323,9 @@ class StreamChecks:
         parts = []
         if self._slow:
             parts.append(f"{counted(self._slow, 'event')} went to the client up to {seconds(self._slowest)} late")
-        if self._unsent > _UNSENT:
-            parts.append(f"{counted(self._unsent, 'event')} never did")
-        severity = "warning" if self._slowest > VERY_SLOW or self._unsent > _UNSENT else "note"
+        if self._is_unsent:
+            parts.append(f"{counted(self._unsent, 'event')} ({self._unsent_bytes:,} bytes) never did")
+        severity = "warning" if self._slowest > VERY_SLOW or self._is_unsent else "note"
         last = self.activity.last
         assert last is not None
         refs = [self._slow_at or last]

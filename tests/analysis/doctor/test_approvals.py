@@ -127,10 +127,10 @@ def restarted(*reads: tuple[float, bytes], end: float = 30.0) -> Made:
 
 def test_an_answer_to_a_server_that_was_started_again_is_lost() -> None:
     first, *others = examine(restarted((23.0, heartbeat())).store())
-    assert (first.code, first.severity, first.because) == ("approval-lost", "error", None)
-    told = {one.code: one.because for one in others}
-    assert (told["turn-unfinished"], told["upstream-lost"]) == ("approval-lost", None)
-    assert told["reconnect-missed"] == "upstream-lost"
+    assert (first.code, first.severity, first.because) == ("upstream-lost", "error", None)
+    told = {one.code: (one.severity, one.because) for one in others}
+    assert told["approval-lost"] == ("error", "upstream-lost")
+    assert told["reconnect-missed"] == told["turn-unfinished"] == ("error", "upstream-lost")
 
 
 def test_an_answer_after_which_the_agent_works_is_not_lost() -> None:

@@ -512,3 +512,56 @@ def test_a_command_in_a_next_step_has_no_punctuation_behind_it(code: str) -> Non
     """A person copies it."""
     command = r"omnirecord \w+ CASSETTE( N| ID| --[\w-]+( [\w.]*\w)?)* (to|with|prints|marks) "
     assert len(re.findall(r"omnirecord \w+ CASSETTE", CODES[code].next)) == len(re.findall(command, CODES[code].next))
+
+
+TAKEN = event("session.input.consumed", data={"item_id": "u", "type": "message",
+                                              "data": {"role": "user", "content": "Hi"}})  # fmt: skip
+QUESTION = {"id": "u", "type": "message", "role": "user", "content": "Hi"}
+ANSWER = {"id": "a", "type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]}
+
+
+def reads(made: Made, at: float, *items: dict[str, Any], status_: str = "idle") -> None:
+    """A client reads the session, and then its items."""
+    made.get("/v1/sessions/s", at, until=at + 0.1, answer={"id": "s", "status": status_, "items": list(items)})
+    listed = {"data": list(items), "has_more": False}
+    made.get("/v1/sessions/s/items", at + 0.1, until=at + 0.2, answer=listed)
+
+
+def test_a_page_that_was_reloaded_while_a_tool_ran_lacks_no_item() -> None:
+    made = heard((2.0, status("running") + TAKEN + begin()), (2.1, call(name="sleep")), end=6.0)
+    reads(made, 6.0, QUESTION, status_="running")
+    resent = event("response.created", response={"id": "r", "status": "in_progress", **MODEL})
+    output = item(id="o", type="function_call_output", status="completed", call_id="c", output="x")
+    made.stream("s", 6.3, (6.3, heartbeat() + resent), (9.0, output), (9.1, end() + status("idle")), end=12.0)
+    assert codes(made) == [("reconnected", "note", None)]
+
+
+@each("back", [19.9, 20.3])
+def test_a_client_that_left_came_back_and_read_session_and_items_has_notes_only(back: float) -> None:
+    made = heard((2.0, status("running") + TAKEN + begin()), (2.1, text("Hel", 3)), end=3.0)
+    reads(made, 20.0, QUESTION, ANSWER)
+    made.stream("s", back, (back, heartbeat()), (back + 0.2, status("idle")), end=30.0)
+    noted = {one.code: one.severity for one in found(made)}
+    assert noted == dict.fromkeys(["client-left-in-turn", "reconnected", "turn-unfinished", "items-missed"], "note")
+
+
+def test_a_client_that_read_the_session_long_after_it_came_back_missed_the_end() -> None:
+    made = heard((2.0, status("running") + TAKEN + begin()), (2.1, text("Hel", 3)), end=3.0)
+    made.stream("s", 20.0, (20.0, heartbeat()), (20.2, status("idle")), (35.0, heartbeat()), end=45.0)
+    reads(made, 40.0, QUESTION, ANSWER)
+    assert ("reconnect-missed", "error", None) in codes(made)
+
+
+def test_a_stream_without_any_event_has_no_heartbeats() -> None:
+    made = Made()
+    made.stream("s", 1.0, end=64.0)
+    (finding,) = found(made)
+    assert (finding.code, finding.severity, finding.stream) == ("heartbeats-stopped", "error", 1)
+    assert finding.message == "in the 63 s of the stream no event came, not even a heartbeat"
+
+
+def test_a_client_that_left_before_it_got_a_megabyte_read_too_slowly() -> None:
+    made = heard(*((2.0 + n, event("session.sparkle", text="x" * 220_000)) for n in range(5)), end=8.0, lag=None)
+    (slow,) = [one for one in found(made) if one.code == "reader-slow"]
+    assert slow.severity == "warning"
+    assert slow.message.startswith("6 events (1,100,")

@@ -136,7 +136,7 @@ def test_a_provider_that_is_not_reached_is_no_lost_server() -> None:
         assert codes(examine(store)) == [("model-failed", "error")]
 
 
-def test_a_rate_limit_is_no_effect_of_the_failed_call() -> None:
+def test_a_request_that_failed_because_of_a_rate_limit_is_one_finding() -> None:
     made = Made()
     made.another_recording("model", "auto")
     error = {"error": {"code": "rate_limit_exceeded", "message": "Slow down."}}
@@ -144,8 +144,9 @@ def test_a_rate_limit_is_no_effect_of_the_failed_call() -> None:
         sent = (("x-stainless-retry-count", str(number)),)
         made.post("/v1/responses", 1.0 + number, status=429, body=ASKED, answer=error, sent=sent)
     with closing(made.store()) as store:
-        because = {one.code: one.because for one in examine(store)}
-    assert because == {"model-failed": None, "model-rate-limited": None, "model-retried": "model-failed"}
+        found = examine(store)
+    assert {one.code: one.because for one in found} == {"model-failed": None, "model-retried": "model-failed"}
+    assert "refused the call with 429: rate_limit_exceeded: Slow down" in found[0].message
 
 
 def test_a_model_stream_that_omnigents_contract_judged_has_the_advice_to_record_without_it() -> None:
@@ -172,7 +173,7 @@ def test_the_stream_of_a_finding_is_that_of_the_call_in_its_message() -> None:
     assert f"the first: the model call failed: rate_limit_exceeded: Slow down (exchange {first.exchange})" in (
         found["model-failed"].message
     )
-    assert {code: one.stream for code, one in found.items()} == {"model-failed": 1, "model-rate-limited": 1}
+    assert {code: one.stream for code, one in found.items()} == {"model-failed": 1}
 
 
 def test_an_error_of_an_unknown_form_is_quoted() -> None:

@@ -23,7 +23,7 @@ CAUSES = {
     "approval_timed_out": ("approval-unanswered", "error"),
     "approval_unanswered": ("approval-unanswered", "error"),
     "child_unfinished": ("child-unfinished", "warning"),
-    "missed_end": ("reconnect-missed", "error"),
+    "missed_end": ("client-left-in-turn", "note"),  # it came back, and read the session and its items
     "provider_busy": None,  # its runner's client tries again by itself: nothing of it is on the wire
     "retries": ("retried", "note"),
     "runner_killed": ("runner-disconnected", "error"),
