@@ -7,7 +7,7 @@ megabytes: the page gets the beginning of each message, and the whole message on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from threading import Lock
 from typing import Any
@@ -194,7 +194,9 @@ def calls(hops: Hops, key: Key | None = None) -> Row:
             maybe = hops.calls.maybe(turn)
             if links or maybe:
                 sentence = spent(time_spent(turn, links, len(maybe)))
-                sentences.append({"key": str(key_of_session(session)), "turn": turn.turn, "sentence": sentence})
+                fork = _fork_at_turn(hops, session, turn.turn, links)
+                place = {"key": str(key_of_session(session)), "turn": turn.turn}
+                sentences.append({**place, "sentence": sentence, "fork": fork})
     return {
         "calls": rows,
         "more": max(0, len(found) - MOST),
@@ -241,7 +243,25 @@ def call(hops: Hops, number: int, until: int | None = None, shown: int = SHOWN) 
         ],
     }
     asked = None if conversation is None else _asked(conversation, until, shown)
-    return {**call_line(hops, link), "request_body": asked, "answer": answer}
+    return {**call_line(hops, link), "request_body": asked, "answer": answer, "fork": _fork_at(hops, link)}
+
+
+def _fork_at(hops: Hops, link: Link) -> str:
+    """Return the end of the command that forks at a call, behind the name of the cassette."""
+    name = None if link.turn is None else link.turn.session_id
+    own = [one for one in hops.calls.links if name is None or (one.turn is not None and one.turn.session_id == name)]
+    own.sort(key=lambda one: (one.started_ns, one.call.exchange))
+    numbers = list(dict.fromkeys(one.request for one in own))
+    part = "" if name is None else f"#{name.removeprefix('conversation-')}"
+    return f"{part} --from-call {numbers.index(link.request) + 1} --set PATH=VALUE -- COMMAND"
+
+
+def _fork_at_turn(hops: Hops, session: Session, number: int, links: Sequence[Link]) -> str | None:
+    """Return the same for a turn; None without a model call."""
+    if session.conversation is not None or not links:
+        return _fork_at(hops, links[0]) if links else None
+    hop = f" --upstream {links[0].call.hop}=URL" if links[0].call.hop else ""
+    return f"#{session.session_id} --from-turn {number} --message TEXT --upstream URL{hop}"
 
 
 def _link(hops: Hops, number: int) -> Link:

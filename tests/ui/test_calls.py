@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from omnirecord.cassette.conversations import placed_calls
 from omnirecord.cassette.export import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Writer
@@ -48,6 +49,19 @@ def ask(answers: Answers, name: str, **given: Any) -> Any:
 def answer_of(path: Path, name: str, **given: Any) -> Any:
     with closing(Answers(lambda: path)) as answers:
         return ask(answers, name, **given)
+
+
+def test_a_call_and_a_turn_say_how_to_fork_there(answers: Answers) -> None:
+    command = "#s --from-call 2 --set PATH=VALUE -- COMMAND"
+    assert ask(answers, "call", exchange=6)["fork"] == command  # calls 4 and 5 are attempts of one
+    (spent,) = ask(answers, "calls", key=KEY)["spent"]
+    assert spent["fork"] == "#s --from-turn 1 --message TEXT --upstream URL --upstream model=URL"
+    day = SHIPPED / "agents" / "day.jsonl"
+    with closing(open_store(day)) as store:
+        called = next(call.exchange for call, place in placed_calls(store) if place[:2] == (1, 2))
+    assert answer_of(day, "call", exchange=called)["fork"] == "#1 --from-call 2 --set PATH=VALUE -- COMMAND"
+    (first, *_) = answer_of(day, "calls", key="1.session.conversation-1")["spent"]
+    assert first["fork"] == "#1 --from-call 1 --set PATH=VALUE -- COMMAND"
 
 
 def test_a_session_has_its_calls_with_attempts_and_endings(answers: Answers) -> None:

@@ -30,6 +30,21 @@ def url(both: Path) -> Iterator[str]:
         yield found
 
 
+def test_a_call_and_a_turn_show_the_command_that_forks_there(browser: Any, url: str) -> None:
+    with opened(browser, url) as page:
+        settled(page)
+        page.locator(".turn-end .fork summary").first.click()
+        of_turn = "omnirecord fork both.db#s --from-turn 1 --message TEXT --upstream URL --upstream model=URL"
+        assert page.locator(".turn-end .fork code").first.inner_text() == of_turn
+        page.keyboard.press("2")
+        drawn(page)
+        page.locator(".event.call").last.click()
+        title(page, "Model call 6")
+        page.locator(".detail-body .fork summary").click()
+        of_call = "omnirecord fork both.db#s --from-call 2 --set PATH=VALUE -- COMMAND"
+        assert page.locator(".detail-body .fork code").inner_text() == of_call
+
+
 def title(page: Any, text: str) -> None:
     page.locator(CALL, has_text=text).wait_for()
 

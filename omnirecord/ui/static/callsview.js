@@ -22,6 +22,7 @@ export class CallPanel {
     const asked = call.request_body
     return [
       factList(this.facts(call)),
+      forkBox(this.source, call.fork),
       h('h3', 'Answer'),
       this.answer(call),
       asked ? this.request(call, asked) : h('p.remark', 'The request is no conversation of this API.'),
@@ -204,6 +205,17 @@ export class CallPanel {
       ),
     )
   }
+}
+
+// The command that goes on from here with a change. `fork`: its end, behind the name of the cassette.
+export function forkBox(source, fork) {
+  if (!fork) return ''
+  const name = source.cassette ?? 'CASSETTE'
+  return h(
+    'details.fork',
+    h('summary', 'Fork from here'),
+    h('code', `omnirecord fork ${/[^\w./-]/.test(name) ? `'${name}'` : name}${fork}`),
+  )
 }
 
 // The partner of a delta on the other hop. `go` moves there.

@@ -21,6 +21,7 @@ export class Deck extends Playhead {
     this.opened = new Set() // runs of deltas that are open in the list, by name
     this.others = [] // requests, WebSocket messages and model calls, by time
     this.spent = new Map() // `key turn` -> where the time of the turn went
+    this.forks = new Map() // `key turn` -> the end of the command that forks at the turn
     this.hasCalls = false // whether the cassette has a model hop
     this.deltaTimes = new Map() // `call.delta` -> time, of shown events of calls
     this.list()
@@ -105,6 +106,7 @@ export class Deck extends Playhead {
     if (this.isClosed) return
     this.calls = calls
     this.spent = new Map(spent.map(({ key, turn, sentence }) => [`${key} ${turn}`, sentence]))
+    this.forks = new Map(spent.map(({ key, turn, fork }) => [`${key} ${turn}`, fork]))
     if (this.session) this.take(this.session)
   }
 

@@ -68,6 +68,7 @@ class App extends Shell {
 
   async look() {
     this.overview = await this.source.ask('overview')
+    this.source.cassette = this.overview.name
     fill(this.crumb, this.overview.name)
     document.title = visible(`${this.overview.name} · omnirecord`)
     this.tell()

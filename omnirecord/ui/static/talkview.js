@@ -2,6 +2,7 @@
 
 import { callsOfTurn } from './calls.js'
 import { button, fill, h, say, shows } from './dom.js'
+import { forkBox } from './callsview.js'
 import { VIEWS } from './entries.js'
 import { turnAt, turnPlace } from './talk.js'
 import { clock, count, grouped, oneLine, seconds } from './words.js'
@@ -103,6 +104,7 @@ export class TurnView {
       parts.filter(Boolean).join(' · '),
       why ? h('div.error-text', why) : '',
       spent ? h('div.turn-spent', spent) : '',
+      forkBox(this.deck.source, this.deck.forks.get(`${this.key} ${turn.turn}`)),
     )
   }
 }
