@@ -176,7 +176,50 @@ def _checked(name: str, value: Any, where: str) -> Any:
         raise UsageError(f"{where}: {name} is the path of a file, not its content")
     check(name, value, where)
     _refuse_credentials(name, value, where)
+    _check_meaning(name, value, where)
     return _labels(value, where) if name == "labels" else value
+
+
+def _check_meaning(name: str, value: Any, where: str) -> None:
+    """Raise `UsageError` for a value that its command would refuse: the error names the setting, and no option."""
+    from .wire.limits import retention, rotation, size_of
+
+    try:
+        if name == "match":
+            from .replayer.matching.rules import Rules
+
+            Rules.parse(value)
+        elif name == "gates":
+            from .replayer.player.plan import GateRule
+
+            GateRule(value)
+        elif name in ("upstream", "upstreams"):
+            for url in value.values() if isinstance(value, Mapping) else value.split():
+                _check_url(url)
+        elif name == "rotate":
+            rotation(value)
+        elif name == "keep":
+            retention(value)
+        elif name == "keep_unshipped":
+            size_of("--keep-unshipped", value)
+    except UsageError as error:
+        option = "--gate" if name == "gates" else f"--{name.replace('_', '-')}"
+        raise UsageError(f"{where}: {name}: {str(error).removeprefix(f'{option} ')}") from None
+
+
+def _check_url(text: str) -> None:
+    """Raise `UsageError` for a URL without a scheme or a host. `text`: it may have a name, as in `model=URL`."""
+    from urllib.parse import urlsplit
+
+    name, equals, rest = text.partition("=")
+    url = rest if equals and "/" not in name else text
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise UsageError(f"{url!r} needs a scheme and a host: write for instance http://127.0.0.1:6767")
 
 
 def _refuse_credentials(name: str, value: Any, where: str) -> None:
@@ -237,6 +280,7 @@ def _of_variables(environment: Mapping[str, str]) -> dict[str, Any]:
         if name not in SECRET:  # an error shows the value
             check(name, value, variable)
         _refuse_credentials(name, value, variable)
+        _check_meaning(name, value, variable)
         values[name] = value
     return values
 

@@ -55,12 +55,12 @@ def test_a_variable_overrides_the_file_and_labels_add_up(tmp_path: Path) -> None
     variables = {
         "OMNIRECORD_PORT": "9",
         "OMNIRECORD_LABELS": "branch=new",
-        "OMNIRECORD_MATCH": "path; ignore query a b",
+        "OMNIRECORD_MATCH": "path; ignore query a",
     }
     found = settings_in(tmp_path, {**variables, "OMNIRECORD_UPSTREAMS": "model=http://a other=http://b"})
     assert found.value("port") == 9
     assert found.value("labels") == {"team": "a", "branch": "new"}
-    assert found.value("match") == ["path", "ignore query a b"]
+    assert found.value("match") == ["path", "ignore query a"]
     assert found.value("upstreams") == {"model": "http://a", "other": "http://b"}
     assert found.values["port"].place == "OMNIRECORD_PORT"
     assert found.values["labels"].place == f"OMNIRECORD_LABELS, {path}"
@@ -204,3 +204,36 @@ def test_a_file_of_another_user_is_not_read(tmp_path: Path) -> None:
     assert settings_in(inner, {}).values == {}
     os.chown(inner, 12345, -1)
     assert settings_in(inner, {}).value("port") == 7
+
+
+@each(
+    ("text", "said"),
+    {
+        'match = "foo"': "match: the rule for matching 'foo' cannot be used",
+        'match = ["order loose", "order strict"]': "match: the rules for matching",
+        'gates = "POST"': "gates: 'POST' is no 'METHOD GLOB'",
+        'upstream = "api.openai.com"': "upstream: 'api.openai.com' needs a scheme and a host",
+        'upstreams = { model = "api.openai.com" }': "upstreams: 'api.openai.com' needs a scheme and a host",
+        'rotate = "soon"': "rotate: 'soon'",
+        'keep = "5 files"': "keep: '5 files'",
+    }.items(),
+)
+def test_a_value_that_its_command_refuses_is_refused_when_the_file_is_read(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, text)
+    error = refused(tmp_path)
+    assert error.startswith(f"{path}: {said}")
+    assert "--" not in error.replace("--no-config", "")
+
+
+def test_a_variable_is_checked_too(tmp_path: Path) -> None:
+    assert refused(tmp_path, OMNIRECORD_MATCH="foo").startswith("OMNIRECORD_MATCH: match: the rule")
+    assert refused(tmp_path, OMNIRECORD_UPSTREAM="localhost:1").startswith(
+        "OMNIRECORD_UPSTREAM: upstream: 'localhost:1'"
+    )
+
+
+def test_urls_of_upstreams_are_accepted(tmp_path: Path) -> None:
+    written(tmp_path, 'upstream = "http://a:1 model=https://b/v1?x=1"\nupstreams = { other = "http://[::1]:2" }')
+    assert settings_in(tmp_path, {}).value("upstream") == "http://a:1 model=https://b/v1?x=1"

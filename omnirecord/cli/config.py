@@ -16,6 +16,31 @@ if TYPE_CHECKING:
     from ..settings import Setting, Settings
 
 _LEAST = {"value": 12, "from": 12}
+_ONLY_IN_PYTHON = frozenset({"before_record"})
+"""The settings that neither a file nor a variable can set."""
+_WORDS = {
+    "upstream": "none: give --upstream",
+    "listens": "a free port for each further upstream",
+    "token": "a new one for each run",
+    "contract": "auto",
+    "contracts": "auto",
+    "labels": "none",
+    "redact": "credentials only",
+    "pseudonym_key": "in the user's folder for state files",
+    "gates": "messages, interrupts, answers to approvals",
+    "match": "method, path, query and conversations",
+    "match_on": "method, path, query and conversations",
+    "timing": "original; run and tests: instant",
+    "speed": "1",
+    "record": "none",
+    "cassettes": "cassettes beside the test file",
+    "only_paths": "all paths",
+    "keep": "all",
+    "rotate": "never",
+    "skip_gates_after": "no limit",
+    "max_gap": "no limit",
+}
+"""Defaults in words; the others are values, or nothing."""
 
 
 @click.command()
@@ -44,7 +69,7 @@ def _rows(settings: Settings) -> Iterator[dict[str, Any]]:
     from ..recorder.options import SETTINGS
     from ..settings import Setting
 
-    for name in SETTINGS:
+    for name in (name for name in SETTINGS if name not in _ONLY_IN_PYTHON):
         setting = settings.values.get(name) or Setting(_default(name))
         yield {"setting": name, "value": _shown(name, setting), "source": setting.source, "place": setting.place}
 
@@ -66,5 +91,6 @@ def _shown(name: str, setting: Setting) -> Any:
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:
     value = row["value"]
-    text = value if isinstance(value, str) else "-" if value is None or value == [] else dumps(value)
+    is_empty = value is None or value == []
+    text = value if isinstance(value, str) else _WORDS.get(row["setting"], "none") if is_empty else dumps(value)
     return {"setting": row["setting"], "value": text, "from": row["place"] or row["source"]}

@@ -41,6 +41,27 @@ _LEAVES_IN = 1.0
 """Seconds for the connections of a command that has ended to close, so that the recorder does not cut them."""
 
 
+_OF_RECORDING = (
+    "only_paths",
+    "except_paths",
+    "contract",
+    "ca",
+    "insecure",
+    "no_proxy",
+    "labels",
+    "redact",
+    "redact_patterns",
+    "pseudonym_key",
+)
+
+
+def _unused(given: Mapping[str, Any]) -> Sequence[str]:
+    """The settings without an effect: of a replay, or of a recording."""
+    if given["cassette"] is None:
+        return ["match"]
+    return _OF_RECORDING if given["record"] == "none" else []
+
+
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND...")
 @click.option(
@@ -83,19 +104,8 @@ _LEAVES_IN = 1.0
     "--fault", "faults", multiple=True, metavar="SPEC",
     help="With --replay: fault to inject, in the first hop. Repeatable. See docs/faults.md.",
 )  # fmt: skip
-@reads_settings(one_each(["match"]))
-@of_recorder(
-    "only_paths",
-    "except_paths",
-    "contract",
-    "ca",
-    "insecure",
-    "no_proxy",
-    "labels",
-    "redact",
-    "redact_patterns",
-    "pseudonym_key",
-)
+@reads_settings(one_each(["match"]), unused=_unused)
+@of_recorder(*_OF_RECORDING)
 def run(
     command: tuple[str, ...], output: Path | None, cassette: Path | None, upstreams: tuple[str, ...],
     variables: tuple[str, ...], fail_on: str | None, ui: bool, timing: str, match: tuple[str, ...],

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _SETTINGS = ("timing", "speed", "max_gap", "gates", "skip_gates_after", "match")
 """Its settings, beside the address."""
+_OF_RECORDING = ("ca", "insecure", "no_proxy", "labels", "redact", "redact_patterns", "pseudonym_key")
+"""The options of a recording, which `--record` makes."""
 _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed"
 
 
@@ -86,7 +88,8 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 @click.option(
     "--only",
     metavar="HOP",
-    help="Name of the only hop to replay, such as model. A hop is one recorded connection, such as agent to model."
+    help="Name of the only hop to replay, such as model, or openai in a cassette of run. A hop is one recorded"
+    " connection, such as agent to model."
     " Default: all hops. See docs/model-replay.md.",
 )
 @click.option(
@@ -144,8 +147,11 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
     help="With --record: server of the first hop, or of the hop NAME. Repeatable.",
 )
 @click.option("-o", "output", type=DATABASE, metavar="CASSETTE", help="With --record: new cassette.")
-@reads_settings({"listens": ("host", "port"), **one_each(_SETTINGS)})
-@of_recorder("ca", "insecure", "no_proxy", "labels", "redact", "redact_patterns", "pseudonym_key")
+@reads_settings(
+    {"listens": ("host", "port"), **one_each(_SETTINGS)},
+    unused=lambda given: _OF_RECORDING if given["record"] == "none" else (),
+)
+@of_recorder(*_OF_RECORDING)
 @output_options
 def serve(
     cassette: Path,
@@ -221,9 +227,6 @@ def serve(
     asyncio.run(_run_replay(server, as_json))
     if server.is_incomplete:
         sys.exit(1)
-
-
-_OF_RECORDING = ("ca", "insecure", "no_proxy", "labels", "redact", "redact_patterns", "pseudonym_key")
 
 
 def _recording(

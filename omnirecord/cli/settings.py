@@ -6,7 +6,7 @@ An option of the command line overrides a setting. Only labels add up, by key.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -39,25 +39,34 @@ def current_settings(*, reads_file: bool = True) -> Settings:
     return settings_in(folder, reads_file=reads_file)
 
 
-def reads_settings(reads: Reads) -> Callable[[F], F]:
-    """A decorator for a command that takes settings. It adds `--no-config`."""
+Unused = Callable[[Mapping[str, Any]], Collection[str]]
+"""Returns the parameters without an effect, from the values of all parameters."""
+
+
+def reads_settings(reads: Reads, unused: Unused | None = None) -> Callable[[F], F]:
+    """A decorator for a command that takes settings. It adds `--no-config`. `unused`: which settings have no effect."""
 
     def decorated(function: F) -> F:
         known: dict[str, tuple[str, ...]] | None = getattr(function, "settings", None)
         if known is not None:
             known.update(reads)
+            if unused is not None:
+                function.unused.append(unused)  # type: ignore[attr-defined]
             return function
         every = dict(reads)
+        without_effect = [] if unused is None else [unused]
 
         @functools.wraps(function)
         def run(*args: Any, **named: Any) -> Any:
             context = click.get_current_context()
-            _tell(context, every)
+            none = {parameter for find in without_effect for parameter in find(named)}
+            _tell(context, {parameter: names for parameter, names in every.items() if parameter not in none})
             if "labels" in every:
                 named["labels"] = (*(context.default_map or {}).get("labels", ()), *named["labels"])
             return function(*args, **named)
 
         run.settings = every  # type: ignore[attr-defined]
+        run.unused = without_effect  # type: ignore[attr-defined]
         return no_config_option(lambda settings: _defaults(settings, every))(cast("F", run))
 
     return decorated

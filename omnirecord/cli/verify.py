@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..text import visible
+from ..text import counted, visible
 from .arguments import cassette_argument, shown
 from .common import output_options, print_lines, print_rows
 from .group import Failure
@@ -34,7 +34,8 @@ _ERRORS = {
 def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | None, as_json: bool) -> None:
     """Replay a cassette, and compare the bytes and times of every stream with the recording.
 
-    Exit code 1 if the bytes differ, if the cassette lacks bytes of a stream, or if it contains no stream.
+    The answers to model calls that are no streams are compared, too. Exit code 1 if bytes differ, if the cassette lacks
+    some, or if it contains neither a stream nor a model call.
 
     \b
     Example:
@@ -52,14 +53,16 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
     if as_json:
         print_rows([row])
     else:
-        plural = "" if result.streams == 1 else "s"
         same = "a part cannot be compared" if result.missing else "equal"
         said = "different" if result.differences else same
-        click.echo(f"{result.streams} stream{plural}, {result.bytes} bytes: {said}")
+        compared = [counted(result.streams, "stream")] if result.streams or not result.calls else []
+        compared += [counted(result.calls, "plain answer")] if result.calls else []
+        click.echo(f"{', '.join(compared)}, {result.bytes} bytes: {said}")
         for key, what in _ERRORS.items():
-            if (error := row[key]) is not None:
+            if result.streams and (error := row[key]) is not None:
                 click.echo(f"{what}: p50 {error['p50']} ms, p99 {error['p99']} ms, max {error['max']} ms")
         print_lines(map(visible, [*result.differences, *result.missing]))
-    if not result.streams:
+    is_empty = not result.streams and not result.calls
+    if is_empty:
         click.echo(f"omnirecord: {shown(cassette)} holds no stream: there was nothing to verify", err=True)
-    sys.exit(0 if result.equal and result.streams else 1)
+    sys.exit(0 if result.equal and not is_empty else 1)

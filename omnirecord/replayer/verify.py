@@ -1,4 +1,5 @@
-"""Replays a cassette to its recorded clients: compares the bytes of every stream, and measures the timing errors.
+"""Replays a cassette to its recorded clients: compares bytes, and measures the timing errors. It compares every stream,
+and every other answer to a model call.
 
 It runs a replay server on loopback and a rerun of the recorded clients. Opens of streams are gates here, as messages
 are, so that each stream opens at its recorded time.
@@ -24,6 +25,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from ..cassette.model_calls import ModelHops
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store, is_coded
 from ..model import Exchange, root_of
@@ -42,6 +44,8 @@ class Verification:
     first read."""
 
     streams: int = 0
+    calls: int = 0
+    """Model calls whose answer is no stream."""
     bytes: int = 0
     differences: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -58,6 +62,7 @@ class Verification:
         """Return the object that `verify --json` prints. A key without a measured gap is None."""
         return {
             "streams": self.streams,
+            "calls": self.calls,
             "bytes": self.bytes,
             "equal": self.equal,
             "missing": len(self.missing),
@@ -96,18 +101,44 @@ async def verify(
 async def _verify(store: Store, recording: int, server: Replay, result: Verification) -> None:
     """Send the requests of one recording, and add the outcome to `result`."""
     rerun = Rerun(store, recording, server.url, streams_only=True)
+    hops = ModelHops(store)
     times = sorted(read.offset_ns for x in store.streams() for read in store.reads(x.exchange))
     await rerun.run(max((server.timing.gap(b - a) for a, b in pairwise(times)), default=0) / NS)
     for x in store.exchanges(recording=recording, kind="sse", by_clients=True):
         if x.response is not None and x.exchange not in rerun.streams:
             why = rerun.failed.get(x.exchange, "it got another answer")
             result.differences.append(f"stream {x.stream}: was not replayed ({why})")
+    for x in store.exchanges(recording=recording, kind="http", by_clients=True):
+        if x.response is not None and x.ending in ("eof", "done") and hops.has(x):
+            compare_answer(store, x, rerun, result)
     for seen in rerun.streams.values():
         compare(store, seen, result)
         expected = Expected(store, seen.exchange, server.timing)
         result.errors_ms += expected.errors_ms(seen)
         result.first_byte_ms += expected.first_byte_ms(seen)
         result.first_event_ms += expected.first_event_ms(seen)
+
+
+def compare_answer(store: Store, x: Exchange, rerun: Rerun, result: Verification) -> None:
+    """Compare the answer to a model call that is no stream."""
+    assert x.response is not None
+    got = rerun.answers.get(x.exchange)
+    result.calls += 1
+    if got is None:
+        why = rerun.failed.get(x.exchange, "it was not sent")
+        result.differences.append(f"exchange {x.exchange}: was not replayed ({why})")
+        return
+    status, body = got
+    wire = store.body(x.exchange, "response")
+    result.bytes += len(wire)
+    if len(wire) != x.response_bytes:
+        result.missing.append(f"exchange {x.exchange}: its body is not whole in the cassette")
+    elif status != x.response.status:
+        result.differences.append(f"exchange {x.exchange}: {status} was replayed, {x.response.status} was recorded")
+    elif body != wire:
+        at = same_start(body, wire)
+        said = f"{len(wire)} were recorded, {len(body)} replayed"
+        result.differences.append(f"exchange {x.exchange}: byte {at} differs; {said}")
 
 
 def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
@@ -233,7 +264,10 @@ class Rerun:
         self._limit = asyncio.timeout(None)
         self._reads = cache(self._read_reads)
         self._begun: dict[int, Exchange] = {}  # sent, and not answered in full
+        self._hops = ModelHops(store)
         self.streams: dict[int, StreamSeen] = {}
+        self.answers: dict[int, tuple[int, bytes]] = {}
+        """Status and body of each model call whose answer is no stream, by exchange."""
         self.failed: dict[int, str] = {}
         """Why a request got no answer, by exchange."""
 
@@ -277,7 +311,8 @@ class Rerun:
         url = URL(self._base + x.request.target, encoded=True)
         if not x.request.target.startswith("/") or url.origin() != URL(self._base).origin():
             raise ValueError(f"{x.request.target!r} leads elsewhere: nothing but {self._base} is asked")
-        kept = [] if x.kind == "sse" else ["accept-encoding"]  # a stream is requested in its coding
+        is_compared = x.kind == "sse" or self._hops.has(x)
+        kept = [] if is_compared else ["accept-encoding"]  # what is compared is requested in its coding
         headers = end_to_end(x.request.headers, but=["host", "content-length", "expect", *kept])
         asked_ns = time.monotonic_ns()
         async with client.request(
@@ -287,7 +322,9 @@ class Rerun:
 
     async def _receive(self, response: aiohttp.ClientResponse, x: Exchange, asked_ns: int) -> None:
         if x.kind != "sse":
-            await response.read()
+            body = await response.read()
+            if self._hops.has(x):
+                self.answers[x.exchange] = response.status, body
             return
         seen = self.streams[x.exchange] = StreamSeen(x, asked_ns=asked_ns, began_ns=time.monotonic_ns())
         self._move()

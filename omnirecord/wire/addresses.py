@@ -23,6 +23,13 @@ class Origin(NamedTuple):
         return f"{self.scheme}://{host}{port}"
 
 
+def repeated_part(prefix: str, target: str) -> str:
+    """Return the end of a path prefix with which a target begins, such as `/v1`; empty if there is none."""
+    segments = prefix.strip("/").split("/")
+    ends = ("/" + "/".join(segments[at:]) for at in range(len(segments)) if segments[at])
+    return next((end for end in ends if target.startswith(f"{end}/")), "")
+
+
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return the address that this text is; None for a name."""
     try:

@@ -118,3 +118,22 @@ def test_a_conversation_is_a_cassette_and_a_session_is_none() -> None:
     assert named_part(f"{DAY}#2") == (Path(f"{DAY}#2"), None)
     assert named_part(f"{SHIPPED / 'text.jsonl'}#9") == (SHIPPED / "text.jsonl", "9")
     assert named_part(DAY) == (DAY, None)
+
+
+def test_the_only_hop_of_a_run_is_the_hop_to_the_model() -> None:
+    with omnirecord.replay(f"{DAY}#5", timing="instant", only="model") as server:
+        assert [one.exchange for one in server.unplayed] == [10, 11, 12]
+
+
+def test_one_of_several_hops_to_models_has_to_be_named() -> None:
+    why = "no hop 'model': it has openai, anthropic, google; to replay all of them, leave out --only"
+    with pytest.raises(UsageError, match=why), omnirecord.replay(DAY, only="model"):
+        pass
+
+
+def test_a_verification_compares_the_answers_that_are_no_streams(tmp_path: Path) -> None:
+    done = forked.run(["verify", f"{DAY}#1", "--timing", "instant"], tmp_path)
+    assert (done.code, done.errors) == (0, b"")
+    assert done.out.startswith(b"2 plain answers, ")
+    both = forked.run(["verify", str(DAY), "--timing", "instant", "--json"], tmp_path)
+    assert (both.code, json.loads(both.out)["streams"], json.loads(both.out)["calls"]) == (0, 5, 16)

@@ -205,3 +205,20 @@ def test_proxy_starts_from_a_file_alone(tmp_path: Path) -> None:
     without = forked.run(["proxy", "--no-config"], inner)
     assert without.code == 2
     assert b"Missing option '--upstream'" in without.errors
+
+
+@pytest.mark.usefixtures("folder")
+def test_config_prints_defaults_in_words_and_no_setting_that_cannot_be_set() -> None:
+    lines = run("config", "--no-config").stdout.splitlines()
+    values = {line.split()[0]: line.split("  ")[1:] for line in lines[1:-1]}
+    assert "before_record" not in values
+    assert "auto" in [one.strip() for one in values["contract"]]
+    assert not any("-" in [one.strip() for one in some] for some in values.values())
+
+
+def test_run_names_only_the_settings_of_a_file_that_have_an_effect(folder: Path) -> None:
+    (folder / "omnirecord.toml").write_text('match = ["ignore query a"]\nredact = "content"\n')
+    record = run("run", "-o", "a.db", "--", "true").stderr
+    assert f"{folder / 'omnirecord.toml'} sets redact (--no-config ignores it)" in record
+    replay = run("run", "--replay", str(CASSETTE), "--", "true").stderr
+    assert f"{folder / 'omnirecord.toml'} sets match (--no-config ignores it)" in replay

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
+from urllib.parse import urlsplit
 
 from ...cassette.model_calls import ModelHops
 from ...cassette.select import Source
 from ...model import by_key
 from ...text import counted, joined, one_line
+from ...wire.addresses import repeated_part
 from ..gather import model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.values import Session, Turn
@@ -22,6 +24,7 @@ from .finding import SEVERITIES, Severity, Sign, events, said, seconds
 from .stream import Contract
 
 _OF_EVENTS = frozenset({"malformed", "event-type-differs", "contract-invalid", "contract-unknown"})
+_FAILED = "model-failed"
 _LIMIT = 160
 """Length of an error message, in characters."""
 
@@ -32,6 +35,7 @@ class ModelChecks:
     def __init__(self, store: Source) -> None:
         self._store = store
         self.hops = ModelHops(store)
+        self._upstreams = {one.recording: one.upstream for one in store.recordings()}
         sessions = list(whole_sessions(store)) if self.hops else []
         self.calls: ModelCalls = model_calls(store, lambda: sessions)
         self._sessions: dict[tuple[int, str | None], Session] = {
@@ -56,7 +60,10 @@ class ModelChecks:
             links = [link for link in self.calls.links if link.turn is None and link.call.recording == number]
             for requests in _alike(links):
                 names = {talks.get(link.call.exchange) for request in requests for link in request}
-                yield names.pop() if len(names) == 1 else None, _of_calls(requests)
+                signs = _of_calls(requests)
+                hint = self._repeated(requests[0][-1])
+                signs = [replace(one, message=f"{one.message}{hint if one.code == _FAILED else ''}") for one in signs]
+                yield names.pop() if len(names) == 1 else None, signs
             yield None, list(self._of_events(number))
 
     def codes(self) -> dict[int, str]:
@@ -68,6 +75,17 @@ class ModelChecks:
             for exchange in sign.calls:
                 found.setdefault(exchange, sign.code)
         return found
+
+    def _repeated(self, link: Link) -> str:
+        """Return the cause of a 404 if both the upstream's URL and the client have a part of the path."""
+        upstream = self._upstreams.get(link.call.recording)
+        if link.call.status != 404 or upstream is None:
+            return ""
+        prefix = urlsplit(upstream).path.rstrip("/")
+        targets = (x.request.target for x in self.hops.exchanges() if x.exchange == link.call.exchange)
+        target = next(targets, "").partition("?")[0]
+        part = repeated_part(prefix, target)
+        return f": the path is {prefix}{target}, as both --upstream and the client have {part}" if part else ""
 
     def _of_events(self, recording: int) -> Iterator[Sign]:
         check = Contract()

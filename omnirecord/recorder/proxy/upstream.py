@@ -50,7 +50,7 @@ from ...server.aiohttp_private import (
 )
 from ...server.http import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge, number_of
 from ...server.listener import Listener, Place, parse_listen
-from ...wire.addresses import is_loopback
+from ...wire.addresses import is_loopback, repeated_part
 from ...wire.headers import asks_for_websocket, section_size
 from ...wire.redirects import Reached, address_beside, client_address
 from ..options import RecordOptions
@@ -229,6 +229,8 @@ class Upstream:
         # for https, aiohttp asks the HTTP proxy for a tunnel; else the proxy reads each request
         self._reader = via if url.scheme == "http" else None
         self._prefix = url.raw_path.rstrip("/")
+        self._has_told = False
+        """Whether the log has a line about a repeated part of the path."""
         verified = True if tls is None else tls
         self._is_fast = not upstream_lacks()
         kept = aiohttp.TCPConnector if self._is_fast else partial(_ClosingConnector, force_close=True)
@@ -239,6 +241,20 @@ class Upstream:
         self._idle = idle_connections(connector) if self._is_fast else {}
         self._key: ConnectionKey | None = None  # of all connections, but for the client
         self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10, ssl=verified))
+
+    def _tell_repeated(self, target: str) -> None:
+        """Log the cause of a 404 if both the upstream's URL and the client have a part of the path."""
+        part = repeated_part(self._prefix, target)
+        if part:
+            self._has_told = True
+            path = f"{self._prefix}{target.partition('?')[0]}"
+            log.warning(
+                "the upstream answers 404 to %s: --upstream ends with %s, and the client sends it, too. Leave %s out of"
+                " --upstream",
+                path,
+                part,
+                part,
+            )
 
     async def request(
         self, client: int, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
@@ -262,6 +278,8 @@ class Upstream:
             answer = await self._single.request(
                 method, url, headers=headers, middlewares=middlewares, data=body, **self._options
             )
+        if answer.status == 404 and not self._has_told:
+            self._tell_repeated(target)
         if answer.status == 407 and self._reader is not None:  # the HTTP proxy asks the recorder, not the client
             answer.close()
             raise aiohttp.ClientHttpProxyError(answer.request_info, (), status=407)

@@ -340,6 +340,10 @@ class ReplayPlan:
         return parts_of(reads, self._read_frames(exchange))
 
 
+_MODEL = "model"
+"""The name of the hop to the model in the documentation; `run` names a hop by its provider."""
+
+
 def hops_of(recordings: Sequence[Recording], played: Set[int] | None = None) -> list[str | None]:
     """Return the hops of a cassette in the order of their first recording; the unnamed one is the first. `played`: the
     recordings that have requests. Hops without requests count only if no hop has one."""
@@ -353,8 +357,12 @@ def hop_of(recordings: Sequence[Recording], only: str | None = None, played: Set
     if only is None:
         return next(iter(hops_of(recordings, played)), None)
     if only not in hops:
+        models = [hop for hop in hops_of(recordings, played) if hop is not None]
+        if only == _MODEL and len(models) == 1:
+            return models[0]
         named = ", ".join(hop for hop in hops if hop is not None)
-        why = f"it has {named}" if named else "its hop has no name, so leave out --only"
+        all_ = "leave out --only"
+        why = f"it has {named}; to replay all of them, {all_}" if named else f"its hop has no name, so {all_}"
         raise UsageError(f"the cassette has no hop {only!r}: {why}")
     return only
 
