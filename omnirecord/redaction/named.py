@@ -399,7 +399,7 @@ def _element(buffer: bytes, start: int, name: str, final: bool) -> Answer:
 
 def _header_line(buffer: bytes, at: int, final: bool, *, needs_equals: bool) -> Answer:
     line = _HEADER_LINE.match(buffer, at)
-    if line is None:
+    if line is None or _text(line[0]).startswith(_REFERENCES):
         return None
     if _goes_on(buffer, line.end(), final):
         return WAIT

@@ -41,6 +41,8 @@ MASKED = {
     "a JWT": ("(eyJhbG.eyJzdW.sig_-)", "(eyJ***.******.*****)"),
     "a header": ('-H "Authorization: Bearer ab.c"', '-H "Authorization: Bearer ****"'),
     "a header of a dict": ("{'authorization': 'Basic dTpw='}", "{'authorization': 'Basic *****'}"),
+    "a header of Go": ("map[Authorization:[Basic dTpw=]]", "map[Authorization:[Basic *****]]"),
+    "a header in a list": ("authorization: ['Basic dTpw=']", "authorization: ['Basic *****']"),
     "a bearer token": ("Bearer zT~1/x== y", "Bearer ******** y"),
     "a private key": (
         "-----BEGIN RSA PRIVATE KEY-----\nMIIE/+\nAb==\n-----END RSA PRIVATE KEY-----\nx",
