@@ -110,16 +110,18 @@ class GrowingSession:
     def so_far(self) -> Session:
         """Return the session with its turns. A turn that no longer changes is made once."""
         if self._so_far is None:
-            exchanges = sorted(self.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
-            self._so_far = self.builder.so_far(exchanges, self.parent_id, self._turns())
+            self._so_far = self.builder.so_far(self._in_order(), self.parent_id, self._turns())
         return self._so_far
 
     def whole(self, store: Store, context: Context) -> Session:
         """Return the session as `show` has it. Nothing follows."""
-        exchanges = sorted(self.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
+        exchanges = self._in_order()
         told, _ = self.builder.session(exchanges, self.parent_id, context.of(exchanges))
         acts = chain.from_iterable(self._acts.values())
         return replace(told, failures=tuple(failures_in(store, exchanges, acts)))
+
+    def _in_order(self) -> list[Exchange]:
+        return sorted(self.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
 
     def turn(self, draft: Draft, number: int) -> Turn:
         return draft.freeze(self.recording, self.session_id, number, self.builder.turns.answered)

@@ -83,12 +83,12 @@ def test_calls_alone_tell_prompt_answer_tokens_and_ending() -> None:
     assert "-- 2 earlier parts of the conversation" in text
 
 
-def test_an_error_page_is_told_by_its_status_alone() -> None:
+def test_an_error_of_an_unknown_form_is_quoted() -> None:
     made = Made()
     made.another_recording("model", "openai-responses")
     made.post("/v1/responses", 1.0, status=502, body=ASKED, answer=["bad gateway"])
     with closing(made.store()) as store:
-        assert "             = 502 refused after 0.00 s" in list(lines_of(store, None))
+        assert '             = 502 refused after 0.00 s: ["bad gateway"]' in list(lines_of(store, None))
 
 
 def test_calls_alone_have_an_object_each_with_the_keys_of_a_turn() -> None:
