@@ -64,7 +64,7 @@ def _exchange_row(x: Exchange, of: _Recordings) -> Row:
     return {
         "recording": x.recording, "exchange": x.exchange, "kind": x.kind, **of.fields(x),
         "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
-        "request_cut": x.request_is_cut, "hop": of.hops[x.recording],
+        "request_cut": x.request_is_cut, "hop": of.hops[x.recording], "answered_from": x.answered_from,
     }  # fmt: skip
 
 

@@ -97,6 +97,9 @@ def _live(addresses: Addresses, upstreams: Sequence[str], environment: dict[str,
         if url := environment.get(variable):
             live.upstreams.setdefault(hop, checked_url(variable, url))
     is_named = frozenset(live.upstreams)
+    for service in addresses.services:
+        if service.is_recorded and service.hop in is_named:  # the user may name the URL that the SDK would get
+            live.upstreams[service.hop] = live.upstreams[service.hop].rstrip("/").removesuffix(service.path)
     for service, route in product(addresses.services, routes_of(environment)):
         if route.service != service.service.name:
             continue

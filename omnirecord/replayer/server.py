@@ -517,6 +517,7 @@ class Replay(WithBlock, PlayheadControl):
             "mismatches": [asdict(one) for one in self.mismatches],
             "faults": self.faults,
             "made_up": self.made_up,
+            "sources": dict(Counter(one.source for one in self.requests)),
             "unplayed": [f"{one.request.method} {one.request.target}" for one in self.unplayed],
         }
 

@@ -36,7 +36,7 @@ STREAM_KEYS = [
 ]  # fmt: skip
 EXCHANGE_KEYS = [
     "recording", "exchange", "kind", "session_id", "party", "party_name", "method", "path", "status", "started_at",
-    "duration_s", "request_bytes", "response_bytes", "ending", "request_cut", "hop",
+    "duration_s", "request_bytes", "response_bytes", "ending", "request_cut", "hop", "answered_from",
 ]  # fmt: skip
 SESSION_KEYS = [
     "recording", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status", "ending",

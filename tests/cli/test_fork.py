@@ -110,6 +110,16 @@ async def test_a_recording_of_a_proxy_is_forked(tmp_path: Path) -> None:
     assert (done.code, done.out, asked) == (0, b"Hello.\nGoodbye.\n", ["Bye"]), done.errors.decode()
 
 
+async def test_the_cassette_says_which_variable_has_the_address(tmp_path: Path) -> None:
+    program = AGENT.replace("OPENAI_BASE_URL", "MY_MODEL")
+    async with ModelApis(SCRIPT) as provider:
+        words = ["--env", "MY_MODEL", "-o", "a.db", "--", *PYTHON, program, "Hi", "Bye"]
+        await asyncio.to_thread(run, tmp_path, *words, MY_MODEL=provider.url)
+        command = ["fork", "a.db", "--from-call", "2", "-o", "b.db", "--", *PYTHON, program, "Hi", "Bye"]
+        done = await asyncio.to_thread(forked.run, command, tmp_path, environment=variables())
+        assert (done.code, done.out) == (0, b"Hello.\nGoodbye.\n"), done.errors.decode()
+
+
 async def test_an_equal_prompt_after_the_fork_goes_to_the_provider(tmp_path: Path) -> None:
     await record(tmp_path, "Hi", "Bye")
     done, asked = await fork(tmp_path, "--from-call", "2", "-o", "b.db", words=("Hi", "Bye", "Hi"))

@@ -43,7 +43,7 @@ async def test_a_call_that_is_missing_goes_to_the_provider_and_into_a_new_casset
         "  live: POST /v1/responses -> 200 (new exchange 2)\n"
         "    POST /v1/responses was recorded, but not with this conversation; nearest recorded, as"
     )
-    assert "2 model calls" in done.errors.decode()
+    assert "tokens by the provider's count: 80 in" in done.errors.decode()
     assert (tmp_path / "a.db").read_bytes() == before
     for _ in range(2):
         done = run(tmp_path, "--replay", "new.db", "--", *PYTHON, AGENT, "Hi", "Weather?")
@@ -144,6 +144,27 @@ async def test_the_cassette_says_which_variable_had_the_address_of_a_server(tmp_
         assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
     with omnirecord.open_cassette(tmp_path / "a.db") as cassette:
         assert {one.hop for one in cassette.recordings()} == {"MY_MODEL"}
+
+
+async def test_an_upstream_is_named_with_or_without_the_path_of_the_recorded_requests(tmp_path: Path) -> None:
+    await recorded(tmp_path, "Hi")
+    async with ModelApis(SCRIPT) as provider:
+        for number, url in enumerate([provider.url, provider.url.removesuffix("/v1"), f"openai={provider.url}"]):
+            words = [
+                "--replay",
+                "a.db",
+                *NEW,
+                "-o",
+                f"{number}.db",
+                "--upstream",
+                url,
+                "--",
+                *PYTHON,
+                AGENT,
+                "Weather?",
+            ]
+            done = await asyncio.to_thread(run, tmp_path, *words)
+            assert done.out == b"Sunny.\n", done.errors.decode()
 
 
 async def test_secrets_of_live_calls_are_masked_as_by_proxy(tmp_path: Path) -> None:

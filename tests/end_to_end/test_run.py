@@ -83,6 +83,24 @@ async def test_the_clients_of_openai_and_anthropic_are_recorded_and_replayed_twi
     )
 
 
+async def test_a_program_that_calls_another_provider_too_is_recorded_on(tmp_path: Path) -> None:
+    program = tmp_path / "agent.py"
+    program.write_text(AGENT)
+    command = [sys.executable, str(program), "Hi"]
+    keys = {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k"}
+    async with ModelApis(SCRIPT) as provider:
+        urls = {"OPENAI_BASE_URL": provider.url, "ANTHROPIC_BASE_URL": provider.url.removesuffix("/v1")}
+        await asyncio.to_thread(run, tmp_path, "-o", "a.db", "--", *command, "openai", **keys, **urls)
+        assert len(provider.requests) == 5
+        words = ["--replay", "a.db", "--record", "new_episodes", "-o", "b.db", "--", *command]
+        done = await asyncio.to_thread(run, tmp_path, *words, **keys, **urls)
+        assert (done.code, done.out, len(provider.requests)) == (0, SAID, 6), done.errors.decode()
+    assert "5 requests expected, 6 made, 5 answered from the recording, 1 live, 0 missing" in done.errors.decode()
+    for _ in range(2):
+        done = run(tmp_path, "--replay", "b.db", "--", *command)
+        assert (done.code, done.out) == (0, SAID), done.errors.decode()
+
+
 async def test_a_test_suite_is_recorded_and_then_runs_offline(tmp_path: Path) -> None:
     (tmp_path / "test_agent.py").write_text(SUITE)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_agent.py"]
