@@ -22,7 +22,7 @@ from omnirecord.analysis.doctor.codes import CODES
 from omnirecord.cli import main
 from omnirecord.model import Exchange
 from tests.support import corpus
-from tests.support.cassettes import Made, heartbeat
+from tests.support.cassettes import Made, event, heartbeat, status
 from tests.support.faulted import FOLDER, faulted
 from tests.support.mutations import run, table
 
@@ -104,6 +104,44 @@ def _started_again(made: Made) -> None:
     _accepts(made, session, "elicit_6d3ec98f6260af4f6db0446a872f5cad", 9.0)
 
 
+TEXT, TOOL = "717aee700fc441c59c658a3c2f9a2430", "again"
+
+
+def _answered_astray(made: Made) -> None:
+    _accepts(made, "0101b8065df04cb8918a9cade6e4cb20", "elicit_of_another_question", 5.0)
+
+
+def _hangs(made: Made) -> None:
+    target = f"/v1/sessions/{TEXT}"
+    made.request("PATCH", target, 1.0, until=46.0, body={"title": "Recorders"}, answered=False, ending="client_left")
+
+
+def _turn(number: int, *items: dict[str, Any]) -> bytes:
+    """A turn that takes in the message of `text`, and its items."""
+    content = [{"type": "input_text", "text": "What is a flight recorder?"}]
+    message = {
+        "item_id": "06221b33d2784e7f92639ac2480fce80",
+        "type": "message",
+        "data": {"role": "user", "content": content},
+    }
+    response = {"id": f"resp_{number}", "model": "bench-agent", "created_at": 1}
+    done = [event("response.output_item.done", item=item) for item in items]
+    begun = event("response.in_progress", response=response | {"status": "in_progress"})
+    ended = event("response.completed", response=response | {"status": "completed"})
+    return b"".join([status("running"), event("session.input.consumed", data=message), begun, *done, ended])
+
+
+def _ran_twice(made: Made) -> None:
+    made.stream(TEXT, 8.0, (8.0, heartbeat()), (9.5, _turn(2) + status("idle")), end=10.0)
+
+
+def _repeats(made: Made) -> None:
+    call = {"type": "function_call", "status": "completed", "name": "read_log", "arguments": '{"lines": 20}'}
+    output = {"type": "function_call_output", "status": "completed", "output": "the log is empty"}
+    items = [{"id": f"{kind['type']}_{n}", "call_id": f"call_{n}", **kind} for n in range(5) for kind in (call, output)]
+    made.stream(TOOL, 20.0, (20.0, heartbeat()), (21.5, _turn(3, *items) + status("idle")), end=22.0)
+
+
 def _accepts(made: Made, session: str, question: str, at: float) -> None:
     target = f"/v1/sessions/{session}/elicitations/{question}/resolve"
     made.post(target, at, status=202, body={"action": "accept"}, answer={"queued": False})
@@ -153,6 +191,12 @@ EXAMPLES: dict[str, Example] = {
     "event-repeated": Example("text", (f"duplicate {DELTA}",)),
     "sequence-repeats": Example("text", (f"set sequence_number of {DELTA} to 33",)),
     "sequence-goes-back": Example("text", (f"swap {DELTA}",)),
+    "message-ran-twice": Example("text", after=_ran_twice, told="the server was restarted, and ran the message again"),
+    "answer-astray": Example(
+        "troubled/approval_unanswered", after=_answered_astray, told="a client accepted a question with another id"
+    ),
+    "request-unanswered": Example("text", after=_hangs, told="the server never answered a PATCH of the session"),
+    "tool-repeated": Example("tool", after=_repeats, told="another session called one tool five times"),
     "approval-unanswered": Example("troubled/approval_unanswered"),
     "child-unfinished": Example("troubled/child_unfinished"),
     "approval-too-late": Example(

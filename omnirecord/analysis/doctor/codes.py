@@ -144,6 +144,15 @@ CODES: Mapping[str, Code] = {
         "Read the events around this one. Then check for another proxy between server and recorder.",
     ),
     # Behaviour of agent, model and clients.
+    "message-ran-twice": _error(
+        "The agent took in one message in two turns. Its tools may have run twice, and clients show two answers.",
+        "Check whether two runners have the same id, or whether the server was restarted after the message.",
+    ),
+    "answer-astray": _error(
+        "A client answered a question that the agent had not asked, while another question was open. So the open"
+        " question has no answer.",
+        "Compare the elicitation_id of the answer with the elicitation_id of the question.",
+    ),
     "approval-unanswered": _error(
         "The agent waits for an answer. After a time limit, or when the client closes the POST of its message, the"
         " server treats the question as denied.",
@@ -171,6 +180,10 @@ CODES: Mapping[str, Code] = {
         " probably changed nothing. After a failed GET, the client has old data or no data.",
         "Run omnirecord request CASSETTE N to read the answer. Then read the server's log.",
     ),
+    "request-unanswered": _warning(
+        "A client waited 30 s or longer for the answer to a request that changes something. The server sent no answer.",
+        "Run omnirecord request CASSETTE N to read the request. Then read the server's log at that time.",
+    ),
     "runner-silent": _error(
         "The server sends heartbeats, but the runner stopped in the middle of a turn: the runner was killed, or hangs."
         " The server reports a lost runner after about 90 s, or never.",
@@ -184,6 +197,10 @@ CODES: Mapping[str, Code] = {
         "After a reconnect, the stream repeats only the text of an unfinished turn, not the other missed events. A"
         " client that does not read the session's snapshot keeps showing Working…",
         "Check that the client reads GET /v1/sessions/ID after each reconnect, and uses its status.",
+    ),
+    "tool-repeated": _warning(
+        "The agent called a tool with the same arguments again and again in one turn. So the agent may be in a loop.",
+        "Run omnirecord show CASSETTE --full to read the outputs of these calls.",
     ),
     "tool-failed": _warning(
         "A tool call failed. The agent continues without the result. The agent may call the tool again, or invent a"
@@ -341,9 +358,25 @@ _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
     "runner-disconnected": _LOST | {"turn-failed", "runner-silent", "message-refused", "client-left-in-turn"},
     "runner-restarted": _LOST | {"client-left-in-turn", "message-refused", "request-failed", "items-never-stored"},
     "session-deleted": _LOST | {"request-failed", "message-refused", "client-left-in-turn"},
-    "server-stopped": _UNHEARD | {"approval-lost", "reconnect-missed", "message-refused", "request-failed"},
+    "server-stopped": _UNHEARD
+    | {
+        "approval-lost",
+        "message-ran-twice",
+        "request-unanswered",
+        "reconnect-missed",
+        "message-refused",
+        "request-failed",
+    },
     "reader-dropped": _UNHEARD | {"reconnect-missed", "reader-slow"},
-    "upstream-lost": _UNHEARD | {"approval-lost", "reconnect-missed", "message-refused", "request-failed"},
+    "upstream-lost": _UNHEARD
+    | {
+        "approval-lost",
+        "message-ran-twice",
+        "request-unanswered",
+        "reconnect-missed",
+        "message-refused",
+        "request-failed",
+    },
     "heartbeats-stopped": _UNHEARD | {"reconnect-missed", "client-left-in-turn"},
     "recorder-killed": _UNHEARD - {"approval-unanswered"},
     "recorder-stopped": _UNHEARD - {"approval-unanswered"},
@@ -356,6 +389,7 @@ _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
     "event-repeated": frozenset({"text-differs-from-item", "sequence-repeats"}),
     "sequence-repeats": frozenset({"text-differs-from-item"}),
     "sequence-goes-back": frozenset({"text-differs-from-item", "event-after-end", "turn-unfinished"}),
+    "answer-astray": _LOST | {"approval-unanswered", "approval-too-late", "approval-unasked", "message-refused"},
     "approval-unanswered": _LOST | {"client-left-in-turn", "turn-failed"},
     "approval-too-late": _LOST | {"client-left-in-turn", "turn-failed"},
     "child-unfinished": frozenset({"status-left-running", "silent-while-running"}),

@@ -40,7 +40,7 @@ from ..turns.aftermath import Aftermath
 from ..turns.requests import Act, FailedRequest, deleted_at
 from ..turns.stored import reads_stored_state
 from ..turns.values import Session
-from .endings import deletion, ending_signs, failures, reconnects, refusals, untaken
+from .endings import deletion, ending_signs, failures, reconnects, refusals, unanswered, untaken
 from .finding import Finding, Severity, Sign, explained, in_order, is_incomplete, sign_at
 from .items import Items, StoredState, stored_state_of
 from .model import ModelChecks
@@ -309,6 +309,7 @@ class SessionChecks:
             drafts,
             builder.turns,
             builder.middles,
+            one.exchanges,
             self.streams,
             self.acts,
             snapshots,
@@ -335,4 +336,5 @@ class SessionChecks:
         yield from chain(turn_signs(told), ending_signs(told), missed, reconnects(told, missed))
         if deleted_ns is not None:
             yield from deletion(told, deleted_ns)
+        yield from unanswered(told)
         yield from chain(untaken(told, self.items), tool_signs(told), approval_signs(told), child_signs(told, at_rest))

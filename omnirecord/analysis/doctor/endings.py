@@ -18,8 +18,8 @@ from ...text import counted, joined
 from ..apis import error_text
 from ..turns.aftermath import ENDED_BY_SERVER
 from ..turns.draft import Draft
-from ..turns.patience import LATE, LONG, LONG_QUIET, PATIENCE, SECOND
-from ..turns.requests import Act, FailedRequest, group_key
+from ..turns.patience import LATE, LONG, LONG_QUIET, PATIENCE, SECOND, SILENT
+from ..turns.requests import READS, Act, FailedRequest, group_key
 from ..turns.values import Ref
 from .finding import Severity, Sign, said, seconds, sign_at
 from .items import Items, StoredState
@@ -28,6 +28,8 @@ from .stream import StreamChecks
 
 _MOST = 20
 _FOREVER = 1 << 62
+_WAITED = ("client_left", "recorder_stopped", "recorder_killed", "open")
+"""How a request ends whose client waited for an answer."""
 _LISTENS_AGAIN = 2 * SECOND
 _NAMES = {"answer": "answer to an approval", "interrupt": "interrupt"}
 _RECORDER = {"recorder_killed": "recorder-killed", "recorder_stopped": "recorder-stopped"}
@@ -257,6 +259,24 @@ def failures(failed: Sequence[FailedRequest]) -> Iterator[Sign]:
         message = f"{counted(len(more) + 1, 'request')} failed alike, the first: {what}" if more else what
         times = [one.at_ns for one in (first, *more)]
         yield Sign("request-failed", message, min(times), max(times), severity=first.severity, exchange=first.exchange)
+
+
+def unanswered(s: Examined) -> Iterator[Sign]:
+    """Requests that change something, for whose answer a client waited in vain. `untaken` has the messages."""
+    messages = {act.exchange for act in s.acts if act.kind == "message"}
+    for x in s.exchanges:
+        is_write = x.kind == "http" and x.request.method not in READS and x.party != "runner"
+        waited_ns = (s.aftermath.last_known_ns if x.end_ns is None else x.end_ns) - x.request.at_ns
+        if (
+            is_write
+            and x.response is None
+            and x.ending in _WAITED
+            and waited_ns >= SILENT
+            and x.exchange not in messages
+        ):
+            what = f"{x.request.method} {said(path_of(x.request.target), 100)} (exchange {x.exchange})"
+            message, until_ns = f"{what} got no answer in {seconds(waited_ns)}", x.request.at_ns + waited_ns
+            yield Sign("request-unanswered", message, x.request.at_ns, until_ns, exchange=x.exchange)
 
 
 def deletion(s: Examined, at_ns: int) -> Iterator[Sign]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from ...model import TimedFrame
+from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ..turns.aftermath import ENDED_BY_SERVER, Aftermath
 from ..turns.builder import Span, TurnBuilder, absences_of
@@ -38,6 +38,7 @@ class Examined:
     """What the events told besides the turns."""
     middles: Mapping[int, Draft | None]
     """The turn in whose middle each stream ended."""
+    exchanges: Sequence[Exchange]
     streams: Sequence[StreamChecks]
     acts: Sequence[Act]
     snapshots: Sequence[StoredState]

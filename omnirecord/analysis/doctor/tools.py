@@ -21,11 +21,14 @@ from .finding import Sign, said, seconds, sign_at
 from .session import Examined
 
 _MOST = 50
+_AGAIN = 5
+"""Equal calls of one turn that are named, at least."""
 
 
 def tool_signs(s: Examined) -> Iterator[Sign]:
     yield from islice(_without_output(s), _MOST)
     yield from islice(_failed(s), _MOST)
+    yield from islice(_repeated(s), _MOST)
     uncalled = [(tool, trace) for tool, trace in s.tools if trace.ended and not trace.begun]
     for tool, trace in uncalled[:_MOST]:
         if trace.ended[0].stream not in s.joined:  # a stream that joined may lack a call
@@ -59,6 +62,17 @@ def _failed(s: Examined) -> Iterator[Sign]:
             was_stopped = bool(trace.ended) and any(refs[0].at_ns <= stop <= refs[-1].at_ns for stop in s.stops)
             severity = "note" if was_stopped else None
             yield sign_at("tool-failed", message, refs, about=tool.call_id, severity=severity)
+
+
+def _repeated(s: Examined) -> Iterator[Sign]:
+    """Equal calls of one turn."""
+    for turn, draft in s.turns:
+        heard = (tool for tool in turn.tools if tool.call_id in draft.traces and tool.name)
+        for tools in by_key(heard, lambda tool: (tool.name, tool.arguments)).values():
+            refs = [ref for tool in tools for ref in draft.traces[tool.call_id].begun[:1]]
+            if len(refs) >= _AGAIN:
+                what = f"{len(refs)} times with the same arguments in turn {turn.turn}: {said(tools[0].arguments)}"
+                yield sign_at("tool-repeated", f"{_named(tools[0])} was called {what}", refs)
 
 
 def _named(tool: Tool) -> str:
@@ -101,6 +115,7 @@ def approval_signs(s: Examined) -> Iterator[Sign]:
     for approval, trace in islice(s.approvals, _MOST):
         yield from _of(s, approval, trace, answers.get(approval.elicitation_id, []))
     pending = {id_ for snapshot in s.snapshots for id_ in snapshot.pending}
+    yield from islice(_astray(s, pending), _MOST)
     unasked = ((id_, trace.ended) for id_, trace in s.facts.traces.items() if id_ not in s.facts.children)
     for id_, refs in islice(unasked, _MOST):
         if id_ not in pending:
@@ -109,6 +124,23 @@ def approval_signs(s: Examined) -> Iterator[Sign]:
                 what = f"a client answered the question {said(id_)} (exchange {answers[id_][0].exchange})"
             message = f"{what}, but no event had raised it"
             yield sign_at("approval-unasked", message, refs, severity="note" if s.is_open else None)
+
+
+def _astray(s: Examined, pending: Collection[str]) -> Iterator[Sign]:
+    """Answers to questions that the agent had not asked, while another question was open."""
+    asked = {approval.elicitation_id: approval for approval, _ in s.approvals}
+    for act in s.acts:
+        id_ = act.elicitation_id
+        if act.kind == "answer" and id_ is not None and id_ not in asked and id_ not in pending:
+            waiting = (one for one in asked.values() if one.asked_ns <= act.at_ns and one.answered_ns is None)
+            open_ = next((one for one in waiting if one.resolved_ns is None or one.resolved_ns > act.at_ns), None)
+            if open_ is not None:
+                question = f"the question {said(open_.message)!r} ({said(open_.elicitation_id)})"
+                message = (
+                    f"a client answered the question {said(id_)} (exchange {act.exchange}), but {question} was open"
+                )
+                until_ns = max(act.at_ns, s.until_ns)
+                yield Sign("answer-astray", message, act.at_ns, until_ns, exchange=act.exchange)
 
 
 def _of(s: Examined, approval: Approval, trace: Trace, answers: list[Act]) -> Iterator[Sign]:

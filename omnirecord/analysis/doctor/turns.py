@@ -24,6 +24,7 @@ def turn_signs(s: Examined) -> Iterator[Sign]:
             yield from _restarted(draft)
             yield from _ended(turn, draft)
             yield from _oddly_ended(draft)
+    yield from islice(_twice(s), _MOST)
     yield from islice(_silent(s), _MOST)
     retries = s.facts.retried
     if retries.ended:
@@ -83,6 +84,21 @@ def _oddly_ended(draft: Draft) -> Iterator[Sign]:
         after = f", {seconds(after_ns)} after its end" if after_ns > 0 else ""
         message = f"the server lost the runner after the turn{after}"
         yield sign_at("runner-disconnected", message, [draft.lost], since_ns=draft.until_ns)
+
+
+def _twice(s: Examined) -> Iterator[Sign]:
+    """Messages that the agent took in in two turns, each with a response."""
+    turns: dict[str, tuple[Turn, Draft]] = {}
+    for turn, draft in s.turns:
+        for id_ in draft.items if draft.parts and draft.response_id is not None else ():
+            first, before = turns.setdefault(id_, (turn, draft))
+            if before.response_id != draft.response_id:
+                text = next((one.text for one in first.asked), "")
+                message = (
+                    f"the agent took in the message {said(text, 40)!r} in turn {first.turn} and in turn {turn.turn}"
+                )
+                refs = [Ref.of(next(iter(one.parts.values())).first) for one in (before, draft)]
+                yield sign_at("message-ran-twice", message, refs, about=id_)
 
 
 def _silent(s: Examined) -> Iterator[Sign]:

@@ -565,3 +565,46 @@ def test_a_client_that_left_before_it_got_a_megabyte_read_too_slowly() -> None:
     (slow,) = [one for one in found(made) if one.code == "reader-slow"]
     assert slow.severity == "warning"
     assert slow.message.startswith("6 events (1,100,")
+
+
+def turn_of(response: str, *items: bytes) -> bytes:
+    """A turn that takes in the message `u`."""
+    begun = event("response.in_progress", response={"id": response, "status": "in_progress", **MODEL})
+    ended = event("response.completed", response={"id": response, "status": "completed", **MODEL})
+    return b"".join([status("running"), TAKEN, begun, *items, ended, status("idle")])
+
+
+def test_a_message_that_two_turns_took_in_ran_twice() -> None:
+    made = heard((2.0, turn_of("r1")), end=4.0)
+    made.stream("s", 5.0, (5.0, heartbeat()), (6.5, turn_of("r2")), end=8.0)
+    assert ("message-ran-twice", "error", None) in codes(made)
+    assert "message-ran-twice" not in {code for code, *_ in codes(heard((2.0, turn_of("r1")), end=4.0))}
+
+
+@each(("ending", "until"), [("client_left", 40.0), ("recorder_stopped", 40.0), ("client_left", 20.0), ("eof", 40.0)])
+def test_a_patch_that_gets_no_answer_for_30_s_is_a_warning(ending: str, until: float) -> None:
+    made = heard(*TURN, end=5.0)
+    answered = ending == "eof"
+    made.request("PATCH", "/v1/sessions/s", 6.0, until=until, answered=answered, ending=ending)  # type: ignore[arg-type]
+    expected = [] if answered or until < 36 else [("request-unanswered", "warning", None)]
+    assert codes(made) == expected
+
+
+def test_an_answer_to_another_question_explains_the_question_without_an_answer() -> None:
+    asked = event("response.elicitation_request", elicitation_id="e", params={"message": "Sure?"})
+    made = heard((2.0, asked), (15.0, heartbeat()), end=20.0)
+    made.post("/v1/sessions/s/elicitations/x/resolve", 4.0, status=404, body={"action": "accept"})
+    first, *others = found(made)
+    assert (first.code, first.severity, first.because) == ("answer-astray", "error", None)
+    assert {one.code: one.because for one in others}["approval-unanswered"] == "answer-astray"
+
+
+@each("times", [4, 5])
+def test_a_tool_that_is_called_again_and_again_with_the_same_arguments_is_a_warning(times: int) -> None:
+    items = []
+    for n in range(times):
+        one = {"call_id": f"c{n}", "status": "completed"}
+        items.append(item(id=f"f{n}", type="function_call", name="read", arguments='{"a": 1}', **one))
+        items.append(item(id=f"o{n}", type="function_call_output", output="x", **one))
+    expected = [] if times < 5 else [("tool-repeated", "warning", None)]
+    assert codes(heard((2.0, turn_of("r1", *items)), end=4.0)) == expected
