@@ -1,4 +1,4 @@
-"""Conversations of model calls without Omnigent as sessions: a turn is a message of the user with its calls. Pure.
+"""Conversations of model calls without Omnigent as sessions: a turn is a message of the user with its calls.
 
     for one in conversations_in(calls, recordings):
         one.session, one.conclusion
@@ -14,10 +14,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from ..cassette.select import Source
 from ..model import Recording, since_1970, wall_clock
 from ..providers.call import ModelCall
 from ..providers.parts import Item, after_answer
 from ..text import clip, joined, one_line
+from .gather import model_calls
 from .model_calls.values import Link, ModelCalls, Talk, TurnKey
 from .turns.conclusion import MOST_ASKED, Conclusion, Outcome
 from .turns.tool_output import failure_in
@@ -46,6 +48,13 @@ def conversations_in(calls: ModelCalls, recordings: Iterable[Recording]) -> list
     """Return the conversations of a cassette whose calls have no turn, by their beginning."""
     started = {one.recording: one.started_at for one in recordings}
     return [_concluded(talk, started) for talk in calls.talks]
+
+
+def calls_with_turns(store: Source) -> ModelCalls:
+    """Return the model calls of a cassette, those of conversations with their turns in these."""
+    calls = model_calls(store)
+    conversations = conversations_in(calls, store.recordings())
+    return with_turns(calls, conversations) if conversations else calls
 
 
 def with_turns(calls: ModelCalls, conversations: Iterable[ConcludedTalk]) -> ModelCalls:

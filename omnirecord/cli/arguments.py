@@ -180,12 +180,15 @@ def cassette_argument(function: F) -> F:
 
 def named_source(source: str, session: str | None) -> tuple[str, str | None]:
     """A path or URL, and its session: that of `CASSETTE#SESSION` or `URL#SESSION`, or of the option."""
+    from ..cassette.open import named_part
     from ..cassette.select import named_session
 
     if "://" in source:
         path, _, named = source.partition("#")
         return path, the_one(source, named or None, session)
     cassette, of_cassette = named_session(source)
+    if of_cassette is not None and cassette.exists() and named_part(source)[1] is None:
+        raise UsageError(f"a conversation is not followed: omnirecord show {source} prints it, or leave out the #")
     return str(cassette), the_one(source, of_cassette, session)
 
 

@@ -112,13 +112,17 @@ def _call(link: Link, calls: int) -> dict[str, object]:
 
 def _call_line(hit: Hit, link: Link) -> str:
     """The heading of the hits of a model call, with its turn."""
+    from ..providers.grouping import conversation_number
+
     call = link.call
     attempt = max(link.call.attempt, link.attempt)
     named = f"model call in exchange {call.exchange} · {call.model or call.api}"
     if attempt > 1:
         named += f" · attempt {attempt}"
     if link.turn is not None:
-        place = f"turn {link.turn.turn}" + (f" of session {link.turn.session_id}" if link.turn.session_id else "")
+        number = conversation_number(link.turn.session_id)
+        session = f" of session {link.turn.session_id}" if link.turn.session_id else ""
+        place = f"turn {link.turn.turn}" + (session if number is None else f" of conversation #{number}")
     else:
         place = f"one of {len(link.candidates)} turns" if link.candidates else "no turn is known"
     return visible(f"{named} · {place} · recording {hit.row['recording']}")

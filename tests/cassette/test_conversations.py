@@ -99,7 +99,7 @@ def test_an_import_and_an_export_keep_one_conversation(tmp_path: Path) -> None:
         (["stats"], "2 calls"),
         (["query", "SELECT count(*) AS n FROM exchanges"], "2"),
         (["events"], "stream"),
-        (["search", "Rome"], "Rome"),
+        (["search", "sunny"], "turn 1 of conversation #1"),
         (["diff", f"{DAY}#2"], "no difference in 2 model calls"),
     ],
 )
@@ -137,3 +137,9 @@ def test_a_verification_compares_the_answers_that_are_no_streams(tmp_path: Path)
     assert done.out.startswith(b"2 plain answers, ")
     both = forked.run(["verify", str(DAY), "--timing", "instant", "--json"], tmp_path)
     assert (both.code, json.loads(both.out)["streams"], json.loads(both.out)["calls"]) == (0, 5, 16)
+
+
+def test_a_conversation_is_not_followed(tmp_path: Path) -> None:
+    done = forked.run(["tail", f"{DAY}#2"], tmp_path)
+    assert (done.code, done.out) == (2, b"")
+    assert b"a conversation is not followed: omnirecord show " in done.errors

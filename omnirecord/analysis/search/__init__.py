@@ -28,7 +28,7 @@ from ...cassette.sqlite.search_index import UNANSWERED, UNUSABLE, Index, State, 
 from ...errors import NotACassette, UsageError
 from ...model import Exchange, Recording, Streaming, TimedFrame
 from ...providers.register import Api
-from ..gather import model_calls
+from ..conversations import calls_with_turns
 from ..listing import event_row, request_row, zeros
 from ..model_calls.values import Link, turns_of
 from ..turns.requests import may_have_failed
@@ -150,7 +150,7 @@ def _narrow(store: Store, index: Index, asked: _Search) -> Filter:
     if asked.session is not None:
         wanted, known = the_session(store, asked.session), indexed_sessions(index.connection)
         sessions = [] if asked.calls else [number for number, _, session_id, _ in known if session_id == wanted]
-        links = model_calls(store).links
+        links = calls_with_turns(store).links
         calls = [one.call.exchange for one in links if any(turn.session_id == wanted for turn in turns_of(one))]
     elif asked.calls:
         calls = list(_apis(store))
@@ -174,7 +174,7 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
     exchanges = {x.exchange: x for x in store.numbered({match.exchange for match in found})}
     zero, hops = zeros(store), ModelHops(store)
     is_linked = any(hops.has(x) for x in exchanges.values())
-    links = {one.call.exchange: one for one in model_calls(store).links} if is_linked else {}
+    links = {one.call.exchange: one for one in calls_with_turns(store).links} if is_linked else {}
     made = []
     for match in found:
         x = exchanges.get(match.exchange)

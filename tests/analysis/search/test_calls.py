@@ -49,7 +49,9 @@ def test_a_hit_has_its_turn(both: Path) -> None:
 def test_a_session_has_the_hits_of_its_calls(both: Path, tmp_path: Path) -> None:
     assert places(search(both, "poet", session="s")) == [(4, "prompt.instructions", None)]
     assert {call for call, *_ in places(search(both, "poem", session="s"))} == {None, 4, 5, 6}
-    assert search(model_hop(1).save(tmp_path / "model.db"), "poet").hits[0].call.turn is None  # type: ignore[union-attr]
+    (hit, *_) = search(model_hop(1).save(tmp_path / "model.db"), "poet").hits
+    assert hit.call is not None
+    assert hit.call.turn == (1, "conversation-1", 1)
 
 
 def chunk(**delta: Any) -> bytes:
