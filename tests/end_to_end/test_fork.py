@@ -53,42 +53,34 @@ async def fork(folder: Path, agent: Agent, *words: str, program: str = "agent.py
     return done, provider.requests
 
 
-def texts(bodies: list[dict[str, Any]]) -> list[str]:
-    return [json.dumps(body) for body in bodies]
-
-
 @AGENT
-async def test_the_provider_gets_the_calls_from_the_fork_on_and_no_other(tmp_path: Path, agent: Agent) -> None:
-    await record(tmp_path, agent)
-    for call, due in ((1, 4), (2, 3), (3, 2)):  # call 3 is refused once
-        done, asked = await fork(tmp_path, agent, "--from-call", str(call), "-o", f"{call}.db")
-        assert (done.code, done.out.decode()) == (0, SAID), done.errors.decode()
-        assert len(asked) == due
-        counts = f"{call - 1} request{'' if call == 2 else 's'} expected, 4 made"
-        assert counts in done.errors.decode()
-        with open_cassette(tmp_path / f"{call}.db") as cassette:
-            exchanges = cassette.exchanges()
-        assert [x.answered_from is None for x in exchanges] == [False] * (4 - due) + [True] * due
-
-
-@AGENT
-async def test_a_changed_message_a_changed_output_and_another_model_reach_the_provider(
+async def test_the_provider_gets_the_calls_from_the_fork_on_with_the_change_and_no_other(
     tmp_path: Path, agent: Agent
 ) -> None:
+    """Call 3 is refused once, and sent again."""
     await record(tmp_path, agent)
-    done, asked = await fork(tmp_path, agent, "--from-call", "1", "--set", f"{agent.question}=Snow?", "-o", "1.db")
-    assert (done.code, done.out.decode()) == (0, "There is no snow.\nSorry for the wait.\n"), done.errors.decode()
-    assert len(asked) == 3
-    assert all("Snow?" in text and "Weather?" not in text for text in texts(asked))
-    done, asked = await fork(tmp_path, agent, "--from-call", "2", "--set", f"{agent.output}=rainy", "-o", "2.db")
-    assert (done.code, len(asked)) == (0, 3), done.errors.decode()
-    assert all("rainy" in text and 'sunny"' not in text for text in texts(asked))
-    done, asked = await fork(tmp_path, agent, "--from-call", "3", "--set", f"{agent.question}=Hi", "-o", "3.db")
-    assert (done.code, done.out.decode()) == (0, "It is sunny in Rome.\nHello there.\n"), done.errors.decode()
-    assert len(asked) == 1
-    done, asked = await fork(tmp_path, agent, "--from-call", "2", "--model", "m2", "-o", "4.db")
-    assert (done.code, len(asked)) == (0, 3), done.errors.decode()
-    with open_cassette(tmp_path / "4.db") as cassette:
+    changes = {1: f"{agent.question}=Snow?", 2: f"{agent.output}=rainy", 3: f"{agent.question}=Hi"}
+    said = {1: "There is no snow.\nSorry for the wait.\n", 2: SAID, 3: "It is sunny in Rome.\nHello there.\n"}
+    due = {1: 3, 2: 3, 3: 1}
+    for call, change in changes.items():
+        done, asked = await fork(tmp_path, agent, "--from-call", str(call), "--set", change, "-o", f"{call}.db")
+        errors = done.errors.decode()
+        assert (done.code, done.out.decode(), len(asked)) == (0, said[call], due[call]), errors
+        word = change.partition("=")[2]
+        assert all(word in json.dumps(body) for body in asked)
+        assert f"the change is in {due[call]} of {due[call]} live call" in errors
+        assert f"{call - 1} answered from the recording, {due[call]} live, 0 missing" in errors
+        with open_cassette(tmp_path / f"{call}.db") as cassette:
+            answered = [x.answered_from for x in cassette.exchanges()]
+        assert answered == [*range(1, call), *[None] * due[call]]
+
+
+@AGENT
+async def test_another_model_gets_the_calls_from_the_fork_on(tmp_path: Path, agent: Agent) -> None:
+    await record(tmp_path, agent)
+    done, asked = await fork(tmp_path, agent, "--from-call", "2", "--model", "m2", "-o", "b.db")
+    assert (done.code, done.out.decode(), len(asked)) == (0, SAID, 3), done.errors.decode()
+    with open_cassette(tmp_path / "b.db") as cassette:
         targets = [x.request.target for x in cassette.exchanges() if x.answered_from is None]
     models = [target.partition("models/")[2].partition(":")[0] for target in targets]
     assert models == ["m2"] * 3 if agent.name == "gemini" else [body["model"] for body in asked] == ["m2"] * 3
