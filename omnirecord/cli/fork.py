@@ -291,7 +291,10 @@ class _Run:
             what = f"Call {self._point.number}" if self._point.turn is None else "No call of the turn"
             yield f"{what} was{' not' if self._point.turn is None else ''} made, so no call went to the provider"
         if self.has_live_calls:
-            yield from (f"A live call failed: {one}" for one in dict.fromkeys(self.outcome().failed))
+            outcome = self.outcome()
+            yield from (f"A live call failed: {one}" for one in dict.fromkeys(outcome.failed))
+            for asked, answered in outcome.other_models if self._has_other_model else ():
+                yield f"The model {asked} was asked, and {answered} answered"
 
     def _told_change(self) -> str:
         """Return in how many live calls the change is; empty if there is no change, or no live call."""
@@ -303,6 +306,10 @@ class _Run:
     @property
     def has_live_calls(self) -> bool:
         return any(one.source == "live" for _, one in self._server.served)
+
+    @property
+    def _has_other_model(self) -> bool:
+        return self._change.model is not None or any(one.path == "model" for one in self._change.sets)
 
     def outcome(self) -> Outcome:
         """Return what happened from the fork on. The branch is over."""

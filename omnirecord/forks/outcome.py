@@ -12,6 +12,7 @@ from ..analysis.gather import model_calls
 from ..analysis.model_calls.values import Link, requests_of
 from ..cassette.open import open_store
 from ..cassette.select import named_session
+from ..providers.call import ModelCall
 from ..text import clip, joined, one_line, seconds
 from ..wire.normal import Normal
 from .point import Point
@@ -32,6 +33,8 @@ class Outcome:
     failed: tuple[str, ...]
     text: str
     ending: str
+    other_models: tuple[tuple[str, str], ...] = ()
+    """The models that were asked, each with another one that answered. A dated name of the same model is none."""
 
     def row(self) -> dict[str, Any]:
         return {
@@ -65,7 +68,15 @@ def outcome_of(links: Iterable[Link]) -> Outcome:
         failed=tuple(failed),
         text=next((one.text for one in reversed(last) if one.text), ""),
         ending=last[-1].ending if last else "no live call",
+        other_models=tuple(dict.fromkeys(_other_models(last))),
     )
+
+
+def _other_models(calls: Iterable[ModelCall]) -> Iterator[tuple[str, str]]:
+    for call in calls:
+        asked = call.conversation.model if call.conversation is not None else ""
+        if call.has_answer and asked and call.model and not call.model.startswith(asked):
+            yield asked, call.model
 
 
 def of_branch(cassette: Path) -> Outcome:

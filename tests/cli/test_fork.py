@@ -18,7 +18,7 @@ from tests.cli.test_run import LONGEST, PYTHON, run, variables
 from tests.omnigent_rig.provider import Answer, Failure, InTurn, Step
 from tests.support import forked
 from tests.support.forked import Done
-from tests.support.providers import ModelApis
+from tests.support.providers import ModelApis, Raw
 
 AGENT = """
 import json, os, sys, threading, urllib.error, urllib.request
@@ -174,6 +174,20 @@ async def test_a_live_call_that_fails_fails_the_fork(tmp_path: Path) -> None:
     done, asked = await fork(tmp_path, "--from-call", "1", "--set", "input=No", "-o", "b.db", words=("Hi",))
     assert (done.code, done.out, asked) == (1, b"status 400\n", ["No"])
     assert "A live call failed: m: 400 refused: invalid_request_error: I will not." in done.errors.decode()
+
+
+async def test_a_provider_that_ignores_the_chosen_model_fails_the_fork(tmp_path: Path) -> None:
+    whole = {"id": "r", "object": "response", "status": "completed", "model": "m", "output": []}
+    said = {"type": "message", "id": "i", "role": "assistant", "status": "completed",
+            "content": [{"type": "output_text", "text": "Hello.", "annotations": []}]}  # fmt: skip
+    answer = Raw(json.dumps(whole | {"output": [said]}).encode(), headers={"Content-Type": "application/json"})
+    await record(tmp_path, "Hi")
+    async with ModelApis({"Hi": answer}) as provider:
+        words = ["fork", "a.db", "--from-call", "1", "--upstream", provider.url, "-o", "b.db", "--model"]
+        command = ["--", *PYTHON, AGENT, "Hi"]
+        done = await asyncio.to_thread(forked.run, [*words, "m2", *command], tmp_path, environment=variables())
+    assert (done.code, done.out) == (1, b"Hello.\n"), done.errors.decode()
+    assert "The model m2 was asked, and m answered\n" in done.errors.decode()
 
 
 async def test_the_new_cassette_says_what_it_was_forked_from(tmp_path: Path) -> None:
