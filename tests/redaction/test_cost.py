@@ -114,6 +114,21 @@ def test_nothing_in_the_shipped_cassettes_is_taken_for_a_secret(cassette: Path) 
     assert scrub(cassette, None) == []
 
 
+@pytest.mark.parametrize("piece", ["é", "-a", "\\u0070a"])
+def test_a_long_run_without_a_name_is_searched_in_linear_time(piece: str) -> None:
+    """The body of a program that escapes each letter of a prompt that is not English."""
+
+    def cost(count: int) -> float:
+        body = Redactor(b"key").body("application/json", None)
+        data = json.dumps({"input": piece * count}).encode()
+        began = time.process_time()
+        assert body.feed(data) + body.close() == data
+        return time.process_time() - began
+
+    cost(1000)
+    assert cost(32_000) < 100 * max(cost(1000), 0.001)
+
+
 if __name__ == "__main__":
     off, on = costs()
     print(f"{off * 1e6:.0f} us an event without, {on * 1e6:.0f} us with masking: {on / off:.1f} times")  # noqa: T201

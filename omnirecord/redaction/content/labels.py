@@ -70,8 +70,10 @@ def _behind_name() -> bytes:
 _MARK = rb"(?=(?<=[:>=])|[\\\"'`*\] \t\r\n]{0,56}+[:>=,?+|])"
 _MAY_BE = re.compile(
     rb"[\"'`*\] \t\r\n\\:>=?+|\-%%&#](?:%(mark)b(?:%(behind)b|(?<=[A-Za-z0-9_.][0-9_.\-].))|(?<=[\-\\%%?&#\"])(?:"
-    rb"(?<=-)(?:[A-Za-z0-9][\w.\-]*+%(mark)b|(?<=--)[A-Za-z])|(?<=\\)u00[0-9a-fA-F]{2}[\w.\-\\\x80-\xff]*+%(mark)b"
-    rb"|(?<=%%)[0-9a-fA-F]{2}=|(?<=[?&#\"])[\w.\-]{1,64}+=))" % {b"behind": _behind_name(), b"mark": _MARK},
+    rb"(?<=-)(?:[A-Za-z0-9][\w.\-]{0,%(longest)d}+%(mark)b|(?<=--)[A-Za-z])"
+    rb"|(?<=\\)u00[0-9a-fA-F]{2}[\w.\-\\\x80-\xff]{0,%(longest)d}+%(mark)b"
+    rb"|(?<=%%)[0-9a-fA-F]{2}=|(?<=[?&#\"])[\w.\-]{1,64}+=))"
+    % {b"behind": _behind_name(), b"mark": _MARK, b"longest": _LONGEST_NAME},
     re.DOTALL,
 )
 """Matches at the end of each name of a secret that has a mark behind it, and rarely elsewhere."""
