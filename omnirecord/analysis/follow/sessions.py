@@ -357,7 +357,9 @@ class GrowingSessions(Generic[S]):
         sessions = [one for one in self.all.values() if is_session(one.exchanges.values())]
         wholes = {one: one.whole(store, context) for one in sessions}
         calls = [link.call for link in self.calls.links]
-        return wholes, linked(calls, wholes.values(), store.recordings()) if calls else self.calls
+        if not calls:
+            return wholes, self.calls
+        return wholes, linked(calls, wholes.values(), store.recordings(), known_places=store.places)
 
     def is_wanted(self, session_id: str | None) -> bool:
         return self._wanted is None or (session_id or "").startswith(self._wanted)

@@ -121,11 +121,16 @@ def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILEN
     for told in sessions:
         if wanted in (None, told.session_id):
             yield from turn_rows(told, by_id, calls)
-    for one in conversations_in(calls, store.recordings()) if session is None else ():
+    yield from rows_of_calls(calls, store.recordings()) if session is None else ()
+
+
+def rows_of_calls(calls: ModelCalls, recordings: Sequence[Recording]) -> Iterator[dict[str, Any]]:
+    """Return the objects of the turns of conversations, and of the model calls without a turn."""
+    for one in conversations_in(calls, recordings):
         for turn in one.session.turns:
             why = one.conclusion if turn is one.session.turns[-1] else None
             yield turn_row(turn, one.calls, why, one.session.begun_ns)
-    for link in calls.astray if session is None else ():
+    for link in calls.astray:
         yield row_without_turn(link)
 
 

@@ -21,7 +21,7 @@ from ..turns.conclusion import children_of, concluded
 from ..turns.draft import LONG_SILENCE, Block, Draft
 from ..turns.requests import Act, FailedRequest
 from ..turns.values import Ended, Session
-from . import ById, failures, row_without_turn, sentences, told_failures, total, turn_row, turn_rows, verdict, why
+from . import ById, failures, rows_of_calls, sentences, told_failures, total, turn_row, turn_rows, verdict, why
 from .other_apis import AstrayCalls, LiveOthers, call_name, call_pieces, spent
 from .sentences import COLUMN, Line, Page, Piece
 
@@ -340,8 +340,7 @@ class Following:
         by_id = {(one.recording, one.session_id): one for one in wholes.values()}
         for session in filter(wholes.__contains__, self._sessions):
             yield from turn_rows(wholes[session], by_id, calls)
-        for link in calls.astray if self._is_whole else ():
-            yield row_without_turn(link)
+        yield from rows_of_calls(calls, self._store.recordings()) if self._is_whole else ()
 
     def _page_of(self, session: _Session) -> Page:
         page = self._page.since(session.begun_ns)

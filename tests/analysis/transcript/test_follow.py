@@ -102,6 +102,11 @@ def test_the_last_object_of_each_turn_is_that_of_show(path: Path, tmp_path: Path
     assert final_rows(path, tmp_path, random.Random(path.stem)) == shown_rows(path)
 
 
+def test_conversations_of_model_calls_are_those_of_show(tmp_path: Path) -> None:
+    path = ROOT / "cassettes" / "agents" / "day.jsonl"
+    assert final_rows(path, tmp_path, random.Random(1)) == shown_rows(path)
+
+
 @pytest.mark.slow
 @each("number", range(100))
 def test_a_hundred_random_cuts_end_with_the_objects_of_show(number: int, tmp_path: Path) -> None:
