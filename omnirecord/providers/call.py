@@ -173,6 +173,11 @@ def call_of(
     elif response:
         answer.at_ns = x.end_ns if x.end_ns is not None else x.request.at_ns
         answer.body(loads(response))
+        media_type = _media_type(x)
+        is_good = status is not None and status < 400 and x.ending in ("eof", "done")
+        if is_good and answer.ending is None and media_type.startswith("text/") and loads(response) is None:
+            answer.ending = "failed"  # a page of a proxy, for instance
+            answer.error = f"the answer is {media_type} instead of JSON"
     if status is not None and status >= 400:
         answer.refuse(response)
     ending, reason, cut_by = _ending(x, answer, is_lost=is_lost)
@@ -221,6 +226,11 @@ def _beginnings(body: bytes) -> Iterator[bytes]:
         yield digest.digest()
         at = size
         size = 2 * size
+
+
+def _media_type(x: Exchange) -> str:
+    name = header(x.response.headers if x.response else (), "content-type") or ""
+    return name.partition(";")[0].strip().lower()
 
 
 def _attempt(x: Exchange) -> int:

@@ -104,6 +104,11 @@ def _started_again(made: Made) -> None:
     _accepts(made, session, "elicit_6d3ec98f6260af4f6db0446a872f5cad", 9.0)
 
 
+def _left_open(x: Exchange, fields: dict[str, Any]) -> None:
+    if x.stream is not None and x.session_id is None:
+        fields["end"] += 60.0
+
+
 TEXT, TOOL = "717aee700fc441c59c658a3c2f9a2430", "again"
 
 
@@ -238,6 +243,9 @@ EXAMPLES: dict[str, Example] = {
     "no-done": Example("responses", ("drop [DONE]",)),
     "truncated": Example("text", (f"cut inside {DELTA} by reset",)),
     "reader-slow": Example("text", change=_lags, told="the client read 8 s late"),
+    "model-left-open": Example(
+        "both_hops/both_text", change=_left_open, told="the provider closed its connection a minute after the answer"
+    ),
     "retried": Example("troubled/retries"),
     "turn-interrupted": Example("interrupt"),
     "reconnected": Example("reconnect"),

@@ -316,6 +316,11 @@ CODES: Mapping[str, Code] = {
         "The agent sent a request to the model more than once while the user waited.",
         "Run omnirecord show CASSETTE to read the errors of the earlier attempts. A rate limit or an overload passes.",
     ),
+    "model-left-open": _note(
+        "The provider sent the whole answer, but did not close the connection. A client that waits for the close waits"
+        " in vain.",
+        "Check that the client stops reading at the final event of the answer.",
+    ),
     "retried": _note(
         "A model call or a tool call failed and was retried while the user waited.",
         "Read the error in the message: the provider's or the tool's.",

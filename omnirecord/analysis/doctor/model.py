@@ -18,6 +18,7 @@ from ...text import counted, joined, one_line
 from ...wire.addresses import repeated_part
 from ..gather import model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
+from ..turns.patience import SILENT
 from ..turns.values import Session, Turn
 from .codes import RANK
 from .finding import SEVERITIES, Severity, Sign, events, said, seconds
@@ -65,6 +66,7 @@ class ModelChecks:
                 signs = [replace(one, message=f"{one.message}{hint if one.code == _FAILED else ''}") for one in signs]
                 yield names.pop() if len(names) == 1 else None, signs
             yield None, list(self._of_events(number))
+            yield from ((talks.get(exchange), [sign]) for exchange, sign in self._left_open(number))
 
     def codes(self) -> dict[int, str]:
         """Return the code of the worst finding about each call, by its exchange. Its events are not looked at."""
@@ -86,6 +88,17 @@ class ModelChecks:
         target = next(targets, "").partition("?")[0]
         part = repeated_part(prefix, target)
         return f": the path is {prefix}{target}, as both --upstream and the client have {part}" if part else ""
+
+    def _left_open(self, recording: int) -> Iterator[tuple[int, Sign]]:
+        """Return the streams that stayed open after the end of the answer: exchange and sign."""
+        links = {link.call.exchange: link for link in self.calls.links}
+        for x in self._store.exchanges(recording=recording, kind="sse"):
+            link = links.get(x.exchange)
+            ended_ns = None if link is None or not link.call.has_answer else link.call.ended_ns
+            if link is not None and ended_ns is not None and x.end_ns is not None and x.end_ns - ended_ns > SILENT:
+                open_ = seconds(x.end_ns - ended_ns)
+                message = f"the connection of a model call stayed open for {open_} after the answer was complete"
+                yield x.exchange, replace(_sign("model-left-open", message, [link]), until_ns=x.end_ns)
 
     def _of_events(self, recording: int) -> Iterator[Sign]:
         check = Contract()

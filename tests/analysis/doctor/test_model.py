@@ -185,3 +185,24 @@ def test_an_error_of_an_unknown_form_is_quoted() -> None:
         (exchange,) = store.exchanges()
         told = '["bad gateway"]'
         assert found.message == f"the provider refused the call with 502: {told} (exchange {exchange.exchange})"
+
+
+def test_a_page_in_the_place_of_an_answer_is_a_failed_call() -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    page = b"<html><body>Welcome to nginx!</body></html>"
+    made.request(
+        "POST", "/v1/responses", 1.0, body=ASKED, answer=page, headers=(("content-type", "text/html; charset=utf-8"),)
+    )
+    with closing(made.store()) as store:
+        (found,) = examine(store)
+    assert (found.code, found.severity) == ("model-failed", "error")
+    assert "the answer is text/html instead of JSON" in found.message
+
+
+@pytest.mark.parametrize("end", [10.0, 60.0])
+def test_a_provider_that_leaves_its_connection_open_after_the_answer_is_a_note(end: float) -> None:
+    done = event("response.completed", response={"id": "r", "status": "completed", "output": []})
+    found = alone((1.1, event("response.output_text.delta", delta="Hi")), (1.2, done), ending="client_left", end=end)
+    told = [(one.code, one.severity) for one in found if not one.code.startswith(("contract", "event"))]
+    assert told == ([("model-left-open", "note")] if end > 31 else [])
