@@ -269,7 +269,7 @@ class _Run:
         if told := self._told_change():
             say(told)
         if self._server.recorded:
-            a, b = shlex.quote(self._name), shlex.quote(str(self.db))
+            a, b = shlex.quote(by_name(self._point.source)), shlex.quote(str(self.db))
             say(f"compare it with: omnirecord diff {a} {b}")
         else:
             self.db.unlink(missing_ok=True)
