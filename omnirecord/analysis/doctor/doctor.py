@@ -154,7 +154,7 @@ def _deleted(store: Source) -> dict[int, dict[str, int]]:
 
 def read_streams(store: Source, checks: SessionChecks, one: Gathered, around: Around) -> None:
     """Read the streams of a session into its checks."""
-    payload = _ParsedOnce()
+    payload = ParsedOnce()
     builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=payload)
     streams = [x for x in one.exchanges if x.stream is not None]
     line = builder.line(streams)
@@ -193,11 +193,13 @@ def _added(builder: SessionBuilder, line: Line, chunks: Iterable[list[TimedFrame
         yield from chunk
 
 
-class _ParsedOnce:
+class ParsedOnce:
     """The payloads of frames that two readers need, parsed once."""
 
     def __init__(self) -> None:
         self._known: dict[int, dict[str, Any]] = {}
+        self._chunk: list[TimedFrame] = []
+        """The frames of `_known`. While they are held, no other frame gets one of their ids."""
 
     def __call__(self, frame: TimedFrame) -> dict[str, Any]:
         found = self._known.get(id(frame))
@@ -207,6 +209,7 @@ class _ParsedOnce:
         """The frames in chunks. The payloads of the last chunk are known."""
         coming = iter(frames)
         while chunk := list(islice(coming, _CHUNK)):
+            self._chunk = chunk
             self._known = {id(frame): fresh_payload(frame) for frame in chunk}
             yield chunk
 
