@@ -164,7 +164,7 @@ def test_a_raw_body_there_and_back_is_the_same(cassette: Path, tmp_path: Path) -
 def test_verify_says_equal_with_its_figures(cassette: Path) -> None:
     (row,) = rows(run("verify", cassette, "--timing", "instant", "--json"))
     errors = ["timing_error_ms", "first_byte_error_ms", "first_event_error_ms"]
-    assert list(row) == ["streams", "bytes", "equal", "missing", *errors]
+    assert list(row) == ["streams", "calls", "bytes", "equal", "missing", *errors]
     for error in errors:
         assert list(row[error]) == ["p50", "p99", "max"]
     assert (row["streams"], row["equal"], row["missing"]) == (1, True, 0)
@@ -238,6 +238,8 @@ COMMANDS = [
 @each("command", COMMANDS)
 def test_a_wrong_file_gets_one_sentence_and_is_left_as_it_was(command: list[str], tmp_path: Path) -> None:
     for path, says in wrong_files(tmp_path):
+        if command == ["stats"] and path.is_dir():
+            continue  # it measures the cassettes in a folder
         before = path.read_bytes() if path.is_file() else None
         result = run(command[0], path, *command[1:])
         assert result.exit_code == 2, f"{path.name}: {result.output}"

@@ -113,8 +113,8 @@ BROKEN = (
     Kind(
         "approval_after_restart",
         "The server gets SIGKILL while an approval waits, and starts again; the user accepts: 202, no effect.",
-        "approval-lost",
-        also="upstream-lost",
+        "upstream-lost",
+        also="approval-lost",
     ),
     Kind("approval_answered_twice", "One client accepts, another declines after it.", "approval-answered-twice"),
     Kind("approval_pending", "Two clients leave while an approval waits.", "approval-unanswered"),
@@ -134,7 +134,9 @@ BROKEN = (
     ),
     # Clients, connections, recorder
     Kind(
-        "missed_end", "A client leaves in a turn and reconnects after its end; it reads the items.", "reconnect-missed"
+        "missed_end",
+        "A client leaves in a turn and reconnects after its end; it reads the items.",
+        "client-left-in-turn",
     ),
     Kind(
         "missed_end_unread",
