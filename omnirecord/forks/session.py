@@ -23,8 +23,14 @@ from ..analysis.turns.requests import Act
 from ..cassette.select import the_session
 from ..cassette.sqlite import Store
 from ..errors import ServerError, UsageError
-from ..omnigent.protocol import ENDS, RESPONSE_ELICITATION_REQUEST, SESSION_INTERRUPTED, SESSION_STATUS
-from ..omnigent.routes import creates_session, stream_target
+from ..omnigent.protocol import (
+    ENDS,
+    RESPONSE_ELICITATION_REQUEST,
+    SESSION_INTERRUPTED,
+    SESSION_STATUS,
+    is_of_response,
+)
+from ..omnigent.routes import RUNNERS, SESSIONS, creates_session, session_target, stream_target
 from ..text import counted
 from ..wire.headers import header
 from ..wire.sse import Parser
@@ -142,17 +148,17 @@ class Client:
 
     async def _begin(self, recorded: RecordedSession, runner_id: str | None) -> None:
         headers = {"Content-Type": recorded.content_type}
-        made = await self._json("POST", "/v1/sessions", recorded.bundle, headers)
+        made = await self._json("POST", SESSIONS, recorded.bundle, headers)
         self.session_id = as_text(made.get("session_id")) or as_text(made.get("id")) or ""
         runner = runner_id or await self._runner(recorded.runner_id)
-        await self._json("PATCH", f"/v1/sessions/{self.session_id}", json.dumps({"runner_id": runner}).encode())
+        await self._json("PATCH", session_target(self.session_id), json.dumps({"runner_id": runner}).encode())
 
     async def _runner(self, recorded: str | None) -> str:
         """Return the recorded runner if it is online, else the only one. Waits until there is one."""
         is_told = False
         async with asyncio.timeout(_RUNNER_WITHIN):
             while True:
-                listed = await self._json("GET", "/v1/runners")
+                listed = await self._json("GET", RUNNERS)
                 online = [as_text(as_dict(one).get("runner_id")) or "" for one in as_list(listed.get("data"))]
                 if recorded in online or len(online) == 1:
                     return recorded if recorded in online and recorded is not None else online[0]
@@ -172,7 +178,7 @@ class Client:
                 if posting is not None:
                     ended = await self._end_of_turn(posting)
                 self._ended = ""
-                posting = asyncio.create_task(self._post("events", one.body))
+                posting = asyncio.create_task(self._post("/events", one.body))
             elif one.act.kind == "answer":
                 event = await self._until(
                     lambda event: event.get("type") == RESPONSE_ELICITATION_REQUEST or _ends(event)
@@ -180,10 +186,10 @@ class Client:
                 if _ends(event):  # another message, for which the agent does not ask
                     self._ended = str(event.get("type"))
                 else:
-                    await self._post(f"elicitations/{event.get('elicitation_id')}/resolve", one.body)
+                    await self._post(f"/elicitations/{event.get('elicitation_id')}/resolve", one.body)
             else:
-                await self._until(lambda event: str(event.get("type")).startswith("response."))
-                await self._post("events", one.body)
+                await self._until(lambda event: is_of_response(as_text(event.get("type"))))
+                await self._post("/events", one.body)
         return ended if posting is None else await self._end_of_turn(posting)
 
     async def _end_of_turn(self, posting: asyncio.Task[Any]) -> str:
@@ -219,7 +225,7 @@ class Client:
             self._events.put_nowait(None)
 
     async def _post(self, below: str, body: bytes) -> dict[str, Any]:
-        return await self._json("POST", f"/v1/sessions/{self.session_id}/{below}", body)
+        return await self._json("POST", session_target(self.session_id, below), body)
 
     async def _json(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None

@@ -73,8 +73,19 @@ def below_session(target: str) -> str | None:
     return (found[2] or "") if found and session_of(target) else None
 
 
+SESSIONS = "/v1/sessions"
+"""The target of the list of all sessions, and of a request that creates one."""
+RUNNERS = "/v1/runners"
+"""The target of the list of all runners."""
+
+
+def session_target(session: str, below: str = "") -> str:
+    """Return the target of a session, or of a path below it such as `/stream`."""
+    return f"{SESSIONS}/{session}{below}"
+
+
 def stream_target(session: str) -> str:
-    return f"/v1/sessions/{session}/stream"
+    return session_target(session, "/stream")
 
 
 def lists_sessions(method: str, target: str) -> bool:

@@ -197,5 +197,5 @@ def test_an_edited_body_may_lack_messages_and_the_rest_of_a_request_stays() -> N
 
 def test_a_change_is_told_in_the_words_of_the_command_line() -> None:
     change = Change.of("m2", ["messages[-1].content=a\nb"], {"model": "x"})
-    assert change.told() == "--edit, --model m2, --set messages[-1].content=a b"
+    assert change.told() == "--edit, --model m2, --set 'messages[-1].content=a b'"
     assert not Change.of()
