@@ -21,7 +21,7 @@ from ..errors import UsageError
 from ..text import clip, counted, one_line
 from . import child
 from .arguments import DATABASE, NAMED, by_name
-from .common import print_lines, table
+from .common import print_found, print_rows, table
 from .listen import say
 from .recording import of_recorder
 from .run import environment_of, new_cassette, wait_for_clients, why_nothing
@@ -96,13 +96,18 @@ Urls = Mapping[str | None, str]
     "--fault", "faults", multiple=True, metavar="SPEC",
     help="Fault to inject. Repeatable. See docs/faults.md.",
 )  # fmt: skip
+@click.option(
+    "--json", "as_json", is_flag=True,
+    help="Print the addresses, and a row for the recording and for each branch, as JSON. The rows go to stdout, or to"
+    " the end of stderr if a command runs.",
+)  # fmt: skip
 @reads_settings(one_each(["match"]))
 @of_recorder("contract", "ca", "insecure", "no_proxy", "labels", "redact", "redact_patterns", "pseudonym_key")
 def fork(
     source: str, command: tuple[str, ...], from_call: int | None, from_turn: int | None, message: str | None,
     runner: str | None, model: str | None, sets: tuple[str, ...], edit: Path | None, upstreams: tuple[str, ...],
     listens: tuple[str, ...], variables: tuple[str, ...], output: Path | None, repeat: int | None,
-    match: tuple[str, ...], faults: tuple[str, ...], **of_recording: Any,
+    match: tuple[str, ...], faults: tuple[str, ...], as_json: bool, **of_recording: Any,
 ) -> None:  # fmt: skip
     """Run a command again from one of its model calls on, with a change.
 
@@ -128,15 +133,17 @@ def fork(
     chosen: dict[str, Any] = {"upstreams": upstreams, "listens": listens, "variables": variables, "match": match}
     chosen |= {"faults": faults, "recording": of_recording}
     if from_turn is not None:
-        sys.exit(_from_turn(source, from_turn, message, runner, Change.of(model, sets), new_cassette(output), chosen))
+        change = Change.of(model, sets)
+        sys.exit(_from_turn(source, from_turn, message, runner, change, new_cassette(output), as_json, chosen))
     assert from_call is not None
     point = point_of(source, from_call)
     change = _change(model, sets, edit, point)
     branches = [_Run(source, point, change, change.told(), file, **chosen) for file in _files(output, repeat)]
     with child.signals_held() as mask:
-        codes = [one.run(partial(_command, command, mask)) for one in branches]
-    if repeat is not None:
-        _tabulate(source, point, list(zip(branches, codes, strict=True)))
+        codes = [one.run(partial(_command, command, mask, as_json)) for one in branches]
+    if repeat is not None or as_json:
+        with redirect_stdout(sys.stderr if command else sys.stdout):  # stdout is that of the command
+            _compare(source, point, list(zip(branches, codes, strict=True)), as_json)
     sys.exit(next(filter(None, codes), 0))
 
 
@@ -159,14 +166,15 @@ def _check(
         raise UsageError(f"--from-turn talks to a live server by itself: leave out {what}")
 
 
-def _command(command: Sequence[str], mask: child.Mask, made: Mapping[str, str], _: Urls) -> int:
+def _command(command: Sequence[str], mask: child.Mask, as_json: bool, made: Mapping[str, str], _: Urls) -> int:
     """Run the command, or wait for Ctrl-C. Return the exit code."""
-    return child.run(command, environment_of(made), mask) if command else _wait(made)
+    return child.run(command, environment_of(made), mask) if command else _wait(made, as_json)
 
 
 def _from_turn(
-    source: str, number: int, message: str | None, runner: str | None, change: Change, db: Path, chosen: dict[str, Any]
-) -> int:
+    source: str, number: int, message: str | None, runner: str | None, change: Change, db: Path, as_json: bool,
+    chosen: dict[str, Any],
+) -> int:  # fmt: skip
     """Bring a session of a live server to a turn, and through it. Return the exit code."""
     import asyncio
 
@@ -178,16 +186,18 @@ def _from_turn(
     run = _Run(source, point, change, ", ".join(filter(None, [*options, change.told()])), db, **chosen)
 
     def perform(made: Mapping[str, str], urls: Urls) -> int:
-        for name, value in made.items():
-            if value.startswith(urls[point.hop] or "-"):
-                click.echo(f"{name}={value}")
-        sys.stdout.flush()
+        _print_variables({name: url for name, url in made.items() if url.startswith(urls[point.hop] or "-")}, as_json)
         client = Client(urls[None], say)
         ended = asyncio.run(client.play(session, run.branch.go_live, runner))
         say(f"turn {number} ended with {ended}; the session is {client.session_id} on the server")
+        if as_json:
+            print_rows([{"turn": number, "ended": ended, "session_id": client.session_id}])
         return 0
 
-    return run.run(perform)
+    code = run.run(perform)
+    if as_json:
+        _compare(source, point, [(run, code)], as_json)
+    return code
 
 
 def _change(model: str | None, sets: Sequence[str], edit: Path | None, point: Point) -> Change:
@@ -343,20 +353,27 @@ def _upstreams(point: Point, given: Sequence[str]) -> dict[str | None, str]:
     return found
 
 
-def _wait(made: Mapping[str, str]) -> int:
+def _wait(made: Mapping[str, str], as_json: bool) -> int:
     """Print the addresses, and wait for Ctrl-C or SIGTERM. Return the exit code."""
-    for name, value in made.items():
-        click.echo(f"{name}={value}")
-    sys.stdout.flush()
+    _print_variables(made, as_json)
     say("Ctrl-C ends the fork")
     child.wait_for_end()
     return 0
 
 
-def _tabulate(source: str, point: Point, branches: Sequence[tuple[_Run, int]]) -> None:
+def _print_variables(made: Mapping[str, str], as_json: bool) -> None:
+    rows = [{"variables": dict(made)}]
+    print_found(as_json, rows, (f"{name}={value}" for name, value in made.items()))
+    sys.stdout.flush()
+
+
+def _compare(source: str, point: Point, branches: Sequence[tuple[_Run, int]], as_json: bool) -> None:
     """Print the recording and the branches from call N on, a row each."""
     from ..forks.outcome import cells, of_origin, rows
 
-    told = [(str(run.db), code, run.outcome() if run.has_live_calls else None) for run, code in branches]
-    with redirect_stdout(sys.stderr):
-        print_lines(table([cells(row) for row in rows(of_origin(source, point), told)]))
+    told = [
+        (str(run.db) if run.db.exists() else None, code, run.outcome() if run.has_live_calls else None)
+        for run, code in branches
+    ]
+    found = list(rows(of_origin(source, point), told))
+    print_found(as_json, found, table(list(map(cells, found))))

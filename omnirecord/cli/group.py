@@ -76,7 +76,8 @@ class Group(click.Group):
     ) -> click.Context:
         if parent is not None:  # a group in a group
             return super().make_context(info_name, args, parent, **extra)
-        as_json = "--json" in args and args[0] not in _RUNNING
+        own = args[: args.index("--")] if "--" in args else args  # the others are those of a command
+        as_json = "--json" in own and own[0] not in _RUNNING
         with _as_json_if(as_json), _in_sentences():  # --help prints in make_context
             context = super().make_context(info_name, args, parent, **extra)
         context.meta[_AS_JSON] = as_json

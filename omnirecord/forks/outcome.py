@@ -92,8 +92,10 @@ def of_origin(source: str, point: Point) -> Outcome:
         return outcome_of(one for one in model_calls(store).links if one.call.exchange in point.after)
 
 
-def rows(origin: Outcome, branches: Sequence[tuple[str, int, Outcome | None]]) -> Iterator[dict[str, Any]]:
-    """Yield a row for the recording, then one for each branch: its cassette, exit code and outcome (None: no calls)."""
+def rows(origin: Outcome, branches: Sequence[tuple[str | None, int, Outcome | None]]) -> Iterator[dict[str, Any]]:
+    """Yield a row for the recording, then one for each branch: its cassette, exit code and outcome (None: no calls).
+
+    The cassette is None if nothing was recorded."""
     known: dict[str, str] = {}
     first = {"branch": "recorded", "cassette": None, "exit_code": None}
     for head, outcome in [(first, origin), *((_head(n, *one[:2]), one[2]) for n, one in enumerate(branches, 1))]:
@@ -105,7 +107,7 @@ def rows(origin: Outcome, branches: Sequence[tuple[str, int, Outcome | None]]) -
         yield head | outcome.row() | {"alike": None if alike == head["branch"] else alike}
 
 
-def _head(number: int, cassette: str, exit_code: int) -> dict[str, Any]:
+def _head(number: int, cassette: str | None, exit_code: int) -> dict[str, Any]:
     return {"branch": str(number), "cassette": cassette, "exit_code": exit_code}
 
 

@@ -20,7 +20,7 @@ from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cli import main
 from omnirecord.cli.arguments import CassetteType
 from tests.support import forked
-from tests.support.cassettes import HEALTHY, TROUBLED, Made, child, created
+from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, child, created
 from tests.support.examples import each
 
 LEAVES: dict[str, click.Command] = {
@@ -31,14 +31,22 @@ LEAVES: dict[str, click.Command] = {
 """Every command by the words that call it."""
 COMMANDS = [name for name in LEAVES if name != "run"]
 """Without `run`, whose arguments are a command: `test_run`."""
-SERVERS = ("serve", "ui")
+SERVERS = ("serve", "ui", "fork")
+"""The commands that Ctrl-C ends."""
 MORE = {
-    "diff": ["{cassette}"], "export": ["--format", "jsonl"], "import": ["--db", "{folder}/made.db"],
+    "diff": ["{cassette}"], "export": ["--format", "jsonl"], "fork": ["--from-call", "1"],
+    "import": ["--db", "{folder}/made.db"],
     "request": ["{number}"], "scrub": ["--check"], "search": ["sound"], "serve": ["--listen", "127.0.0.1:0"],
     "ui": ["--no-browser"], "verify": ["--timing", "instant"],
 }  # fmt: skip
 """What a command needs beside a cassette; a new one that needs nothing needs no row."""
 PARENT, CHILD = "9a9099329a1f4e17b8103828f2125a3b", "c6dde6498cf3476ebdda786dfb6f4cfa"
+WITH_CALLS = SHIPPED / "both_hops" / "both_subagent.jsonl", "0973b691cec442b48dc75d6bf26f80a2"
+
+
+def subagent(name: str) -> tuple[Path, str]:
+    """Return a cassette for a command, and a session in it. `fork` needs model calls."""
+    return WITH_CALLS if name == "fork" else (HEALTHY["subagent"], CHILD)
 
 
 def takes_cassette(name: str) -> bool:
@@ -107,7 +115,7 @@ def test_without_json_an_error_is_a_sentence(tmp_path: Path) -> None:
 
 @each("name", READERS)
 def test_every_command_reads_a_cassette_from_standard_input(name: str, tmp_path: Path) -> None:
-    found = done(name, "-", tmp_path, stdin=HEALTHY["subagent"])
+    found = done(name, "-", tmp_path, stdin=subagent(name)[0])
     assert found.code in (0, 1), found.errors
     assert b"stdin" not in found.out + found.errors
     assert not (tmp_path / "-").exists()
@@ -115,10 +123,11 @@ def test_every_command_reads_a_cassette_from_standard_input(name: str, tmp_path:
 
 @each("name", READERS)
 def test_every_command_takes_one_session_of_a_cassette(name: str, tmp_path: Path) -> None:
-    found = done(name, f"{HEALTHY['subagent']}#{CHILD[:3]}", tmp_path, number=6)
+    cassette, session = subagent(name)
+    found = done(name, f"{cassette}#{session[:3]}", tmp_path, number=6)
     assert found.code in (0, 1), found.errors
     rows = [json.loads(line) for line in found.out.splitlines()]
-    assert {row.get("session_id", CHILD) for row in rows} <= {CHILD, None}
+    assert {row.get("session_id", session) for row in rows} <= {session, None}
     assert rows or name in ("doctor", "validate", "scrub")
 
 

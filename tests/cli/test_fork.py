@@ -250,6 +250,46 @@ async def test_several_branches_are_compared(tmp_path: Path) -> None:
     assert (tmp_path / "b-2.db").exists()
 
 
+async def test_with_json_a_row_each_is_the_end_of_stderr_and_stdout_is_that_of_the_command(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    options = ("--from-call", "2", "--set", "input=One", "--json", "-o", "b.db")
+    done, _ = await fork(tmp_path, *options, words=("Hi", "Bye"))
+    assert (done.code, done.out) == (0, b"Hello.\n1.\n"), done.errors.decode()
+    assert [one[:5] for one in compared(done.errors, 2)] == [
+        ("recorded", None, None, 1, "Goodbye."),
+        ("1", "b.db", 0, 1, "1."),
+    ]
+    done, _ = await fork(tmp_path, *options[:-1], "c.db", "--repeat", "2", words=("Hi", "Bye"))
+    assert done.out == b"Hello.\n1.\n" * 2
+    assert compared(done.errors, 3)[1:] == [("1", "c-1.db", 0, 1, "1.", None), ("2", "c-2.db", 0, 1, "1.", "1")]
+    done, _ = await fork(tmp_path, *options[:-1], "d.db", words=())
+    assert compared(done.errors, 2)[1] == ("1", None, 1, 0, None, None)
+
+
+def compared(lines: bytes, count: int) -> list[tuple[Any, ...]]:
+    """Return the last rows of an output."""
+    names = ("branch", "cassette", "exit_code", "calls", "answer", "alike")
+    return [tuple(map(json.loads(line).get, names)) for line in lines.splitlines()[-count:]]
+
+
+async def test_without_a_command_json_is_an_object_with_the_variables_and_then_the_rows(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    words = ["fork", "a.db", "--from-call", "1", "--json", "-o", "b.db"]
+    done = await asyncio.to_thread(forked.run, words, tmp_path, signal.SIGINT, environment=variables())
+    first, *_ = map(json.loads, done.out.splitlines())
+    assert list(first) == ["variables"]
+    assert first["variables"]["OPENAI_BASE_URL"].startswith("http://127.0.0.1:")
+    assert compared(done.out, 2) == [
+        ("recorded", None, None, 2, "Goodbye.", None),
+        ("1", None, 1, 0, None, None),
+    ]
+
+
+async def test_json_behind_the_command_is_an_option_of_the_command(tmp_path: Path) -> None:
+    words = ["fork", "none.db", "--from-call", "1", "--", "true", "--json"]
+    assert failed(forked.run(words, tmp_path)).startswith("Error: ")
+
+
 async def test_a_fault_is_injected_before_and_after_the_fork(tmp_path: Path) -> None:
     await record(tmp_path, "Hi", "Bye")
     options = ("--from-call", "2", "--fault", "answer first 3 POST /v1/responses with 503", "-o", "b.db")

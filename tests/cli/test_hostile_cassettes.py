@@ -43,6 +43,7 @@ COMMANDS = {
     "query events": ["query", "SELECT data, type, issues, session_id FROM events", "--format", "csv"],
     "stats": ["stats"], "scrub": ["scrub", "--check"], "diff": ["diff", "{cassette}"],
     "export html": ["export", "--format", "html", "-o", "{output}"], "ui": ["ui", "--no-browser"],
+    "fork": ["fork", "--from-call", "1"],
     "an unknown session": ["show", "conv_unknown"], "an unknown stream": ["events", "--stream", "99"],
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ async def test_a_session_goes_on_from_a_turn_with_another_message(shared_server:
         async with ModelApis({"Tell me a joke.": Answer("A snail walks into a bar.")}) as provider:
             words = ["fork", str(TURNS), "--from-turn", "3", "--message", "Tell me a joke.", "--model", "m2"]
             words += ["--upstream", shared_server.url, "--upstream", f"model={provider.url}", "-o", "new.db"]
-            words += ["--listen", f"model=127.0.0.1:{port}"]
+            words += ["--listen", f"model=127.0.0.1:{port}", "--json"]
             done = await asyncio.to_thread(forked.run, words, tmp_path, environment=variables())
     finally:
         await shared_server.stop_runner()
@@ -41,6 +42,11 @@ async def test_a_session_goes_on_from_a_turn_with_another_message(shared_server:
     assert "omnirecord: turn 3 ended with response.completed; the session is " in errors
     assert "3 answered from the recording" in errors
     assert "0 missing\n" in errors
+    variables_row, ended, recorded, branch = map(json.loads, done.out.splitlines())
+    assert variables_row["variables"]["OPENAI_BASE_URL"] == f"http://127.0.0.1:{port}/v1"
+    assert (ended["turn"], ended["ended"], ended["session_id"] in errors) == (3, "response.completed", True)
+    assert (recorded["branch"], recorded["calls"]) == ("recorded", 1)
+    assert (branch["cassette"], branch["calls"], branch["answer"]) == ("new.db", 1, "A snail walks into a bar.")
     with open_cassette(tmp_path / "new.db") as cassette:
         calls = [x.answered_from is None for x in cassette.exchanges() if x.request.target == "/v1/responses"]
     assert calls == [False, False, False, True]
