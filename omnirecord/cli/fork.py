@@ -338,11 +338,16 @@ def _upstreams(point: Point, given: Sequence[str]) -> dict[str | None, str]:
         known = ", ".join(name for name in point.hops if name is not None)
         raise UsageError(f"--upstream {unknown[0]}=: the cassette has no such hop: {known or 'its hop has no name'}")
     routes = {one.hop: one.upstream for one in routes_of(os.environ)}
-    found: dict[str | None, str] = {hop: one.upstream for hop, one in point.hops.items() if one.upstream is not None}
+    recorded: dict[str | None, str] = {hop: one.upstream for hop, one in point.hops.items() if one.upstream is not None}
+    found = dict(recorded)
+    chosen: set[str | None] = {*named}
+    if first is not None:
+        chosen.add(None if point.turn is not None else point.hop)
     for one in replayed({hop: of.paths for hop, of in point.hops.items()}):
         if one.is_recorded:
             if any(map(os.environ.get, one.service.variables)) and one.service.name in routes:
                 found[one.hop] = routes[one.service.name]
+                chosen.add(one.hop)
             for hop, url in [(None if point.turn is not None else point.hop, first), *named.items()]:
                 if hop == one.hop and url is not None:
                     found[hop] = url.rstrip("/").removesuffix(one.path)
@@ -350,7 +355,22 @@ def _upstreams(point: Point, given: Sequence[str]) -> dict[str | None, str]:
         found[None] = first.rstrip("/")
     if point.hop not in found:
         raise UsageError("the recording does not name the server of its model calls: give --upstream URL")
+    _check_trusted({hop: url for hop, url in recorded.items() if hop not in chosen}, point.hop)
     return found
+
+
+def _check_trusted(servers: Mapping[str | None, str], first: str | None) -> None:
+    """Raise `UsageError` if a server that only the cassette names could get an API key: a stranger may have made the
+    cassette. `first`: the hop that `--upstream` means without a name."""
+    from ..providers.variables import is_trusted
+
+    for hop, url in servers.items():
+        if not is_trusted(url):
+            name = "" if hop in (None, first) else f"{hop}="
+            raise UsageError(
+                f"the cassette names the server {url}, and live calls would send your API key there: "
+                f"if that is right, give --upstream {name}{url}"
+            )
 
 
 def _wait(made: Mapping[str, str], as_json: bool) -> int:

@@ -147,6 +147,18 @@ def _routes_of(service: Service, environment: Mapping[str, str]) -> list[Route]:
     ]
 
 
+def is_trusted(url: str) -> bool:
+    """Return whether a client may send its API key to the server at this URL, also if a stranger named it. It is the
+    server of a service itself, or one on this machine."""
+    origins = {_origin(service.url) for service in SERVICES if service.url is not None}
+    return _origin(url) in origins or urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()
+
+
 def checked_url(name: str, value: str, scheme: str | None = None) -> str:
     """Return the URL in a variable without a slash at its end. `scheme`: for a value without one, as in `host:11434`"""
     url = value if scheme is None or "://" in value else f"{scheme}://{value}"

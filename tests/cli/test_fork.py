@@ -14,6 +14,7 @@ import pytest
 
 from omnirecord import open_cassette
 from omnirecord import record as record_proxy
+from omnirecord.providers.variables import is_trusted
 from tests.cli.test_run import LONGEST, PYTHON, run, variables
 from tests.omnigent_rig.provider import Answer, Failure, InTurn, Step
 from tests.support import forked
@@ -335,6 +336,21 @@ async def test_mistakes_are_said_before_the_command_starts(tmp_path: Path) -> No
     assert "the command nothing-of-this-name was not found" in failed_with(
         127, forked.run(["fork", "a.db", "--from-call", "1", "--", "nothing-of-this-name"], tmp_path)
     )
+
+
+async def test_no_api_key_goes_to_a_server_that_only_the_cassette_names(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi")
+    forked.run(["export", "a.db", "-o", "a.jsonl"], tmp_path)
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    head = json.loads(lines[0])
+    for one in head["recordings"]:
+        one["upstream"] = "https://api.openai.com.stranger.example"
+    (tmp_path / "a.jsonl").write_text("\n".join([json.dumps(head), *lines[1:], ""]))
+    words = ["fork", "a.jsonl", "--from-call", "1", "--", "true"]
+    said = failed(forked.run(words, tmp_path, environment=variables()))
+    assert "give --upstream https://api.openai.com.stranger.example" in said
+    assert is_trusted("https://api.openai.com/v1")
+    assert not is_trusted("http://api.openai.com")
 
 
 def failed_with(code: int, done: Done) -> str:
