@@ -42,8 +42,10 @@ _AT_ONCE = 4 * 1024 * 1024
 """Bytes of a stream that a look takes at most, unless it may leave out frames. A stream with more is closed: its
 follower waits for stored frames."""
 _PART = 0.0003
-_REST = 0.001
-"""Seconds of work between two pauses, and of a pause, while much is left out."""
+"""Seconds of work between two pauses, while much is read."""
+_REST, _LONGEST_REST = 5, 0.005
+"""A pause as a multiple of the work before it, and the longest pause in seconds. A busy event loop needs three quarters
+of the time. With less, events wait for as long as a look takes."""
 _MUCH = 64 * 1024
 """New bytes that are more than a person can read."""
 
@@ -267,6 +269,7 @@ class Tail:
         `most`: with more new frames than that, those of all streams that have only deltas are left out. Raises
         `CassetteError`."""
         self._changed.clear()
+        self._rested_at = time.perf_counter()
         for _ in store._checked(lambda: self._look(store, most)):
             pass
         return set(self._changed)
@@ -300,8 +303,8 @@ class Tail:
         for growing in behind:
             for block in from_read(connection, growing.exchange, growing.n):
                 left = self._feed_new(growing, block, left)
-            if left is not None:
-                self._rest()
+                if left is not None:
+                    self._rest()
 
     def _feed_new(self, growing: _Growing, block: ReadBlock, left: int | None) -> int | None:
         """Feed a block, or leave out its frames. `left`: the number of frames that are still made; None: all. Return
@@ -323,6 +326,7 @@ class Tail:
         for block in blocks:
             if block.end > growing.byte:
                 growing.feed(block.behind(growing.byte))
+                self._rest()
             growing.n = max(growing.n, block.next)  # the last reads of a block may be empty
 
     def _feed_journal(
@@ -352,8 +356,9 @@ class Tail:
 
     def _rest(self) -> None:
         """Pause after a part of much work: the recorder's event loop may wait for the interpreter."""
-        if time.perf_counter() - self._rested_at > _PART:
-            time.sleep(_REST)
+        worked = time.perf_counter() - self._rested_at
+        if worked > _PART:
+            time.sleep(min(_REST * worked, _LONGEST_REST))
             self._rested_at = time.perf_counter()
 
     def left_out(self) -> int:
@@ -368,6 +373,7 @@ class Tail:
         of which too many bytes are in no stored frame yet. Raises `CassetteError`."""
         new = [exchange for exchange in exchanges if exchange not in self._growing]
         if new:
+            self._rested_at = time.perf_counter()
             for _ in store._checked(lambda: self._open(store, new)):
                 pass
 
