@@ -95,6 +95,7 @@ def test_a_request_has_an_address_too(browser: Any, each_url: str) -> None:
         settled(page)
         page.locator(".event.request").nth(1).click()
         holds(page, "exchange=")
+        page.wait_for_selector(".detail .facts")
         title = texts(page, ".detail h2")
         page.reload()
         settled(page)
