@@ -298,7 +298,7 @@ class File:
         self._recordings: list[Recording] = []
         self._clocks: dict[int, int] = {}
         self._turn = 0
-        self._tail = Tail()
+        self._tail = Tail(rests=self._most is not None)
         self._done: dict[int, bool | None] = {}
         self._left: set[int] = set()
         """The streams of which the last read has left some events."""
@@ -339,7 +339,7 @@ class File:
             is_another = known != [one.started_at for one in recordings[: len(known)]]
             if self._inode is not None and (is_another or inode != self._inode):
                 self.cursor, self._requests = Cursor(), Requests(self._wanted, from_start=True)
-                self._tail = Tail()
+                self._tail = Tail(rests=self._most is not None)
                 self._done = {}
             self._inode, self._recordings, self._clocks = inode, recordings, clocks(recordings)
             if self.cursor is None:

@@ -251,9 +251,11 @@ def _last_of(some: TimedFrame | _Alike, stream: int) -> Iterable[TimedFrame]:
 
 
 class Tail:
-    """The new frames of the streams that a follower has opened with `open`."""
+    """The new frames of the streams that a follower has opened with `open`. `rests`: the follower shares its process
+    with a recorder, so it pauses after each part of its work."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, rests: bool = False) -> None:
+        self._rests = rests
         self._entry = self._block = 0
         self._growing: dict[int, _Growing] = {}
         self._streams: set[int] = set()
@@ -357,7 +359,7 @@ class Tail:
     def _rest(self) -> None:
         """Pause after a part of much work: the recorder's event loop may wait for the interpreter."""
         worked = time.perf_counter() - self._rested_at
-        if worked > _PART:
+        if self._rests and worked > _PART:
             time.sleep(min(_REST * worked, _LONGEST_REST))
             self._rested_at = time.perf_counter()
 
