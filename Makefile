@@ -78,7 +78,7 @@ test-aiohttp: $(UV)
 	for version in "aiohttp==$(AIOHTTP_OLDEST)" "$$before" "$$newest"; do \
 		$(UV) venv --quiet --clear --python "$$([ -x $(BIN)/python ] && echo $(BIN)/python || echo $(PYTHON))" .tools/aiohttp && \
 		$(UV) pip install --quiet --python .tools/aiohttp --constraint .tools/without-aiohttp.txt --editable ".[lake]" "$$version" \
-			anthropic freezegun httpx httpx-sse hypothesis openai proxy.py pytest pytest-aiohttp pytest-xdist trustme && \
+			anthropic freezegun httpx httpx-sse hypothesis openai proxy.py pytest pytest-aiohttp pytest-timeout pytest-xdist trustme && \
 		if [ -n "$$with" ]; then $(UV) pip install --quiet --python .tools/aiohttp $$with; fi || exit 1; \
 		if grep -q "^$$version " requirements-dev.lock; then \
 			echo "==> $$version is in requirements-dev.lock: make test runs the servers' tests on it"; continue; \
