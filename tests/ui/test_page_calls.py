@@ -38,7 +38,7 @@ def test_a_call_and_a_turn_show_the_command_that_forks_there(browser: Any, url: 
         assert page.locator(".turn-end .fork code").first.inner_text() == of_turn
         page.keyboard.press("2")
         drawn(page)
-        page.locator(".event.call").last.click()
+        page.locator(".event.call", has_text="⇒6").click()
         title(page, "Model call 6")
         page.locator(".detail-body .fork summary").click()
         of_call = "omnirecord fork both.db#s --from-call 2 --set PATH=VALUE -- COMMAND"
