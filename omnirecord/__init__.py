@@ -27,11 +27,11 @@ from .errors import (
 
 TYPE_CHECKING = False  # the name that type checkers take for true: `typing` takes a third of this import
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
     from os import PathLike
     from pathlib import Path
-    from typing import Any, Literal
+    from typing import Literal
 
     from .analysis.diff.differences import Difference
     from .analysis.doctor.finding import Finding
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from .analysis.validate import Validation
     from .cassette.open import Cassette
     from .cassette.scrub import Leak
+    from .episodes.replay import replay
     from .recorder.record import record
-    from .replayer.server import Replay
 
 __all__ = [
     "BrokenCassette",
@@ -70,121 +70,20 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Load `record`: its arguments are the options of a recorder."""
-        if name != "record":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from .recorder.record import record
+        """Load `record` or `replay`: their arguments are declared in `omnirecord.options`."""
+        if name == "record":
+            from .recorder.record import record
 
-        return record
+            return record
+        if name == "replay":
+            from .episodes.replay import replay
+
+            return replay
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def replay(
-    cassette: str | Path,
-    *,
-    timing: Literal["original", "compressed", "instant"] = "original",
-    speed: float | None = None,
-    max_gap: float | None = None,
-    gates: Iterable[str] = (),
-    no_gate: bool = False,
-    skip_gates_after: float | None = None,
-    match: Iterable[str] = (),
-    match_on: str | Iterable[str] | None = None,
-    faults: Iterable[str] = (),
-    chunks: str | None = None,
-    resume: bool = False,
-    loop: bool = False,
-    only: str | None = None,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    listens: Mapping[str, str] | None = None,
-    allow_remote: bool = False,
-    token: str | None = None,
-    tls_cert: str | PathLike[str] | None = None,
-    tls_key: str | PathLike[str] | None = None,
-    web_ui: str | PathLike[str] | None = None,
-    record: Literal["none", "new_episodes"] = "none",
-    upstream: str | None = None,
-    upstreams: Mapping[str, str] | None = None,
-    output: str | Path | None = None,
-    recording: Mapping[str, object] | None = None,
-) -> Replay:
-    """Return a server that answers requests as the recorded server did.
-
-    Use it with `async with`, or with `with`: then the server runs in a thread. `.url` is its address. `.requests`,
-    `.unmatched`, `.mismatches`, `.faults` and `.waiting` list what happened. `.pause()`, `.step()`, `.run_until()` and
-    other methods move the playhead (`docs/control.md`). A further hop of the cassette, such as `model`, has the address
-    `.urls["model"]`, and a replay of its own in `.further["model"]`.
-
-    Args:
-        cassette: Cassette to replay; `CASSETTE#SESSION` replays one session.
-        timing: `original` gaps, `compressed` gaps, or `instant`.
-        speed: Number by which gaps are divided.
-        max_gap: Longest gap, in recorded seconds; applied before `speed`.
-        gates: Further requests to wait for, as `'METHOD GLOB'`.
-        no_gate: Wait for no request.
-        skip_gates_after: Seconds at a closed gate after which the replay continues without the request.
-        match: Rules that change which recorded request answers (`docs/matching.md`).
-        match_on: Further parts of a request that have to be equal: `[]` ignores bodies, `"body"` compares whole
-            bodies. Default: whole bodies, unless a rule in `match` says something else about bodies.
-        faults: Faults to inject (`docs/faults.md`).
-        chunks: Size of one write: `recorded`, `frame`, `byte` or `random:SEED`.
-        resume: Add an id to every event, and honour `Last-Event-ID`.
-        loop: Begin a session again for the next client, once its streams are over (`docs/commands.md`).
-        only: Name of the only hop to replay, such as `model`; by default all hops (`docs/model-replay.md`).
-        host: Address to listen on; a loopback address unless `allow_remote` is set.
-        port: Port to listen on; 0 takes a free port.
-        listens: `HOST:PORT` of further hops by name; by default a free port of `host`.
-        allow_remote: Allow a `host` that is not loopback. `/-/omnirecord/` then requires `token`.
-        token: Token for `/-/omnirecord/`; by default a generated one, in `.token` (`docs/security.md`).
-        tls_cert, tls_key: PEM files that make the server an https server.
-        web_ui: `"auto"` or a folder: serves what Omnigent's web UI requests and the cassette lacks (`docs/web-ui.md`).
-        record: `"new_episodes"`: a request that the cassette does not have goes to its upstream, and is recorded.
-            `.served` lists the requests of all hops. The `source` of each is `recorded`, `live` or another.
-        upstream: With `record`: URL of the server of the first hop.
-        upstreams: With `record`: URLs of the servers of further hops, by name.
-        output: With `record`: new cassette that gets all answers. By default, live answers are appended to `cassette`.
-        recording: With `record`: arguments of `omnirecord.record`, such as `{"redact": "content"}`.
-
-    Entering raises `UsageError`, `CassetteError` or `ServerError`.
-    """
-    chosen: dict[str, Any] = {
-        "timing": timing,
-        "speed": speed,
-        "max_gap": max_gap,
-        "gates": gates,
-        "no_gate": no_gate,
-        "skip_gates_after": skip_gates_after,
-        "match": match,
-        "match_on": match_on,
-        "faults": faults,
-        "chunks": chunks,
-        "resume": resume,
-        "loop": loop,
-        "only": only,
-        "host": host,
-        "port": port,
-        "listens": listens,
-        "allow_remote": allow_remote,
-        "token": token,
-        "tls_cert": tls_cert,
-        "tls_key": tls_key,
-        "web_ui": web_ui,
-    }
-    if record == "none" and not (upstream or upstreams or output or recording):
-        from .replayer.server import Replay
-
-        return Replay(cassette, **chosen)
-    if record != "new_episodes":
-        raise UsageError(f'record is {record!r}: with upstream, upstreams, output and recording it is "new_episodes"')
-    from .episodes import Episodes
-
-    servers: dict[str | None, str] = {} if upstream is None else {None: upstream}
-    servers.update(upstreams or {})
-    return Episodes(cassette, servers, into=output, recording=recording, **chosen)
 
 
 def scrub(

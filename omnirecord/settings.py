@@ -7,7 +7,7 @@ A file may come with a folder of another author. So it is never code, it holds n
 off. Its `db` stays in the folder of the file, and a file of another user is not read. Each program that uses the file
 names it.
 
-Every run of pytest loads this module, so it imports `recorder.options` only if something is set.
+Every run of pytest loads this module, so it imports `omnirecord.options` only if something is set.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _table(path: Path) -> Mapping[str, Any] | None:
 
 def _of_file(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
     """Return the checked settings of a table. Relative paths begin at the folder of the file."""
-    from .recorder.options import OPTIONS, SETTINGS, RecordOptions, unknown
+    from .options import OPTIONS, SETTINGS, RecordOptions, unknown
 
     where = str(path)
     values: dict[str, Any] = {}
@@ -161,7 +161,7 @@ def _of_file(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(name: str, value: Any, where: str) -> Any:
-    from .recorder.options import check, kinds_of
+    from .options import check, kinds_of
 
     variable = PREFIX + name.upper()
     if name in SECRET:
@@ -241,7 +241,7 @@ def _labels(value: Any, where: str) -> dict[str, str]:
 
 def _placed(name: str, value: Any, path: Path) -> Any:
     """Return a value whose relative paths begin at the folder of the file. Raises `UsageError` for a `db` elsewhere."""
-    from .recorder.options import kinds_of
+    from .options import kinds_of
 
     folder = path.parent
     if name == "db":
@@ -268,7 +268,7 @@ def _contract(value: str, folder: Path) -> str:
 def _of_variables(environment: Mapping[str, str]) -> dict[str, Any]:
     if not any(name.startswith(PREFIX) for name in environment):
         return {}
-    from .recorder.options import SETTINGS, check
+    from .options import SETTINGS, check
 
     values = {}
     for name in SETTINGS:
@@ -287,7 +287,7 @@ def _of_variables(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _of_text(name: str, variable: str, text: str, environment: Mapping[str, str]) -> Any:
     """Return the value of a variable."""
-    from .recorder.options import kinds_of
+    from .options import kinds_of
 
     kinds = kinds_of(name)
     if name == "labels":

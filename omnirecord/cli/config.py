@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _LEAST = {"value": 12, "from": 12}
 _ONLY_IN_PYTHON = frozenset({"before_record"})
 """The settings that neither a file nor a variable can set."""
+_DEFAULTS = {"port": PORT, "timing": None}
+"""Defaults of commands that differ from those in Python, or between commands."""
 _WORDS = {
     "upstream": "none: give --upstream",
     "listens": "a free port for each further upstream",
@@ -66,7 +68,7 @@ def config(as_json: bool) -> None:
 
 
 def _rows(settings: Settings) -> Iterator[dict[str, Any]]:
-    from ..recorder.options import SETTINGS
+    from ..options import SETTINGS
     from ..settings import Setting
 
     for name in (name for name in SETTINGS if name not in _ONLY_IN_PYTHON):
@@ -75,9 +77,9 @@ def _rows(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def _default(name: str) -> Any:
-    from ..recorder.options import SETTINGS
+    from ..options import SETTINGS
 
-    return PORT if name == "port" else SETTINGS[name].default  # a recorder in Python takes a free port
+    return _DEFAULTS.get(name, SETTINGS[name].default)
 
 
 def _shown(name: str, setting: Setting) -> Any:

@@ -20,11 +20,11 @@ import click
 from ..errors import UsageError
 from ..text import clip, counted, one_line
 from . import child
-from .arguments import DATABASE, NAMED, by_name
+from .arguments import NAMED, by_name
 from .common import print_found, print_rows, table
 from .listen import say
-from .recording import of_recorder
-from .run import environment_of, new_cassette, wait_for_clients, why_nothing
+from .options import new_cassette_option, of_recorder, of_replay, variables_option
+from .run import contracts_of, environment_of, new_cassette, wait_for_clients, why_nothing
 from .run_replay import Addresses
 from .settings import one_each, reads_settings
 from .stderr import log_to_stderr
@@ -38,77 +38,90 @@ if TYPE_CHECKING:
 
 Urls = Mapping[str | None, str]
 """The addresses of the hops of a cassette."""
+_OF_RECORDING = ("contract", "ca", "insecure", "no_proxy", "labels", "redact", "redact_patterns", "pseudonym_key")
+"""The options of the new recording."""
 
 
 @click.command()
 @click.argument("source", type=NAMED, metavar="CASSETTE[#SESSION]")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 @click.option(
-    "--from-call", type=int, metavar="N",
+    "--from-call",
+    type=int,
+    metavar="N",
     help="Number of the first model call that goes to the provider, from 1: within the conversation, as `omnirecord"
     " show` prints it. Without #SESSION, the number counts all calls of the cassette.",
-)  # fmt: skip
+)
 @click.option(
-    "--from-turn", type=int, metavar="N",
+    "--from-turn",
+    type=int,
+    metavar="N",
     help="Number of the first turn whose model calls go to the provider. The fork brings a new session of a live"
     " Omnigent server to this turn. See docs/fork.md.",
-)  # fmt: skip
+)
 @click.option("--message", metavar="TEXT", help="With --from-turn: another message of turn N.")
 @click.option(
     "--runner", metavar="ID", help="With --from-turn: runner of the session. Default: the only one that is online."
-)  # fmt: skip
+)
 @click.option("--model", metavar="NAME", help="Another model, in call N and in each later call with the same model.")
 @click.option(
-    "--set", "sets", multiple=True, metavar="PATH=VALUE",
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="PATH=VALUE",
     help="Change a value in the request of call N, such as messages[-1].content='Another question'. PATH may be a"
     " JSONPath. Repeatable. See docs/fork.md.",
-)  # fmt: skip
+)
 @click.option(
-    "--edit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    "--edit",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="JSON file with another body for the request of call N.",
-)  # fmt: skip
+)
+@of_replay(
+    "upstream",
+    "listens",
+    upstream={
+        "help": "Server for call N and later ones. Default: the server in the variable of `omnirecord run`, or the"
+        " recorded one. NAME is another hop of the cassette. Repeatable."
+    },
+    listens={
+        "help": "Address for the clients of a hop of the cassette (default: a free port of 127.0.0.1). Repeatable."
+    },
+)
+@variables_option("Environment variable of the command that gets the address of the calls, too. Repeatable.")
+@new_cassette_option
 @click.option(
-    "--upstream", "upstreams", multiple=True, metavar="[NAME=]URL",
-    help="Server for call N and later ones. Default: the server in the variable of `omnirecord run`, or the recorded"
-    " one. NAME is another hop of the cassette. Repeatable.",
-)  # fmt: skip
-@click.option(
-    "--listen", "listens", multiple=True, metavar="[NAME=]HOST:PORT",
-    help="Address for the clients of a hop of the cassette (default: a free port of 127.0.0.1). Repeatable.",
-)  # fmt: skip
-@click.option(
-    "--env", "variables", multiple=True, metavar="VARIABLE",
-    help="Environment variable of the command that gets the address of the calls, too. Repeatable.",
-)  # fmt: skip
-@click.option(
-    "-o", "output", type=DATABASE, metavar="CASSETTE",
-    help="New cassette. Default: omnirecord-TIME.db in the current folder.",
-)  # fmt: skip
-@click.option(
-    "--repeat", type=click.IntRange(1, 1000), metavar="N",
+    "--repeat",
+    type=click.IntRange(1, 1000),
+    metavar="N",
     help="Run the command N times, and compare the branches. Each writes its own cassette, CASSETTE-1.db and so on.",
-)  # fmt: skip
+)
+@of_replay("match", "faults")
 @click.option(
-    "--match", multiple=True, metavar="RULE",
-    help="Rule for comparing a request with the recorded requests. Repeatable. See docs/matching.md.",
-)  # fmt: skip
-@click.option(
-    "--fault", "faults", multiple=True, metavar="SPEC",
-    help="Fault to inject. Repeatable. See docs/faults.md.",
-)  # fmt: skip
-@click.option(
-    "--json", "as_json", is_flag=True,
+    "--json",
+    "as_json",
+    is_flag=True,
     help="Print the addresses, and a row for the recording and for each branch, as JSON. The rows go to stdout, or to"
     " the end of stderr if a command runs.",
-)  # fmt: skip
+)
 @reads_settings(one_each(["match"]))
-@of_recorder("contract", "ca", "insecure", "no_proxy", "labels", "redact", "redact_patterns", "pseudonym_key")
+@of_recorder(*_OF_RECORDING)
 def fork(
-    source: str, command: tuple[str, ...], from_call: int | None, from_turn: int | None, message: str | None,
-    runner: str | None, model: str | None, sets: tuple[str, ...], edit: Path | None, upstreams: tuple[str, ...],
-    listens: tuple[str, ...], variables: tuple[str, ...], output: Path | None, repeat: int | None,
-    match: tuple[str, ...], faults: tuple[str, ...], as_json: bool, **of_recording: Any,
-) -> None:  # fmt: skip
+    source: str,
+    command: tuple[str, ...],
+    from_call: int | None,
+    from_turn: int | None,
+    message: str | None,
+    runner: str | None,
+    model: str | None,
+    sets: tuple[str, ...],
+    edit: Path | None,
+    output: Path | None,
+    repeat: int | None,
+    as_json: bool,
+    **chosen: Any,
+) -> None:
     """Run a command again from one of its model calls on, with a change.
 
     The recording answers the model calls before call N, at once. Call N goes to the provider, with the change, and so
@@ -130,17 +143,16 @@ def fork(
     _check(command, from_call, from_turn, {"--message": message, "--runner": runner}, edit, repeat)
     log_to_stderr(verbose=False)
     raise_limit()
-    chosen: dict[str, Any] = {"upstreams": upstreams, "listens": listens, "variables": variables, "match": match}
-    chosen |= {"faults": faults, "recording": of_recording}
+    chosen["recording"] = {name: chosen.pop(name) for name in _OF_RECORDING}
     if from_turn is not None:
         change = Change.of(model, sets)
         sys.exit(_from_turn(source, from_turn, message, runner, change, new_cassette(output), as_json, chosen))
     assert from_call is not None
     point = point_of(source, from_call)
     change = _change(model, sets, edit, point)
-    branches = [_Run(source, point, change, change.told(), file, **chosen) for file in _files(output, repeat)]
+    branches = [_Branch(source, point, change, change.told(), file, **chosen) for file in _files(output, repeat)]
     with child.signals_held() as mask:
-        codes = [one.run(partial(_command, command, mask, as_json)) for one in branches]
+        codes = [branch.run(partial(_command, command, mask, as_json)) for branch in branches]
     if repeat is not None or as_json:
         with redirect_stdout(sys.stderr if command else sys.stdout):  # stdout is that of the command
             _compare(source, point, list(zip(branches, codes, strict=True)), as_json)
@@ -148,33 +160,51 @@ def fork(
 
 
 def _check(
-    command: Sequence[str], from_call: int | None, from_turn: int | None, of_turn: Mapping[str, str | None],
-    edit: Path | None, repeat: int | None,
-) -> None:  # fmt: skip
+    command: Sequence[str],
+    from_call: int | None,
+    from_turn: int | None,
+    of_turn: Mapping[str, str | None],
+    edit: Path | None,
+    repeat: int | None,
+) -> None:
     """Raise `UsageError` for options that do not go together, or if there is no such command."""
     if (from_call is None) == (from_turn is None):
         raise UsageError("say where the fork begins: give --from-call N or --from-turn N")
     if from_turn is None:
-        if name := next((name for name, value in of_turn.items() if value is not None), None):
-            raise UsageError(f"{name} is for a session of Omnigent: give --from-turn as well")
+        for name, value in of_turn.items():
+            if value is not None:
+                raise UsageError(f"{name} is for a session of Omnigent: give --from-turn as well")
         if command:
             child.check(command)
         elif repeat is not None:
             raise UsageError("--repeat runs a command: give it behind --")
-    elif command or repeat is not None or edit is not None:
-        what = "--edit" if edit is not None else "--repeat" if repeat is not None else "the command"
-        raise UsageError(f"--from-turn talks to a live server by itself: leave out {what}")
+    else:
+        for what, is_given in {
+            "--edit": edit is not None,
+            "--repeat": repeat is not None,
+            "the command": command,
+        }.items():
+            if is_given:
+                raise UsageError(f"--from-turn talks to a live server by itself: leave out {what}")
 
 
 def _command(command: Sequence[str], mask: child.Mask, as_json: bool, made: Mapping[str, str], _: Urls) -> int:
     """Run the command, or wait for Ctrl-C. Return the exit code."""
-    return child.run(command, environment_of(made), mask) if command else _wait(made, as_json)
+    if not command:
+        return _wait(made, as_json)
+    return child.run(command, environment_of(made), mask)
 
 
 def _from_turn(
-    source: str, number: int, message: str | None, runner: str | None, change: Change, db: Path, as_json: bool,
+    source: str,
+    number: int,
+    message: str | None,
+    runner: str | None,
+    change: Change,
+    db: Path,
+    as_json: bool,
     chosen: dict[str, Any],
-) -> int:  # fmt: skip
+) -> int:
     """Bring a session of a live server to a turn, and through it. Return the exit code."""
     import asyncio
 
@@ -182,21 +212,24 @@ def _from_turn(
     from ..forks.session import Client
 
     point, session = point_of_turn(source, number, message)
-    options = [] if message is None else [f"--message {shlex.quote(clip(one_line(message), 100))}"]
-    run = _Run(source, point, change, ", ".join(filter(None, [*options, change.told()])), db, **chosen)
+    description = change.told()
+    if message is not None:
+        option = f"--message {shlex.quote(clip(one_line(message), 100))}"
+        description = f"{option}, {description}" if description else option
+    branch = _Branch(source, point, change, description, db, **chosen)
 
     def perform(made: Mapping[str, str], urls: Urls) -> int:
         _print_variables({name: url for name, url in made.items() if url.startswith(urls[point.hop] or "-")}, as_json)
         client = Client(urls[None], say)
-        ended = asyncio.run(client.play(session, run.branch.go_live, runner))
+        ended = asyncio.run(client.play(session, branch.branch.go_live, runner))
         say(f"turn {number} ended with {ended}; the session is {client.session_id} on the server")
         if as_json:
             print_rows([{"turn": number, "ended": ended, "session_id": client.session_id}])
         return 0
 
-    code = run.run(perform)
+    code = branch.run(perform)
     if as_json:
-        _compare(source, point, [(run, code)], as_json)
+        _compare(source, point, [(branch, code)], as_json)
     return code
 
 
@@ -223,16 +256,26 @@ def _files(output: Path | None, repeat: int | None) -> list[Path]:
     return [new_cassette(first.with_name(f"{first.stem}-{n}{first.suffix}")) for n in range(1, repeat + 1)]
 
 
-class _Run:
+class _Branch:
     """One branch: the servers, the command, the counts."""
 
     def __init__(
-        self, source: str, point: Point, change: Change, told: str, db: Path, *, upstreams: Sequence[str],
-        listens: Sequence[str], variables: Sequence[str], match: Sequence[str], faults: Sequence[str],
+        self,
+        source: str,
+        point: Point,
+        change: Change,
+        description: str,
+        db: Path,
+        *,
+        upstream: Sequence[str],
+        listens: Sequence[str],
+        variables: Sequence[str],
+        match: Sequence[str],
+        faults: Sequence[str],
         recording: Mapping[str, Any],
-    ) -> None:  # fmt: skip
+    ) -> None:
         from ..cassette.forked import Fork
-        from ..episodes import Episodes
+        from ..episodes.server import Episodes
         from ..forks.branch import Branch
         from ..server.listener import by_name as values_by_name
         from ..server.listener import parse_listen
@@ -241,34 +284,42 @@ class _Run:
         self._point = point
         self._name = by_name(source)
         self._change = change
-        self._others = variables
+        self._variables = variables
         self.branch = Branch(point, change)
         call = point.number if point.turn is None else None
-        self._fork = Fork(Path(self._name).name, point.recording_id, call, point.turn, told)
+        self._fork = Fork(Path(self._name).name, point.recording_id, call, point.turn, description)
         labels = [*recording["labels"], *(f"{key}={value}" for key, value in self._fork.labels().items())]
-        every, contracts = values_by_name("--contract", recording["contract"])
-        if every is not None:
-            contracts = {**{hop: every for hop in point.hops if hop is not None}, **contracts}
-        recording = {**recording, "labels": labels, "contract": every, "contracts": contracts}
-        listen, listens_of = values_by_name("--listen", listens)
+        contract, contracts = contracts_of(recording["contract"], point.hops)
+        listen, listens_by_hop = values_by_name("--listen", listens)
         host, port = parse_listen(listen or "127.0.0.1:0", allow_remote=False)
         self._server = Episodes(
-            point.source, _upstreams(point, upstreams), into=db, decide=self.branch.decide,
-            recording=recording, timing="instant", match=match, faults=faults, host=host,
-            port=port, listens=listens_of,
-        )  # fmt: skip
-        self._server.logs_misses, self._server.used_by = False, "serve"  # misses are printed at the end
+            point.source,
+            _upstreams(point, upstream),
+            into=db,
+            decide=self.branch.decide,
+            recording={**recording, "labels": labels, "contract": contract, "contracts": contracts},
+            timing="instant",
+            match=match,
+            faults=faults,
+            host=host,
+            port=port,
+            listens=listens_by_hop,
+        )
+        self._server.logs_misses = False  # they are printed at the end
+        self._server.used_by = "serve"
 
     def run(self, perform: Callable[[Mapping[str, str], Urls], int]) -> int:
         """Call `perform` with the variables and the addresses of the hops. Return its exit code; 1 if that is 0 and the
         branch failed."""
-        addresses = Addresses({hop: of.paths for hop, of in self._point.hops.items()}, self._name, self._others)
+        paths = {hop: recorded.paths for hop, recorded in self._point.hops.items()}
+        addresses = Addresses(paths, self._name, self._variables)
         with self._server as server:
             urls: dict[str | None, str] = {hop.only: hop.url for hop in self._server.hops}
             urls.update(server.urls)
             made = addresses.made(urls)
-            for key in {key for one in addresses.services for key in one.service.keys} & made.keys():
-                del made[key]  # the provider wants a real one
+            for replayed_service in addresses.services:
+                for key in replayed_service.service.keys:
+                    made.pop(key, None)  # the provider wants a real one
             code = perform(made, urls)
             wait_for_clients(self._server)
         verdict = self._verdict(addresses.asked())
@@ -276,11 +327,11 @@ class _Run:
         problems = [*verdict.problems, *self._problems()]
         for line in problems:
             click.echo(line, err=True)
-        if told := self._told_change():
-            say(told)
+        if sentence := self._told_change():
+            say(sentence)
         if self._server.recorded:
-            a, b = shlex.quote(by_name(self._point.source)), shlex.quote(str(self.db))
-            say(f"compare it with: omnirecord diff {a} {b}")
+            recorded = shlex.quote(by_name(self._point.source))
+            say(f"compare it with: omnirecord diff {recorded} {shlex.quote(str(self.db))}")
         else:
             self.db.unlink(missing_ok=True)
         return code or (1 if problems else 0)
@@ -292,34 +343,43 @@ class _Run:
         name = f"{self._name} at {self._fork.where}"
         expected = point.expected
         return verdict_of(
-            self._server, name, done="forked", nothing=why_nothing(asked), is_expected=lambda x: x.exchange in expected
+            self._server,
+            name,
+            done="forked",
+            nothing=why_nothing(asked),
+            is_expected=lambda exchange: exchange.exchange in expected,
         )
 
     def _problems(self) -> Iterator[str]:
         """The reasons why the branch failed, apart from those of any replay."""
         if self._server.served and not (self.branch.has_forked or self.branch.is_stopped):
-            what = f"Call {self._point.number}" if self._point.turn is None else "No call of the turn"
-            yield f"{what} was{' not' if self._point.turn is None else ''} made, so no call went to the provider"
-        if self.has_live_calls:
+            if self._point.turn is None:
+                yield f"Call {self._point.number} was not made, so no call went to the provider"
+            else:
+                yield "No call of the turn was made, so no call went to the provider"
+        if self.live_calls:
             outcome = self.outcome()
-            yield from (f"A live call failed: {one}" for one in dict.fromkeys(outcome.failed))
-            for asked, answered in outcome.other_models if self._has_other_model else ():
-                yield f"The model {asked} was asked, and {answered} answered"
+            for failure in dict.fromkeys(outcome.failed):
+                yield f"A live call failed: {failure}"
+            if self._has_other_model:
+                for asked, answered in outcome.other_models:
+                    yield f"The model {asked} was asked, and {answered} answered"
 
     def _told_change(self) -> str:
         """Return in how many live calls the change is; empty if there is no change, or no live call."""
-        live = sum(one.source == "live" for _, one in self._server.served)
-        if not self._change or not live:
+        if not self._change or not self.live_calls:
             return ""
-        return f"the change is in {self.branch.changed:,} of {counted(live, 'live call')}: {self._change.told()}"
+        calls = counted(self.live_calls, "live call")
+        return f"the change is in {self.branch.changed:,} of {calls}: {self._change.told()}"
 
     @property
-    def has_live_calls(self) -> bool:
-        return any(one.source == "live" for _, one in self._server.served)
+    def live_calls(self) -> int:
+        """The number of requests that went to a provider."""
+        return sum(served.source == "live" for _, served in self._server.served)
 
     @property
     def _has_other_model(self) -> bool:
-        return self._change.model is not None or any(one.path == "model" for one in self._change.sets)
+        return self._change.model is not None or any(change.path == "model" for change in self._change.sets)
 
     def outcome(self) -> Outcome:
         """Return what happened from the fork on. The branch is over."""
@@ -333,30 +393,30 @@ def _upstreams(point: Point, given: Sequence[str]) -> dict[str | None, str]:
     from ..providers.variables import replayed, routes_of
     from ..server.listener import by_name as values_by_name
 
-    first, named = values_by_name("--upstream", given, "openai=https://api.openai.com")
-    if unknown := [name for name in named if name not in point.hops]:
+    unnamed, by_hop = values_by_name("--upstream", given, "openai=https://api.openai.com")
+    chosen: dict[str | None, str] = {}
+    chosen.update(by_hop)
+    if unknown := [name for name in by_hop if name not in point.hops]:
         known = ", ".join(name for name in point.hops if name is not None)
         raise UsageError(f"--upstream {unknown[0]}=: the cassette has no such hop: {known or 'its hop has no name'}")
-    routes = {one.hop: one.upstream for one in routes_of(os.environ)}
-    recorded: dict[str | None, str] = {hop: one.upstream for hop, one in point.hops.items() if one.upstream is not None}
-    found = dict(recorded)
-    chosen: set[str | None] = {*named}
-    if first is not None:
-        chosen.add(None if point.turn is not None else point.hop)
-    for one in replayed({hop: of.paths for hop, of in point.hops.items()}):
-        if one.is_recorded:
-            if any(map(os.environ.get, one.service.variables)) and one.service.name in routes:
-                found[one.hop] = routes[one.service.name]
-                chosen.add(one.hop)
-            for hop, url in [(None if point.turn is not None else point.hop, first), *named.items()]:
-                if hop == one.hop and url is not None:
-                    found[hop] = url.rstrip("/").removesuffix(one.path)
-    if point.turn is not None and first is not None:
-        found[None] = first.rstrip("/")
-    if point.hop not in found:
+    first = point.hop if point.turn is None else None  # the hop of an --upstream without a name
+    if unnamed is not None:
+        chosen.setdefault(first, unnamed)
+    recorded = {hop: played.upstream for hop, played in point.hops.items() if played.upstream is not None}
+    servers = {hop: url.rstrip("/") for hop, url in chosen.items()}
+    from_environment = {route.hop: route.upstream for route in routes_of(os.environ)}
+    for service in replayed({hop: played.paths for hop, played in point.hops.items()}):
+        if not service.is_recorded:
+            continue
+        if service.hop in chosen:
+            servers[service.hop] = servers[service.hop].removesuffix(service.path)
+        elif any(map(os.environ.get, service.service.variables)) and service.service.name in from_environment:
+            servers[service.hop] = from_environment[service.service.name]
+    by_cassette = {hop: url for hop, url in recorded.items() if hop not in servers}
+    if point.hop not in {**by_cassette, **servers}:
         raise UsageError("the recording does not name the server of its model calls: give --upstream URL")
-    _check_trusted({hop: url for hop, url in recorded.items() if hop not in chosen}, point.hop)
-    return found
+    _check_trusted(by_cassette, point.hop)
+    return {**by_cassette, **servers}
 
 
 def _check_trusted(servers: Mapping[str | None, str], first: str | None) -> None:
@@ -387,13 +447,13 @@ def _print_variables(made: Mapping[str, str], as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _compare(source: str, point: Point, branches: Sequence[tuple[_Run, int]], as_json: bool) -> None:
+def _compare(source: str, point: Point, branches: Sequence[tuple[_Branch, int]], as_json: bool) -> None:
     """Print the recording and the branches from call N on, a row each."""
     from ..forks.outcome import cells, of_origin, rows
 
-    told = [
-        (str(run.db) if run.db.exists() else None, code, run.outcome() if run.has_live_calls else None)
-        for run, code in branches
+    of_branches = [
+        (str(branch.db) if branch.db.exists() else None, code, branch.outcome() if branch.live_calls else None)
+        for branch, code in branches
     ]
-    found = list(rows(of_origin(source, point), told))
-    print_found(as_json, found, table(list(map(cells, found))))
+    compared = list(rows(of_origin(source, point), of_branches))
+    print_found(as_json, compared, table(list(map(cells, compared))))

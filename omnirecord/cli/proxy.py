@@ -19,7 +19,7 @@ from ..text import counted
 from . import last_resort
 from .common import is_terminal, output_options
 from .listen import print_parting, print_ready, say, stop_signal
-from .recording import arguments, recorder_options
+from .options import arguments, recorder_options
 from .stderr import log_to_stderr
 
 if TYPE_CHECKING:

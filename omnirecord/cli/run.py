@@ -23,14 +23,14 @@ from ..errors import UsageError
 from ..server.timers import monotonic
 from ..text import counted
 from . import child
-from .arguments import CASSETTE, DATABASE
+from .arguments import CASSETTE
 from .listen import say
-from .recording import of_recorder, refuse_without_recording
+from .options import new_cassette_option, of_recorder, of_replay, refuse_without_recording, variables_option
 from .settings import is_setting, one_each, reads_settings
 from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
-    from ..episodes import Episodes
+    from ..episodes.server import Episodes
     from ..recorder.proxy.server import Proxy
 
 _OWN = "OMNIRECORD_URL"
@@ -64,53 +64,58 @@ def _unused(given: Mapping[str, Any]) -> Sequence[str]:
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND...")
+@new_cassette_option
 @click.option(
-    "-o", "output", type=DATABASE, metavar="CASSETTE",
-    help="New cassette. Default: omnirecord-TIME.db in the current folder.",
-)  # fmt: skip
-@click.option(
-    "--replay", "cassette", type=CASSETTE, metavar="CASSETTE",
+    "--replay",
+    "cassette",
+    type=CASSETTE,
+    metavar="CASSETTE",
     help="Answer the requests from this recording, and connect to no server. The exit code is 1 if a request matches"
     " nothing, or if a recorded request is not sent.",
-)  # fmt: skip
+)
+@of_replay(
+    "record",
+    "upstream",
+    record={
+        "help": "With --replay, new_episodes: requests that the recording does not have go to their servers, and are"
+        " recorded. With -o, a new cassette gets all calls of the run. Without -o, the new calls are appended."
+    },
+    upstream={
+        "help": f"Also record this server. The command finds its address in {_OWN}, or in {_OWN}_NAME. The name of a"
+        " model API, such as openai, replaces the server of this API. Repeatable."
+    },
+)
+@variables_option("Also record the server whose URL is in this environment variable of the command. Repeatable.")
 @click.option(
-    "--record", type=click.Choice(["none", "new_episodes"]), default="none", show_default=True,
-    help="With --replay, new_episodes: requests that the recording does not have go to their servers, and are recorded."
-    " With -o, a new cassette gets all calls of the run. Without -o, the new calls are appended.",
-)  # fmt: skip
-@click.option(
-    "--upstream", "upstreams", multiple=True, metavar="[NAME=]URL",
-    help=f"Also record this server. The command finds its address in {_OWN}, or in {_OWN}_NAME. The name of a model"
-    " API, such as openai, replaces the server of this API. Repeatable.",
-)  # fmt: skip
-@click.option(
-    "--env", "variables", multiple=True, metavar="VARIABLE",
-    help="Also record the server whose URL is in this environment variable of the command. Repeatable.",
-)  # fmt: skip
-@click.option(
-    "--fail-on", type=click.Choice(["note", "warning", "error"]),
+    "--fail-on",
+    type=click.Choice(["note", "warning", "error"]),
     help="Exit with code 1 if `doctor` has a finding of this severity or a higher one, and the command exits with 0.",
-)  # fmt: skip
+)
 @click.option("--ui", is_flag=True, help="Show the recording as a page for browsers while the command runs.")
-@click.option(
-    "--timing", default="instant", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
-    help="With --replay: the gaps between events, as in `omnirecord serve`.",
-)  # fmt: skip
-@click.option(
-    "--match", multiple=True, metavar="RULE",
-    help="With --replay: rule for comparing a request with the recorded requests. Repeatable. See docs/matching.md.",
-)  # fmt: skip
-@click.option(
-    "--fault", "faults", multiple=True, metavar="SPEC",
-    help="With --replay: fault to inject, in the first hop. Repeatable. See docs/faults.md.",
-)  # fmt: skip
+@of_replay(
+    "timing",
+    "match",
+    "faults",
+    only_with="--replay",
+    timing={"default": "instant", "help": "With --replay: the gaps between events, as in `omnirecord serve`."},
+    faults={"help": "With --replay: fault to inject, in the first hop. Repeatable. See docs/faults.md."},
+)
 @reads_settings(one_each(["match"]), unused=_unused)
 @of_recorder(*_OF_RECORDING)
 def run(
-    command: tuple[str, ...], output: Path | None, cassette: Path | None, upstreams: tuple[str, ...],
-    variables: tuple[str, ...], fail_on: str | None, ui: bool, timing: str, match: tuple[str, ...],
-    faults: tuple[str, ...], record: str, **of_recording: Any,
-) -> None:  # fmt: skip
+    command: tuple[str, ...],
+    output: Path | None,
+    cassette: Path | None,
+    record: str,
+    upstream: tuple[str, ...],
+    variables: tuple[str, ...],
+    fail_on: str | None,
+    ui: bool,
+    timing: str,
+    match: tuple[str, ...],
+    faults: tuple[str, ...],
+    **of_recording: Any,
+) -> None:
     """Run a command, and record its calls to model APIs.
 
     The command finds the recorder in the variables that SDKs read, such as OPENAI_BASE_URL and ANTHROPIC_BASE_URL. A
@@ -136,20 +141,28 @@ def run(
             if faults or (match and not is_setting(click.get_current_context(), "match")):
                 raise UsageError(f"{'--match' if match else '--fault'} changes a replay: give --replay as well")
             db = new_cassette(output)
-            code, count = _record(command, mask, db, upstreams, variables, ui=ui, **of_recording)
+            code, count = _record(command, mask, db, upstream, variables, ui=ui, **of_recording)
         elif record == "none":
             refuse_without_recording(
-                {"-o": output, "--ui": ui, "--upstream": upstreams, "--fail-on": fail_on, **of_recording}
+                {"-o": output, "--ui": ui, "--upstream": upstream, "--fail-on": fail_on, **of_recording}
             )
             db, count = cassette, 0
             code = replay(command, mask, cassette, variables, **playing)
         else:
             into = None if output is None else new_cassette(output)
-            db, contract = into or cassette, of_recording.pop("contract")
+            db = into or cassette
+            contract = of_recording.pop("contract")
             code, count = record_missing(
-                command, mask, cassette, variables, into=into, upstreams=upstreams, contract=contract,
-                recording={"ui": ui, **of_recording}, **playing,
-            )  # fmt: skip
+                command,
+                mask,
+                cassette,
+                variables,
+                into=into,
+                upstreams=upstream,
+                contract=contract,
+                recording={"ui": ui, **of_recording},
+                **playing,
+            )
     if count:
         is_fine = _tell(db, fail_on)
         code = code or (0 if is_fine else 1)
@@ -178,14 +191,12 @@ def _record(
     """Run the command while a proxy records. Return its exit code, and the number of recorded exchanges."""
     from ..providers.variables import routes_of
     from ..recorder.proxy.server import Proxy
-    from ..server.listener import by_name as values_by_name
 
     environment = dict(os.environ)
     first, named = named_servers(upstreams, environment)
     routes = routes_of(environment, variables)
-    every, contracts = values_by_name("--contract", contract)
-    servers = {**named, **{one.hop: one.upstream for one in routes}}
-    contracts = {**(dict.fromkeys(servers, every) if every is not None else {}), **contracts}
+    servers = {**named, **{route.hop: route.upstream for route in routes}}
+    every, contracts = contracts_of(contract, servers)
     proxy = Proxy(first, db, upstreams=servers, contract=every, contracts=contracts, is_lazy=True, **chosen)
     with proxy as recorder:
         own: dict[str | None, str] = {} if first is None else {None: recorder.url}
@@ -209,6 +220,16 @@ def _record(
     if proxy.is_incomplete:
         code = code or 1
     return code, count
+
+
+def contracts_of(given: Sequence[str], hops: Iterable[str | None]) -> tuple[str | None, dict[str, str]]:
+    """Return the contract of all hops, and that of each hop with a name. Raises `UsageError`."""
+    from ..server.listener import by_name as values_by_name
+
+    every, by_hop = values_by_name("--contract", given)
+    if every is None:
+        return None, by_hop
+    return every, {**{hop: every for hop in hops if hop is not None}, **by_hop}
 
 
 def named_servers(upstreams: Sequence[str], environment: dict[str, str]) -> tuple[str | None, dict[str, str]]:

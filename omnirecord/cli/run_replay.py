@@ -18,7 +18,7 @@ from ..text import counted
 from . import child
 from .arguments import by_name
 from .listen import say
-from .run import environment_of, named_servers, own_variables, wait_for_clients, why_nothing
+from .run import contracts_of, environment_of, named_servers, own_variables, wait_for_clients, why_nothing
 
 if TYPE_CHECKING:
     from ..replayer.server import Replay
@@ -68,7 +68,8 @@ def replay(command: Sequence[str], mask: child.Mask, cassette: Path, variables: 
     from ..replayer.server import Replay
 
     running = Replay(cassette, **chosen)
-    running.logs_misses, running.used_by = False, "serve"  # misses are printed at the end
+    running.logs_misses = False  # they are printed at the end
+    running.used_by = "serve"
     name = by_name(str(cassette))
     with running:
         urls = {hop.only: hop.url for hop in running.hops}
@@ -138,17 +139,13 @@ def record_missing(
 ) -> tuple[int, int]:
     """Run the command while a replay answers it, and servers answer and record the rest, into the cassette or into
     `into`. Return the exit code, and the number of recorded exchanges."""
-    from ..episodes import Episodes
-    from ..episodes.server import targets_of
-    from ..server.listener import by_name as values_by_name
+    from ..episodes.server import Episodes, targets_of
 
     name = by_name(str(cassette))
     targets = targets_of(cassette)
     addresses = Addresses(targets, name, variables)
     live = _live(addresses, upstreams, dict(os.environ))
-    every, contracts = values_by_name("--contract", contract)
-    if every is not None:
-        contracts = {**{hop: every for hop in (*targets, *live.upstreams) if hop is not None}, **contracts}
+    every, contracts = contracts_of(contract, [*targets, *live.upstreams])
     running = Episodes(
         cassette,
         live.upstreams,

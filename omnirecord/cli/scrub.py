@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..text import visible
 from .arguments import CASSETTE, OUTPUT, by_name, shown
 from .common import decoded_option, json_line, json_option, pattern_option, print_found, table
-from .recording import of_recorder
+from .options import of_recorder
 from .settings import one_each, reads_settings
 from .stderr import progress
 

@@ -1,7 +1,7 @@
 """`serve`: a server that answers as the recorded one did.
 
 On a terminal, keys control it, as in asciinema: space pauses, `.` steps, `+` and `-` change the speed.
-To add an option, see `replayer.player`.
+To add an option, see `omnirecord.options`.
 """
 
 from __future__ import annotations
@@ -11,27 +11,26 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
-from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..text import counted
 from . import last_resort
-from .arguments import DATABASE, by_name, cassette_argument, shown
+from .arguments import by_name, cassette_argument, shown
 from .common import is_terminal, output_options
 from .listen import print_parting, print_ready, say, say_lines, stop_signal
-from .recording import of_recorder, place_options, refuse_without_recording
-from .settings import LISTEN, one_each, reads_settings
+from .options import of_recorder, of_replay, place_options, refuse_without_recording, replay_arguments
+from .settings import one_each, reads_settings
 from .stderr import busy, log_to_stderr
 
 if TYPE_CHECKING:
     from asyncio import Task
 
+    from ..replayer.beyond import Served
     from ..replayer.control import PlayheadControl
     from ..replayer.player import Position
     from ..replayer.server import Replay
@@ -45,136 +44,33 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 
 @click.command()
 @cassette_argument
-@click.option(
-    "--listen",
-    "listens",
-    multiple=True,
-    metavar="[NAME=]HOST:PORT",
-    help=f"Address for clients (default: {LISTEN}); port 0 selects a free port. Each further hop of the cassette has"
-    " its own address, NAME=HOST:PORT (default: a free port of the same host). Repeatable.",
-)
+@of_replay("listens")
 @place_options
-@click.option(
-    "--timing",
-    default="original",
-    show_default=True,
-    type=click.Choice(["original", "compressed", "instant"]),
-    help="original: the recorded gaps between events. compressed: the same as --speed 10 --max-gap 5. instant: no gaps;"
-    " the replay waits only for requests of the client.",
-)
-@click.option("--speed", type=float, metavar="N", help="Divide the gaps between events by N.")
-@click.option(
-    "--max-gap",
-    type=float,
-    metavar="S",
-    help="Longest gap between events, in seconds. The replay shortens longer gaps, and then applies --speed.",
-)
-@click.option(
-    "--gate",
+@of_replay(
+    "timing",
+    "speed",
+    "max_gap",
     "gates",
-    multiple=True,
-    metavar="'METHOD GLOB'",
-    help="Requests to wait for. At such a request in the recording, the replay stops until your client sends the same"
-    " request. Default: messages, interrupts, answers to approvals. Repeatable.",
-)
-@click.option("--no-gate", is_flag=True, help="Do not wait for requests of the client.")
-@click.option(
-    "--skip-gates-after",
-    type=float,
-    metavar="S",
-    help="Seconds to wait for a request of the client. After this time, the replay continues without the request."
-    " Default: no limit. In pytest, skip_gates_after does the same.",
-)
-@click.option(
-    "--only",
-    metavar="HOP",
-    help="Name of the only hop to replay, such as model, or openai in a cassette of run. A hop is one recorded"
-    " connection, such as agent to model."
-    " Default: all hops. See docs/model-replay.md.",
-)
-@click.option(
-    "--match",
-    multiple=True,
-    metavar="RULE",
-    help="Rule for comparing a request with the recorded requests. 'path' ignores bodies; 'ignore query page' ignores"
-    " the query parameter page. Repeatable. See docs/matching.md.",
-)
-@click.option(
-    "--fault",
+    "no_gate",
+    "skip_gates_after",
+    "only",
+    "match",
     "faults",
-    multiple=True,
-    metavar="SPEC",
-    help=f"Fault to inject, such as 'cut before {RESPONSE_COMPLETED} by reset'. Repeatable. See docs/faults.md.",
+    "chunks",
+    "resume",
+    "loop",
+    "web_ui",
+    "record",
+    "upstream",
+    "output",
 )
-@click.option(
-    "--chunks",
-    metavar="recorded|frame|byte|random:SEED",
-    help="Size of each write: as recorded (default), a frame (one event), a byte, or a random number of bytes. SEED"
-    " makes the random numbers repeatable.",
-)
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Add an id to each event before the first event that has an id. A client that reconnects with a"
-    " Last-Event-ID gets the events after this id. This option changes the bytes of the stream.",
-)
-@click.option(
-    "--loop",
-    is_flag=True,
-    help="Start a session again for the next client, once all its streams were played to their end and closed.",
-)
-@click.option(
-    "--web-ui",
-    default="auto",
-    show_default=True,
-    metavar="auto|off|FOLDER",
-    help="Web UI to send to browsers, if the cassette has no recorded web UI. auto: the web UI of an installed"
-    " omnigent. FOLDER: the web UI in this folder. off: none. See docs/web-ui.md.",
-)
-@click.option(
-    "--record",
-    type=click.Choice(["none", "new_episodes"]),
-    default="none",
-    show_default=True,
-    help="new_episodes: requests that the cassette does not have go to their --upstream, and are recorded. With -o, a"
-    " new cassette gets all answers. Without -o, the new exchanges are appended.",
-)
-@click.option(
-    "--upstream",
-    "upstreams",
-    multiple=True,
-    metavar="[NAME=]URL",
-    help="With --record: server of the first hop, or of the hop NAME. Repeatable.",
-)
-@click.option("-o", "output", type=DATABASE, metavar="CASSETTE", help="With --record: new cassette.")
 @reads_settings(
     {"listens": ("host", "port"), **one_each(_SETTINGS)},
     unused=lambda given: _OF_RECORDING if given["record"] == "none" else (),
 )
 @of_recorder(*_OF_RECORDING)
 @output_options
-def serve(
-    cassette: Path,
-    listens: tuple[str, ...],
-    timing: str,
-    speed: float | None,
-    max_gap: float | None,
-    gates: tuple[str, ...],
-    no_gate: bool,
-    skip_gates_after: float | None,
-    only: str | None,
-    match: tuple[str, ...],
-    faults: tuple[str, ...],
-    chunks: str | None,
-    resume: bool,
-    loop: bool,
-    web_ui: str,
-    record: str,
-    upstreams: tuple[str, ...],
-    output: Path | None,
-    as_json: bool,
-    **more: Any,
-) -> None:
+def serve(as_json: bool, **given: Any) -> None:
     """Replay a cassette as a server, which sends the recorded answers.
 
     The replay keeps the recorded gaps between events. Where the recorded client sent a message, the replay waits
@@ -191,74 +87,32 @@ def serve(
     """
     import asyncio
 
+    from ..episodes.replay import replay
     from ..server.accept import raise_limit
-    from ..server.listener import by_name as values_by_name
-    from ..server.listener import parse_listen
     from ..wire.limits import checked_seconds
 
     log_to_stderr()
-    if skip_gates_after is not None:
-        checked_seconds("skip-gates-after", skip_gates_after)
+    if given["skip_gates_after"] is not None:
+        checked_seconds("skip-gates-after", given["skip_gates_after"])
     raise_limit()
-    listen, listens_of = values_by_name("--listen", listens)
-    host, port = parse_listen(listen or LISTEN, allow_remote=more["allow_remote"])
-    server = _server(
-        cassette,
-        _recording(record, upstreams, output, more),
-        timing=timing,
-        speed=speed,
-        max_gap=max_gap,
-        gates=gates,
-        no_gate=no_gate,
-        skip_gates_after=skip_gates_after,
-        match=match,
-        faults=faults,
-        chunks=chunks,
-        resume=resume,
-        loop=loop,
-        only=only,
-        host=host,
-        port=port,
-        listens=listens_of,
-        web_ui=None if web_ui == "off" else web_ui,
-        **{name: more[name] for name in ("allow_remote", "tls_cert", "tls_key")},
-    )
+    recording = {name: given.pop(name) for name in _OF_RECORDING}
+    if given["record"] == "none":
+        refuse_without_recording({"--upstream": given["upstream"], "-o": given["output"], **recording})
+        server = replay(**replay_arguments(given))
+    else:
+        server = replay(**replay_arguments(given), recording=recording)
+        server.logs_misses = False
+        server.on_request = _print_source
     server.used_by = "serve"
     asyncio.run(_run_replay(server, as_json))
     if server.is_incomplete:
         sys.exit(1)
 
 
-def _recording(
-    record: str, upstreams: Sequence[str], output: Path | None, more: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Return the arguments of `Episodes`; None for a replay that records nothing. Raises `UsageError`."""
-    from ..server.listener import by_name as values_by_name
-
-    of_recording = {name: more[name] for name in _OF_RECORDING}
-    if record == "none":
-        refuse_without_recording({"--upstream": upstreams, "-o": output, **of_recording})
-        return None
-    first, named = values_by_name("--upstream", upstreams, "model=https://api.openai.com")
-    return {
-        "upstreams": {**({} if first is None else {None: first}), **named},
-        "into": output,
-        "recording": of_recording,
-    }
-
-
-def _server(cassette: Path, recording: Mapping[str, Any] | None, **chosen: Any) -> Replay:
-    from ..replayer.server import Replay
-
-    if recording is None:
-        return Replay(cassette, **chosen)
-    from ..episodes import Episodes
+def _print_source(_hop: str | None, served: Served) -> None:
     from ..replayer.verdict import told_source
 
-    server = Episodes(cassette, **recording, **chosen)
-    server.logs_misses = False
-    server.on_request = lambda _hop, served: say_lines(told_source(served))
-    return server
+    say_lines(told_source(served))
 
 
 async def _run_replay(server: Replay, as_json: bool) -> None:

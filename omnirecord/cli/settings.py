@@ -139,7 +139,8 @@ def _given(settings: Settings, names: tuple[str, ...]) -> Any:
     """Return the value of one parameter, in the form that it has on the command line; None if nothing is set."""
     first = settings.value(names[0])
     if "host" in names:
-        return _addresses(first, settings.value("port"), settings.value("listens"))
+        listens = settings.value("listens") if "listens" in names else None
+        return _addresses(first, settings.value("port"), listens)
     if len(names) == 2:
         unnamed = [] if first is None else first.split() if names[0] == "upstream" else [first]
         return [*unnamed, *_pairs(settings.value(names[1]))] or None

@@ -20,7 +20,7 @@ from ..text import counted, visible
 from .arguments import CASSETTE, shown
 from .common import json_line, output_options
 from .listen import say
-from .recording import of_recorder
+from .options import of_recorder
 from .settings import reads_settings
 from .stderr import Bar
 

@@ -13,7 +13,7 @@ from ..text import visible
 from .arguments import NAMED, by_name
 from .common import is_terminal, output_options, reading_contract_option
 from .listen import print_ready, stop_signal
-from .recording import place_options
+from .options import place_options
 from .stderr import busy, log_to_stderr
 
 if TYPE_CHECKING:

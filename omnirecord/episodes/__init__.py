@@ -20,7 +20,3 @@ recorded exchange that would answer. It returns
 
 Upstreams that the cassette has no hop for are recorded as by a proxy, with a listener of their own.
 """
-
-from .server import Episodes, with_body
-
-__all__ = ["Episodes", "with_body"]

@@ -22,6 +22,7 @@ from ..replayer.beyond import Answered, Copy, Decide, Over, Question, Served, Wh
 from ..replayer.matching.key import Incoming, Miss
 from ..replayer.player.plan import hop_of, hops_of
 from ..replayer.server import Replay
+from ..server.access import File
 from ..wire.headers import without
 
 _NOWHERE = "http://upstream.invalid"
@@ -92,7 +93,7 @@ class Episodes(Replay):
         cassette: str | Path,
         upstreams: Mapping[str | None, str],
         *,
-        into: str | Path | None = None,
+        into: File | None = None,
         decide: Decide = lambda _: "either",
         recording: Mapping[str, Any] | None = None,
         **chosen: Any,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..episodes import with_body
+from ..episodes.server import with_body
 from ..errors import UsageError
 from ..providers.register import api_of
 from ..replayer.beyond import Question, Where

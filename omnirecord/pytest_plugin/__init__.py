@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from .. import replay
 from ..errors import OmnirecordError, UsageError
 
 if TYPE_CHECKING:
@@ -26,25 +24,22 @@ if TYPE_CHECKING:
     _Server = tuple[Server, Path, Limit | None]
     _Given = Settings
 
-_NOT_IN_TESTS = (
-    "cassette",
-    "host",
-    "port",
-    "listens",
-    "allow_remote",
-    "token",
-    "tls_cert",
-    "tls_key",
-    "web_ui",
-    "record",
-    "upstream",
-    "upstreams",
-    "output",
-    "recording",
+OF_REPLAY = (
+    "timing",
+    "speed",
+    "max_gap",
+    "gates",
+    "no_gate",
+    "skip_gates_after",
+    "match",
+    "match_on",
+    "faults",
+    "chunks",
+    "resume",
+    "loop",
+    "only",
 )
-"""Parameters of `omnirecord.replay` that a test cannot choose, or that the plugin chooses."""
-OF_REPLAY = tuple(name for name in signature(replay).parameters if name not in _NOT_IN_TESTS)
-"""Keywords of the marker that go to `omnirecord.replay`."""
+"""Keywords of the marker that go to `omnirecord.replay`: all options of a replay but its address and its web UI."""
 OF_RECORDING = (
     "before_record",
     "contract",
@@ -55,7 +50,7 @@ OF_RECORDING = (
     "redact",
     "redact_patterns",
 )
-"""Keywords of the marker that go to `omnirecord.record`: names of `recorder.options`."""
+"""Keywords of the marker that go to `omnirecord.record`. Both are names of `omnirecord.options`."""
 KEYS = ("cassette", "record", *OF_REPLAY, "gate_timeout", *OF_RECORDING)
 """All keywords of the marker."""
 _NOT_SETTINGS = ("cassette", "speed", "max_gap")

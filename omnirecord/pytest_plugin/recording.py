@@ -12,7 +12,7 @@ from typing import Any, NoReturn, cast
 from ..cassette.files import TemporaryFolder, unwritable, whole_or_not
 from ..cassette.jsonl import jsonl_bytes
 from ..cassette.open import brought_together, open_store
-from ..episodes import Episodes
+from ..episodes.server import Episodes
 from ..errors import UsageError
 from ..recorder.proxy.server import Proxy
 from ..replayer.beyond import Served

@@ -67,7 +67,7 @@ def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
         raise UsageError(f"{where} gives a dict, not {layer!r}")
     for key, value in layer.items():
         if key not in KEYS:
-            from ..recorder.options import unknown
+            from ..options import unknown
 
             raise unknown(key, KEYS, where)
         if value is not None:
@@ -77,7 +77,7 @@ def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 
 def _check(key: str, value: Any, where: str) -> None:
     if key in OF_RECORDING or key in _CHECKED_ALONE:
-        from ..recorder.options import check
+        from ..options import check
 
         check(key, _all_of(key, value), where)
     if key == "gate_timeout" and not _is_limit(value):

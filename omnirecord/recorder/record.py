@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from inspect import signature
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-from .options import OPTIONS, RecordOptions, said
+from ..options import RecordOptions, takes
 
 if TYPE_CHECKING:
     from .proxy.server import Proxy
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-def _takes(options: Callable[P, RecordOptions]) -> Callable[[Callable[..., T]], Callable[P, T]]:
-    """Return a decorator that gives a function the arguments of `options`, and their help to its docstring."""
-
-    def decorated(function: Callable[..., T]) -> Callable[P, T]:
-        returned = function.__annotations__["return"]
-        function.__signature__ = signature(options).replace(return_annotation=returned)  # type: ignore[attr-defined]
-        function.__doc__ = f"{function.__doc__}\nArgs:\n{_help()}"
-        return cast("Callable[P, T]", function)
-
-    return decorated
-
-
-def _help() -> str:
-    """Return the arguments with their help, which names other options as arguments."""
-    names = {told.flag: name for name, option in OPTIONS.items() if (told := said(option)).flag}
-    lines = []
-    for name, option in OPTIONS.items():
-        told = said(option)
-        text = re.sub(r"--[a-z-]+", lambda flag: f"`{names[flag[0]]}`", told.named or told.help)
-        lines.append(f"    {name}: {text}")
-    return "\n".join(lines)
-
-
-@_takes(RecordOptions)
+@takes(RecordOptions)
 def record(*args: Any, **named: Any) -> Proxy:
     """Return a recording proxy in front of `upstream` that appends to the cassette `db`.
 

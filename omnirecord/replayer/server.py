@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import Ending, Exchange, Headers
 from ..omnigent.routes import CONTROL, is_by_runner, opens_session_stream, session_of
+from ..options import ReplayOptions
 from ..providers.register import Api, api_of
 from ..redaction.redactor import prepare_expressions
 from ..server.access import File
@@ -50,6 +50,20 @@ log = logging.getLogger("omnirecord")
 
 LOADS = 1.0
 """Seconds for a web page to load if there are no gates: the page loses events that arrive while it loads."""
+_OF_FIRST_HOP = (
+    "only",
+    "faults",
+    "gates",
+    "host",
+    "port",
+    "listens",
+    "allow_remote",
+    "token",
+    "tls_cert",
+    "tls_key",
+    "web_ui",
+)
+"""The options of the first hop alone. Faults and gates name events and requests of it."""
 _BEFOREHAND = 256 << 20
 """Bytes of streams to read before the first client connects; that takes some seconds."""
 
@@ -78,26 +92,25 @@ class Replay(WithBlock, PlayheadControl):
         self,
         cassette: str | Path,
         *,
-        skip_gates_after: float | None = None,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        listens: Mapping[str, str] | None = None,
-        allow_remote: bool = False,
-        token: str | None = None,
-        tls_cert: File | None = None,
-        tls_key: File | None = None,
-        web_ui: str | PathLike[str] | None = None,
+        hold_opens: bool = False,
+        repeats: bool = True,
         **chosen: Any,
     ) -> None:
-        """`listens`: `HOST:PORT` of further hops by name. `web_ui`: answer requests of Omnigent's web UI that were not
-        recorded, with the files of that folder, or, for `auto`, of the installed `omnigent`. `chosen`: the arguments of
-        `player.Options`. Raises `UsageError`."""
+        """`chosen`: the other fields of `ReplayOptions`. `hold_opens`, `repeats`: see `player.Options`. Raises
+        `UsageError`."""
+        options = ReplayOptions(cassette, **chosen)
         self.cassette = Path(cassette)
-        self._chosen = chosen
-        self._options = player.Options(**chosen)
-        self._web_ui = _web_ui(web_ui, maps_sessions=self._options.rules.maps_sessions)
-        self._place = Place(host, port, allow_remote, token, tls_cert, tls_key)
-        self._listens = _places(self._place, listens or {})
+        self._of_every_hop = {
+            "hold_opens": hold_opens,
+            "repeats": repeats,
+            **{name: value for name, value in chosen.items() if name not in _OF_FIRST_HOP},
+        }
+        self._options = player.Options(options, hold_opens=hold_opens, repeats=repeats)
+        self._web_ui = _web_ui(options.web_ui, maps_sessions=self._options.rules.maps_sessions)
+        self._place = Place(
+            options.host, options.port, options.allow_remote, options.token, options.tls_cert, options.tls_key
+        )
+        self._listens = _places(self._place, options.listens or {})
         self._listener = Listener(self._handle, self._place)
         self.url = ""
         self.further: dict[str, Replay] = {}
@@ -124,10 +137,9 @@ class Replay(WithBlock, PlayheadControl):
         """What requests that match nothing go on to; None: nowhere. Set it before the replay is entered."""
         self.logs_misses = True
         self.used_by: UsedBy = "python"
-        if skip_gates_after is not None:
-            checked_seconds("skip_gates_after", skip_gates_after)
-        self._skip_gates_after = skip_gates_after
-        self._waiting = Waiting(self.now, self._skip_gates_after, lambda exchange: self._plan.content_told(exchange))
+        if options.skip_gates_after is not None:
+            checked_seconds("skip_gates_after", options.skip_gates_after)
+        self._waiting = Waiting(self.now, options.skip_gates_after, lambda exchange: self._plan.content_told(exchange))
         self._is_stopping = self._stopped = False
 
     @property
@@ -243,9 +255,8 @@ class Replay(WithBlock, PlayheadControl):
         return {hop: replace(self._listens.get(hop, default), token=self.token) for hop in hops}
 
     def _beside(self, hop: str, place: Place) -> Replay:
-        """Return the replay of a further hop. Faults and gates name events and requests of the first hop."""
-        chosen = {name: value for name, value in self._chosen.items() if name not in ("faults", "gates")}
-        replay = Replay(self.cassette, skip_gates_after=self._skip_gates_after, **{**chosen, "only": hop})
+        """Return the replay of a further hop."""
+        replay = Replay(self.cassette, only=hop, **self._of_every_hop)
         replay._listener = Listener(replay._handle, place)
         replay.beyond, replay.on_request = self.beyond, self.on_request
         replay.served, replay.lost = self.served, self.lost
@@ -548,7 +559,7 @@ def _places(first: Place, listens: Mapping[str, str]) -> dict[str, Place]:
     return places
 
 
-def _web_ui(chosen: str | PathLike[str] | None, *, maps_sessions: bool) -> BuiltUi | bool:
+def _web_ui(chosen: File | None, *, maps_sessions: bool) -> BuiltUi | bool:
     """Return the files of a web UI, or whether to answer a web UI without files. Raises `UsageError`."""
     if chosen is None or (chosen == "auto" and maps_sessions):
         return False

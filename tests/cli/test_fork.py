@@ -14,6 +14,9 @@ import pytest
 
 from omnirecord import open_cassette
 from omnirecord import record as record_proxy
+from omnirecord.cli.fork import _upstreams
+from omnirecord.errors import UsageError
+from omnirecord.forks.point import Hop, Point
 from omnirecord.providers.variables import is_trusted
 from tests.cli.test_run import LONGEST, PYTHON, run, variables
 from tests.omnigent_rig.provider import Answer, Failure, InTurn, Step
@@ -351,6 +354,22 @@ async def test_no_api_key_goes_to_a_server_that_only_the_cassette_names(tmp_path
     assert "give --upstream https://api.openai.com.stranger.example" in said
     assert is_trusted("https://api.openai.com/v1")
     assert not is_trusted("http://api.openai.com")
+
+
+def test_upstream_replaces_a_server_that_is_no_model_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    nothing: frozenset[int] = frozenset()
+    recorded = {
+        "openai": Hop("https://api.openai.com", ["/v1/responses"]),
+        "tools": Hop("https://stranger.example", ["/mcp"]),
+    }
+    point = Point(1, "a.db", "openai", "/v1/responses", b"", nothing, nothing, nothing, nothing, "r", recorded)
+    with pytest.raises(UsageError, match=r"give --upstream tools=https://stranger\.example"):
+        _upstreams(point, [])
+    assert _upstreams(point, ["tools=http://127.0.0.1:1/"]) == {
+        "openai": "https://api.openai.com",
+        "tools": "http://127.0.0.1:1",
+    }
 
 
 def failed_with(code: int, done: Done) -> str:

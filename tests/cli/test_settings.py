@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import omnirecord.cli.serve
 from omnirecord.cli import main
-from omnirecord.cli.recording import arguments
+from omnirecord.cli.options import arguments
 from tests.support import forked
 from tests.support.examples import each
 
@@ -135,6 +135,7 @@ def test_serve_takes_its_settings(folder: Path, monkeypatch: pytest.MonkeyPatch)
         f"omnirecord: {folder / 'omnirecord.toml'} sets match, port, speed, timing (--no-config ignores it)"
     )
     assert (taken[0].timing.speed, taken[0].timing.max_gap) == (3, 5)
+    assert taken[0]._listens == {}
 
 
 def test_ship_takes_the_lake_and_scrub_the_patterns(folder: Path) -> None:

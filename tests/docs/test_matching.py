@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from omnirecord.cassette.open import open_store
+from omnirecord.options import ReplayOptions
 from omnirecord.replayer.matching.rules import FORMS, Rules
 from omnirecord.replayer.player import GateRule, Incoming, Miss, Options, Player
 from omnirecord.replayer.player.plan import ReplayPlan
@@ -29,7 +30,7 @@ def test_every_form_of_a_rule_is_on_the_page() -> None:
 def test_the_miss_on_the_page_is_what_the_shipped_cassette_gives() -> None:
     told = json.loads(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0])["error"]
     store = open_store(ROOT / "cassettes" / "approval.jsonl")
-    player = Player(ReplayPlan(store, GateRule()), Options(timing="instant"))
+    player = Player(ReplayPlan(store, GateRule()), Options(ReplayOptions("", timing="instant")))
     target = told["nearest"][0]["request"].removeprefix("POST ").replace("events", "evnts")
     miss = player.answer(Incoming("POST", target), 0)
     store.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord.episodes import Episodes
+from omnirecord.episodes.server import Episodes
 from omnirecord.recorder.proxy.server import Proxy
 from tests.end_to_end.test_model_replay import base
 from tests.support.model_clients import KEYS, SCRIPT, USES, use_all

@@ -15,7 +15,7 @@ import pytest
 import omnirecord
 from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import open_store
-from omnirecord.episodes import Episodes, with_body
+from omnirecord.episodes.server import Episodes, with_body
 from omnirecord.errors import UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.beyond import Question, Where

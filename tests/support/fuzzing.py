@@ -27,6 +27,7 @@ from omnirecord.cassette.sqlite import Store
 from omnirecord.errors import OmnirecordError, UsageError
 from omnirecord.model import checked_headers, checked_method, checked_target
 from omnirecord.omnigent.contract import load
+from omnirecord.options import ReplayOptions
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.replayer.event_address import parse_address
 from omnirecord.replayer.event_address.matcher import Stream
@@ -279,7 +280,7 @@ def _events(path: Path) -> None:
 def _play(path: Path) -> None:
     """Serve it to somebody who asks for everything that is in it."""
     with closing(open_store(path)) as store:
-        how = Options(timing="instant")
+        how = Options(ReplayOptions("", timing="instant"))
         player = Player(ReplayPlan(store, how.gates), how)
         for x in store.exchanges()[:40]:
             decision = player.answer(Incoming(x.request.method, x.request.target, x.party == "runner"), 0)
@@ -370,7 +371,7 @@ def matching(given: tuple[list[str], str, str, bytes, list[tuple[str, str]]]) ->
     """Rules are refused in a sentence, or are read, and every request that aiohttp lets in is answered or is a miss."""
     specs, method, path, body, headers = given
     with suppress(ValueError), suppress(UsageError):
-        how = Options(timing="instant", match=specs)
+        how = Options(ReplayOptions("", timing="instant", match=specs))
         asks = Incoming(
             checked_method(method), checked_target(path), body=body, headers=checked_headers(tuple(headers))
         )

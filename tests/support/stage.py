@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from omnirecord.options import ReplayOptions
 from omnirecord.replayer.player import Answering, Decision, Incoming, Miss, Options, Player, Playing
 from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.wire.sse import Parser
@@ -58,7 +59,7 @@ class Stage:
 
     def __init__(self, tape: Made, timing: str = "original", **chosen: Any) -> None:
         self.tape = tape
-        how = Options(timing=timing, **{"match_on": (), **chosen})
+        how = Options(ReplayOptions("", timing=timing, **{"match_on": (), **chosen}))
         self.plan = ReplayPlan(tape.store(), how.gates, how.only)
         self.player = Player(self.plan, how)
         self.controls = self.player.controls

@@ -20,6 +20,7 @@ from ...cassette.identity import labels_of
 from ...errors import UsageError
 from ...model import UNRECORDED
 from ...omnigent.routes import CONTROL, path_of
+from ...options import RecordOptions
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
 from ...server.access import Trust
@@ -31,7 +32,6 @@ from ...ui.control import UI, Control, page_handler, page_listener
 from ...wire.headers import decoded
 from ...wire.limits import Retention, lake_url, retention, rotation, size_of
 from ..intervals import STOP_WITHIN
-from ..options import RecordOptions
 from ..queue import ExchangeRecorder
 from ..shipping import Shipping
 from ..thread import RecorderThread

@@ -36,6 +36,7 @@ from yarl import URL
 
 from ...errors import UsageError
 from ...model import Headers, checked_hop
+from ...options import RecordOptions
 from ...server.access import explained
 from ...server.aiohttp_names import ConnectionKey, RawResponseMessage
 from ...server.aiohttp_private import (
@@ -53,7 +54,6 @@ from ...server.listener import Listener, Place, parse_listen
 from ...wire.addresses import is_loopback, repeated_part
 from ...wire.headers import asks_for_websocket, section_size
 from ...wire.redirects import Reached, address_beside, client_address
-from ..options import RecordOptions
 from .via import HttpProxy, http_proxy
 
 log = logging.getLogger("omnirecord")

@@ -8,18 +8,19 @@ faults and ids; `controls` holds the verbs of the playhead. Answers are found by
 A `Playthrough` plays a session tree once, with its own playhead. A further `POST /v1/sessions` for a played session
 begins another `Playthrough`. Sessions never wait for each other.
 
-To add an option to `serve`: a parameter of `Options` here, of `omnirecord.replay` and in `cli/serve.py`, and the code
-that it controls. The pytest marker takes the parameters of `omnirecord.replay`.
+To add an option to `serve`: a field of `omnirecord.options.ReplayOptions`, an attribute of `Options` here, and the code
+that it controls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ...model import Exchange
 from ...omnigent import routes
+from ...options import ReplayOptions
 from ..faults import Faults
 from ..matching import READS, Asked, Lookup, answers
 from ..matching.key import Incoming, Mismatch, Miss
@@ -53,40 +54,23 @@ __all__ = [
 
 
 class Options:
-    """The options of one replay, from the arguments of `omnirecord serve` and `omnirecord.replay`. Raises `UsageError`.
+    """The parsed options of the replay of one hop. Raises `UsageError`.
 
-    `hold_opens`: every open of a stream after a session's first is a gate, as a message is. `resume`: events get ids,
-    and a client resumes after its `Last-Event-ID`. `loop`: a session begins again when its streams are over. `only`:
-    the hop to play; None for the first that has requests. `repeats`: a request that is sent more often than it was
-    recorded gets its first answer again; if false, it matches nothing.
+    `hold_opens`: every open of a stream after a session's first is a gate, as a message is. `repeats`: a request that
+    is sent more often than it was recorded gets its first answer again; if false, it matches nothing.
     """
 
-    def __init__(
-        self,
-        *,
-        timing: str = "original",
-        speed: float | None = None,
-        max_gap: float | None = None,
-        gates: Iterable[str] = (),
-        no_gate: bool = False,
-        hold_opens: bool = False,
-        match: Iterable[str] = (),
-        match_on: str | Iterable[str] | None = None,
-        faults: Iterable[str] = (),
-        chunks: str | None = None,
-        resume: bool = False,
-        loop: bool = False,
-        only: str | None = None,
-        repeats: bool = True,
-    ) -> None:
-        self.timing = timing_of(timing, speed, max_gap)
-        self.gates = GateRule(gates, off=no_gate, opens=hold_opens)
-        self.chunks = chunks_of(chunks if chunks is not None or self.timing.instant else "recorded")
-        self.faults = Faults.parse(faults)
-        self.rules = Rules.parse([*([match] if isinstance(match, str) else match), *rules_of(match_on)])
-        self.resume = resume
-        self.loop = loop
-        self.only = only
+    def __init__(self, options: ReplayOptions, *, hold_opens: bool = False, repeats: bool = True) -> None:
+        self.timing = timing_of(options.timing, options.speed, options.max_gap)
+        self.gates = GateRule(options.gates, off=options.no_gate, opens=hold_opens)
+        is_as_recorded = options.chunks is None and not self.timing.instant
+        self.chunks = chunks_of("recorded" if is_as_recorded else options.chunks)
+        self.faults = Faults.parse(options.faults)
+        match = [options.match] if isinstance(options.match, str) else options.match
+        self.rules = Rules.parse([*match, *rules_of(options.match_on)])
+        self.resume = options.resume
+        self.loop = options.loop
+        self.only = options.only
         self.repeats = repeats
 
 

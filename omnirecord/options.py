@@ -1,11 +1,11 @@
-"""The options of a recorder: their names, types, defaults and help, for all places where they can be given.
+"""The options of a recorder and of a replay: their names, types, defaults and help, for all places that take them.
 
-The fields of `RecordOptions` are the options of `omnirecord proxy` (`cli.recording`), the arguments of
-`omnirecord.record` (`recorder.record`), and some keywords of the pytest marker. `RecordOptions.of` takes them from a
-mapping, such as a table in a settings file (`omnirecord.settings`).
+The fields of `RecordOptions` are the options of `omnirecord proxy` and the arguments of `omnirecord.record`. Those of
+`EpisodesOptions` are the options of `omnirecord serve` and the arguments of `omnirecord.replay`. Other commands
+(`cli.options`), the pytest marker and settings files (`omnirecord.settings`) take some of them.
 
-To add an option, add a field here, and use it in `recorder.proxy.server`. It is a setting, too. `--help` loads this
-module, so it imports nothing heavy.
+To add an option, add a field here, and use it in `recorder.proxy.server`, or in `replayer.server` and
+`replayer.player`. An option of a recorder is a setting, too. `--help` loads this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,24 +13,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, Field, dataclass, field, fields
 from os import PathLike
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
-from ..errors import UsageError
+from .errors import UsageError
 
 if TYPE_CHECKING:
-    from ..server.access import File
-    from ..wire.limits import Given
+    from .server.access import File
+    from .wire.limits import Given
 
     Names = Mapping[str, str]
     Labels = Mapping[str, str] | Iterable[str]
     Texts = Iterable[str]
     Hook = Callable[[dict[str, Any]], dict[str, Any] | None]
+    Timing = Literal["original", "compressed", "instant"]
+    RecordMode = Literal["none", "new_episodes"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Said:
     """How an option is given on the command line, and what its help says. The help names other options by their flags;
-    MODEL-APIS stands for the names of all model APIs.
+    MODEL-APIS stands for the names of all model APIs, LAST-EVENT for the type of the last event of a response.
 
     `flag`: None if the command line has none, or if the flag of another field sets this one. `metavar`: what its value
     is. `named`: the help in Python and in files, if the value has another form there. `choices`: all its values.
@@ -51,7 +56,7 @@ def _option(default: Any, help: str, flag: str | None = None, metavar: str | Non
 
 
 def said(option: Field[Any]) -> Said:
-    """Return how a field of `RecordOptions` is given."""
+    """Return how an option is given."""
     return cast("Said", option.metadata["said"])
 
 
@@ -238,27 +243,218 @@ class RecordOptions:
         return cls(**values)
 
 
+OPTIONS: Mapping[str, Field[Any]] = {option.name: option for option in fields(RecordOptions)}
+"""The fields of `RecordOptions` by name."""
+
+
+def _as_recorder(name: str) -> Any:
+    """Return a field with the default and the help of the recorder's option."""
+    return field(default=OPTIONS[name].default, metadata=OPTIONS[name].metadata)
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """What a replay can be told. A replay checks the values before it starts (`replayer.server.Replay`)."""
+
+    cassette: File = field(metadata={"said": Said("Cassette to replay; `CASSETTE#SESSION` replays one session.")})
+    _: KW_ONLY
+    timing: Timing = _option(
+        "original",
+        "original: the recorded gaps between events. compressed: the same as --speed 10 --max-gap 5. instant: no gaps;"
+        " the replay waits only for requests of the client.",
+        "--timing",
+        named="`original` gaps, `compressed` gaps, or `instant`.",
+        choices=("original", "compressed", "instant"),
+    )
+    speed: float | None = _option(
+        None, "Divide the gaps between events by N.", "--speed", "N", named="Number by which gaps are divided."
+    )
+    max_gap: float | None = _option(
+        None,
+        "Longest gap between events, in seconds. The replay shortens longer gaps, and then applies --speed.",
+        "--max-gap",
+        "S",
+        named="Longest gap, in recorded seconds; applied before `speed`.",
+    )
+    gates: Texts = _option(
+        (),
+        "Requests to wait for. At such a request in the recording, the replay stops until your client sends the same"
+        " request. Default: messages, interrupts, answers to approvals. Repeatable.",
+        "--gate",
+        "'METHOD GLOB'",
+        named="Further requests to wait for, as `'METHOD GLOB'`.",
+        is_repeatable=True,
+    )
+    no_gate: bool = _option(False, "Do not wait for requests of the client.", "--no-gate", named="Wait for no request.")
+    skip_gates_after: float | None = _option(
+        None,
+        "Seconds to wait for a request of the client. After this time, the replay continues without the request."
+        " Default: no limit. In pytest, skip_gates_after does the same.",
+        "--skip-gates-after",
+        "S",
+        named="Seconds at a closed gate after which the replay continues without the request.",
+    )
+    match: Texts = _option(
+        (),
+        "Rule for comparing a request with the recorded requests. 'path' ignores bodies; 'ignore query page' ignores"
+        " the query parameter page. Repeatable. See docs/matching.md.",
+        "--match",
+        "RULE",
+        named="Rules that change which recorded request answers (`docs/matching.md`).",
+        is_repeatable=True,
+    )
+    match_on: str | Texts | None = _option(
+        None,
+        'Further parts of a request that have to be equal: `[]` ignores bodies, `"body"` compares whole bodies.'
+        " Default: whole bodies, unless a rule in `match` says something else about bodies.",
+    )
+    faults: Texts = _option(
+        (),
+        "Fault to inject, such as 'cut before LAST-EVENT by reset'. Repeatable. See docs/faults.md.",
+        "--fault",
+        "SPEC",
+        named="Faults to inject (`docs/faults.md`).",
+        is_repeatable=True,
+    )
+    chunks: str | None = _option(
+        None,
+        "Size of each write: as recorded (default), a frame (one event), a byte, or a random number of bytes. SEED"
+        " makes the random numbers repeatable.",
+        "--chunks",
+        "recorded|frame|byte|random:SEED",
+        named="Size of one write: `recorded`, `frame`, `byte` or `random:SEED`.",
+    )
+    resume: bool = _option(
+        False,
+        "Add an id to each event before the first event that has an id. A client that reconnects with a Last-Event-ID"
+        " gets the events after this id. This option changes the bytes of the stream.",
+        "--resume",
+        named="Add an id to every event, and honour `Last-Event-ID`.",
+    )
+    loop: bool = _option(
+        False,
+        "Start a session again for the next client, once all its streams were played to their end and closed.",
+        "--loop",
+        named="Begin a session again for the next client, once its streams are over (`docs/commands.md`).",
+    )
+    only: str | None = _option(
+        None,
+        "Name of the only hop to replay, such as model, or openai in a cassette of run. A hop is one recorded"
+        " connection, such as agent to model. Default: all hops. See docs/model-replay.md.",
+        "--only",
+        "HOP",
+        named="Name of the only hop to play, such as `model`; by default all hops (`docs/model-replay.md`).",
+    )
+    host: str = _as_recorder("host")
+    port: int = _as_recorder("port")
+    listens: Names | None = _option(
+        None,
+        "Address for clients (default: 127.0.0.1:6868); port 0 selects a free port. Each further hop of the cassette"
+        " has its own address, NAME=HOST:PORT (default: a free port of the same host). Repeatable.",
+        "--listen",
+        "[NAME=]HOST:PORT",
+        named="`HOST:PORT` of further hops by name; by default a free port of `host`.",
+        is_repeatable=True,
+    )
+    allow_remote: bool = _as_recorder("allow_remote")
+    token: str | None = _as_recorder("token")
+    tls_cert: File | None = _as_recorder("tls_cert")
+    tls_key: File | None = _as_recorder("tls_key")
+    web_ui: File | None = _option(
+        None,
+        "Web UI to send to browsers, if the cassette has no recorded web UI. auto: the web UI of an installed"
+        " omnigent. FOLDER: the web UI in this folder. off: none. See docs/web-ui.md.",
+        "--web-ui",
+        "auto|off|FOLDER",
+        named='`"auto"` or a folder: serves what Omnigent\'s web UI requests and the cassette lacks'
+        " (`docs/web-ui.md`).",
+    )
+
+
+@dataclass(frozen=True)
+class EpisodesOptions(ReplayOptions):
+    """What a replay can be told whose upstream answers the requests that the cassette does not have."""
+
+    _: KW_ONLY
+    record: RecordMode = _option(
+        "none",
+        "new_episodes: requests that the cassette does not have go to their --upstream, and are recorded. With -o, a"
+        " new cassette gets all answers. Without -o, the new exchanges are appended.",
+        "--record",
+        named='`"new_episodes"`: a request that the cassette does not have goes to its upstream, and is recorded.'
+        " `.served` lists the requests of all hops. The `source` of each is `recorded`, `live` or another.",
+        choices=("none", "new_episodes"),
+    )
+    upstream: str | None = _option(
+        None,
+        "With --record: server of the first hop, or of the hop NAME. Repeatable.",
+        "--upstream",
+        "[NAME=]URL",
+        named="With `record`: URL of the server of the first hop.",
+        is_repeatable=True,
+    )
+    upstreams: Names | None = _option(None, "With `record`: URLs of the servers of further hops, by name.")
+    output: File | None = _option(
+        None,
+        "With --record: new cassette.",
+        "-o",
+        "CASSETTE",
+        named="With `record`: new cassette that gets all answers. By default, live answers are appended to `cassette`.",
+    )
+    recording: Mapping[str, object] | None = _option(
+        None, 'With `record`: arguments of `omnirecord.record`, such as `{"redact": "content"}`.'
+    )
+
+
+REPLAY_OPTIONS: Mapping[str, Field[Any]] = {option.name: option for option in fields(EpisodesOptions)}
+"""The fields of `EpisodesOptions` by name."""
+_REPLAY_SETTINGS = ("match", "match_on", "gates", "skip_gates_after", "timing", "speed", "max_gap")
+
+
 @dataclass(frozen=True)
 class OtherSettings:
-    """The settings of a file (`omnirecord.settings`) that are no options of a recorder."""
+    """The settings of a file (`omnirecord.settings`) that are no options of a recorder or a replay."""
 
-    match: Texts = _option((), "Rules for comparing a request with the recorded requests.", "--match")
-    match_on: Texts = _option((), "Parts of a request that a test compares.")
-    gates: Texts = _option((), "Requests that a replay waits for.", "--gate")
-    skip_gates_after: float | None = _option(None, "Seconds to wait at a gate.", "--skip-gates-after")
     gate_timeout: float | None = _option(None, "Seconds at a gate after which a test fails.")
-    timing: str | None = _option(None, "Timing of replays.", "--timing", choices=("original", "compressed", "instant"))
-    speed: float | None = _option(None, "Number by which `serve` divides gaps.", "--speed")
-    max_gap: float | None = _option(None, "Longest gap of `serve`, in seconds.", "--max-gap")
     lake: str | None = _option(None, "Lake that `ship` copies to.", "--lake")
     record: str | None = _option(None, "Record mode of tests.", choices=("none", "once", "all", "new_episodes"))
     cassettes: File | None = _option(None, "Folder of the cassettes of tests.")
 
 
-OPTIONS: Mapping[str, Field[Any]] = {option.name: option for option in fields(RecordOptions)}
-"""The fields of `RecordOptions` by name."""
-SETTINGS: Mapping[str, Field[Any]] = {**OPTIONS, **{option.name: option for option in fields(OtherSettings)}}
-"""The fields of `RecordOptions` and `OtherSettings` by name."""
+SETTINGS: Mapping[str, Field[Any]] = {
+    **OPTIONS,
+    **{name: REPLAY_OPTIONS[name] for name in _REPLAY_SETTINGS},
+    **{option.name: option for option in fields(OtherSettings)},
+}
+"""What a settings file may hold, by name."""
+
+
+def takes(options: Callable[P, Any]) -> Callable[[Callable[..., T]], Callable[P, T]]:
+    """Return a decorator that gives a function the arguments of a class of options, and their help to its docstring."""
+    from inspect import signature
+
+    def decorated(function: Callable[..., T]) -> Callable[P, T]:
+        returned = function.__annotations__["return"]
+        function.__signature__ = signature(options).replace(return_annotation=returned)  # type: ignore[attr-defined]
+        function.__doc__ = f"{function.__doc__}\nArgs:\n{_help(fields(cast('Any', options)))}"
+        return cast("Callable[P, T]", function)
+
+    return decorated
+
+
+def _help(options: Iterable[Field[Any]]) -> str:
+    """Return the arguments with their help, which names other options as arguments."""
+    import re
+    from textwrap import fill
+
+    every = list(options)
+    names = {flag: option.name for option in every if (flag := said(option).flag)}
+    lines = []
+    for option in every:
+        text = said(option).named or said(option).help
+        text = re.sub(r"--[a-z-]+", lambda flag: f"`{names[flag[0]]}`", text)
+        lines.append(fill(f"    {option.name}: {text}", 120, subsequent_indent="        ", break_on_hyphens=False))
+    return "\n".join(lines)
 
 
 def kinds_of(name: str) -> list[str]:
@@ -309,6 +505,7 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, (str, int)) or _is_several(value, (str, int)),
         "a limit, or a list of limits",
     ),
+    "Timing": (lambda value: isinstance(value, str), "a text"),
     "Names": (_is_table, "a mapping of names to texts"),
     "Labels": (
         lambda value: _is_table(value) or _is_several(value, str),
