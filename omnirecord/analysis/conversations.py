@@ -46,8 +46,26 @@ class ConcludedTalk(NamedTuple):
 
 def conversations_in(calls: ModelCalls, recordings: Iterable[Recording]) -> list[ConcludedTalk]:
     """Return the conversations of a cassette whose calls have no turn, by their beginning."""
-    started = {one.recording: one.started_at for one in recordings}
-    return [_concluded(talk, started) for talk in calls.talks]
+    return Conversations().of(calls, recordings)
+
+
+class Conversations:
+    """The conversations of calls that are recorded: each is made again only if it has changed."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, ConcludedTalk] = {}
+
+    def of(self, calls: ModelCalls, recordings: Iterable[Recording]) -> list[ConcludedTalk]:
+        """Return what `conversations_in` returns."""
+        started = {one.recording: one.started_at for one in recordings}
+        before = self._made
+        self._made = {}
+        for talk in calls.talks:
+            made = before.get(talk.number)
+            if made is None or made.talk is not talk:
+                made = _concluded(talk, started)
+            self._made[talk.number] = made
+        return list(self._made.values())
 
 
 def calls_with_turns(store: Source) -> ModelCalls:

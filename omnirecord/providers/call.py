@@ -131,6 +131,11 @@ class ModelCall:
         return self.ending in ("completed", "incomplete")
 
     @property
+    def continues(self) -> bool:
+        """Whether its request has a history, or names one."""
+        return bool(self.history_ids) or (self.conversation is not None and len(self.conversation.items) > 1)
+
+    @property
     def has_failed(self) -> bool:
         """Whether the provider refused, failed or cut it."""
         return self.ending in ("failed", "refused") or (self.ending == "cut" and self.cut_by == "provider")

@@ -4,6 +4,9 @@
     for call in calls:  # in the order in which they started
         grouping.add(call)  # Place(conversation=1, call=2, attempt=1, candidates=())
 
+A request shows its place before its answer comes. While calls are recorded, `begin` takes a request, and `end` its
+answer.
+
 The evidence, strongest first:
 
 1. The call repeats a failed one (`retries`): it is another attempt of the same request.
@@ -21,9 +24,11 @@ conversations. If several conversations are possible, the call is in the first o
 from __future__ import annotations
 
 import json
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -70,12 +75,16 @@ def conversation_number(name: str | None) -> int | None:
 class _Earlier:
     """What is kept of a call that a later one may continue."""
 
+    number: int
+    """Of the call, in the order in which they started, from 0."""
     place: Place
-    ended_ns: int | None
-    has_answer: bool
-    answer: int
     same: tuple[object, ...]
     """The texts as sent, the instructions and the model."""
+    ended_ns: int | None = None
+    has_answer: bool = False
+    answer: int = 0
+    last_user: str = ""
+    """The last message of the user, until the answer comes."""
     is_continued: bool = False
     rivals: tuple[int, ...] = ()
     """The conversations of equal calls, if it is not sure which call continues which."""
@@ -86,33 +95,64 @@ class Grouping:
 
     def __init__(self, known: Mapping[int, Place] = MappingProxyType({})) -> None:
         """`known`: the places of calls, by exchange, if they are known, as in a part of a cassette."""
+        self.places: dict[int, Place] = {}
+        """By exchange."""
         self._known = known
         self._retries = Retries()
         self._calls: list[_Earlier] = []
+        self._by_exchange: dict[int, _Earlier] = {}
         self._requests: list[int] = []
         """The number of requests of each conversation."""
         self._owners: dict[str, int | None] = {}
         """The conversation of an id; None if it has several."""
         self._by_messages: dict[int, deque[_Earlier]] = {}
-        self._by_answer: dict[int, deque[_Earlier]] = {}
+        self._by_answer: dict[int, list[_Earlier]] = {}
 
     def add(self, call: ModelCall, zero_ns: int = 0) -> Place:
         """Return the place of a call that has ended, or whose end was not recorded. `zero_ns`: the start of its
         recording on a clock that all calls share."""
-        start_ns = zero_ns + call.started_ns
-        end_ns = None if call.ended_ns is None else zero_ns + call.ended_ns
-        if call.exchange in self._known:
-            return self._known[call.exchange]
-        number = len(self._calls)
-        repeated = self._retries.before(number, call, start_ns, end_ns)
-        uncounted = self._retries.repeated(number, call, start_ns, end_ns)
-        request = _Request(call)
-        if repeated or uncounted:
-            place = self._attempt([self._calls[n] for n in repeated or uncounted])
-        else:
-            place = self._request(call, request, start_ns)
-        self._keep(call, request, place, end_ns)
+        place = self.begin(call, zero_ns)
+        self.end(call, zero_ns)
         return place
+
+    def begin(self, call: ModelCall, zero_ns: int = 0) -> Place:
+        """Return the place of a call. Its request is complete; its answer may follow."""
+        if call.exchange in self._known:
+            place = self._known[call.exchange]
+        else:
+            request, number, start_ns = _Request(call), len(self._calls), zero_ns + call.started_ns
+            repeated = self._retries.before(number, call, start_ns)
+            if repeated:
+                place = self._attempt([self._calls[n] for n in repeated])
+            else:
+                place = self._request(call, request, start_ns)
+            self._keep(call, request, _Earlier(number, place, request.same(len(request.items))))
+        self.places[call.exchange] = place
+        return place
+
+    def end(self, call: ModelCall, zero_ns: int = 0) -> None:
+        """Take the answer of a call that has begun."""
+        earlier = self._by_exchange.get(call.exchange)
+        if earlier is None:
+            return
+        earlier.ended_ns = None if call.ended_ns is None else zero_ns + call.ended_ns
+        earlier.has_answer = call.has_answer
+        self._retries.over(earlier.number, call, earlier.ended_ns)
+        tools = [(one.name, loads(one.arguments)) for one in call.tool_calls]
+        earlier.answer = _answer("".join(call.texts), tools)
+        counted = {one.call_id for one in call.tool_calls if is_counted(one.call_id)}
+        self._own((id_ for id_ in call.own_ids if id_ not in counted), earlier.place.conversation)
+        last = _exchanged(earlier.last_user, "".join(call.texts))
+        if last:
+            alike = self._by_answer.setdefault(last, [])
+            insort(alike, earlier, key=attrgetter("number"))
+            del alike[:-_MOST]
+        earlier.last_user = ""
+
+    def is_unsure(self, call: ModelCall) -> bool:
+        """Return whether a call may be an attempt of another request than that of its place: several failed alike."""
+        earlier = self._by_exchange.get(call.exchange)
+        return earlier is not None and earlier.number in self._retries.unsure
 
     def _attempt(self, before: Sequence[_Earlier]) -> Place:
         chosen = before[0]
@@ -155,22 +195,20 @@ class Grouping:
         earlier = self._by_answer.get(request.last_answer(), ())
         return [one for one in earlier if one.ended_ns is not None and one.ended_ns <= start_ns]
 
-    def _keep(self, call: ModelCall, request: _Request, place: Place, end_ns: int | None) -> None:
-        tools = [(one.name, loads(one.arguments)) for one in call.tool_calls]
-        same = request.same(len(request.items))
-        earlier = _Earlier(place, end_ns, call.has_answer, _answer("".join(call.texts), tools), same)
+    def _keep(self, call: ModelCall, request: _Request, earlier: _Earlier) -> None:
         self._calls.append(earlier)
-        counted = {one.call_id for one in call.tool_calls if is_counted(one.call_id)}
+        self._by_exchange[call.exchange] = earlier
         named = None if call.conversation is None else call.conversation.conversation_id
-        for id_ in filter(None, (*call.own_ids, named)):
-            if id_ not in counted:
-                is_alone = self._owners.get(id_, place.conversation) == place.conversation
-                self._owners[id_] = place.conversation if is_alone else None
+        self._own([named] if named else [], earlier.place.conversation)
+        earlier.last_user = _last_user(request.items)
         if request.is_whole:
             self._by_messages.setdefault(request.messages[-1], deque(maxlen=_MOST)).append(earlier)
-        last = request.with_answer("".join(call.texts))
-        if last:
-            self._by_answer.setdefault(last, deque(maxlen=_MOST)).append(earlier)
+
+    def _own(self, ids: Iterable[str], conversation: int) -> None:
+        """Note that these ids are of a conversation."""
+        for id_ in ids:
+            is_alone = self._owners.get(id_, conversation) == conversation
+            self._owners[id_] = conversation if is_alone else None
 
 
 def _rivals(alike: Sequence[_Earlier]) -> tuple[int, ...]:
@@ -222,10 +260,6 @@ class _Request:
         while begin > 0 and self.items[begin - 1].kind in OF_MODEL:
             begin -= 1
         return _exchanged(_last_user(self.items[:begin]), _said_in(self.items[begin:]))
-
-    def with_answer(self, text: str) -> int:
-        """Return `last_answer` of a request that continues this one. `text`: its answer."""
-        return _exchanged(_last_user(self.items), text)
 
 
 def _chain(parts: Iterable[tuple[object, ...]]) -> Iterator[int]:

@@ -8,7 +8,8 @@ the body is not recorded: then the beginnings of the bodies are compared.
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 from .call import ModelCall
 
@@ -17,6 +18,7 @@ _MOST = 100
 LONGEST_WAIT = 600_000_000_000
 """Time in ns between two attempts, at most."""
 Same = tuple[object, ...]
+K = TypeVar("K")
 
 
 class _Attempt(NamedTuple):
@@ -27,8 +29,8 @@ class _Attempt(NamedTuple):
 
 
 class Retries:
-    """The attempts without a next one. The caller numbers the calls, and gives them in the order in which they started,
-    with their times on one clock in ns."""
+    """The attempts without a next one. The caller numbers the calls in the order in which they started, and gives their
+    times on one clock in ns."""
 
     def __init__(self) -> None:
         self.unsure: set[int] = set()
@@ -36,32 +38,26 @@ class Retries:
         self._counted: dict[tuple[Same, int], deque[_Attempt]] = {}
         self._failed: dict[Same, deque[_Attempt]] = {}
 
-    def before(self, number: int, call: ModelCall, start_ns: int, end_ns: int | None) -> list[int]:
-        """Return the call that this one repeats, by the retry count of its client, or as the body of that was cut. It
-        is empty if there is none. If two calls are possible, it has both."""
-        if call.conversation is None and not call.request_is_cut:
-            return []
-        same, cut = _same(call), (call.recording, call.api)
+    def before(self, number: int, call: ModelCall, start_ns: int) -> list[int]:
+        """Return the call that this one repeats; empty if there is none. If two calls are possible, it has both."""
         before = list[int]()
-        if call.attempt > 1:
-            before = self._oldest(self._counted.get((same, call.attempt - 1), deque()), start_ns)
-        if not before:
-            before = self._cut(self._counted.get((cut, max(call.attempt - 1, 1)), deque()), call, start_ns)
-        if not call.has_answer:
-            key = cut if call.request_is_cut else same
-            kept = _Attempt(number, end_ns, call if call.request_is_cut else None)
-            self._counted.setdefault((key, call.attempt), deque(maxlen=_MOST)).append(kept)
-        return self._joined(before, number)
+        if call.conversation is not None and call.attempt > 1:
+            before = self._oldest(self._counted.get((_same(call), call.attempt - 1), deque()), start_ns)
+        if not before and (call.conversation is not None or call.request_is_cut):
+            before = self._cut(self._counted.get((_kind(call), max(call.attempt - 1, 1)), deque()), call, start_ns)
+        if not before and call.conversation is not None and not call.counts_attempts:
+            before = self._oldest(self._failed.get(_same(call), deque()), start_ns)
+        if before and before[0] in self.unsure:
+            self.unsure.add(number)
+        return before
 
-    def repeated(self, number: int, call: ModelCall, start_ns: int, end_ns: int | None) -> list[int]:
-        """Return the failed call that this one repeats, as `before` does, if its client does not count retries."""
-        if call.conversation is None or not (self._failed or call.may_be_retried):
-            return []
-        same = _same(call)
-        before = [] if call.counts_attempts else self._oldest(self._failed.get(same, deque()), start_ns)
-        if call.may_be_retried:
-            self._failed.setdefault(same, deque(maxlen=_MOST)).append(_Attempt(number, end_ns, None))
-        return self._joined(before, number)
+    def over(self, number: int, call: ModelCall, end_ns: int | None) -> None:
+        """Note how a call ended: a later one may repeat it."""
+        if not call.has_answer and (call.conversation is not None or call.request_is_cut):
+            kept = _Attempt(number, end_ns, call if call.request_is_cut else None)
+            _keep(self._counted, (_kind(call) if call.request_is_cut else _same(call), call.attempt), kept)
+        if call.may_be_retried and call.conversation is not None:
+            _keep(self._failed, _same(call), _Attempt(number, end_ns, None))
 
     def _cut(self, refused: deque[_Attempt], call: ModelCall, start_ns: int) -> list[int]:
         """Return the attempt before whose body was cut. Without a retry count in the request, the bodies need an equal
@@ -80,7 +76,7 @@ class Retries:
         """Return the oldest attempt that is over, and drop it. If the next one is over too, the choice is unsure."""
         while waiting and start_ns - (waiting[0].ended_ns or start_ns) > LONGEST_WAIT:
             waiting.popleft()
-        over = [one for one in list(waiting)[:2] if one.ended_ns is not None and one.ended_ns <= start_ns]
+        over = [one for one in waiting if one.ended_ns is not None and one.ended_ns <= start_ns][:2]
         if not over:
             return []
         if len(over) > 1:
@@ -88,10 +84,20 @@ class Retries:
         waiting.remove(over[0])
         return [one.number for one in over]
 
-    def _joined(self, before: list[int], number: int) -> list[int]:
-        if before and before[0] in self.unsure:
-            self.unsure.add(number)
-        return before
+
+def _keep(attempts: dict[K, deque[_Attempt]], key: K, attempt: _Attempt) -> None:
+    """Keep an attempt among its like, in the order in which they started."""
+    like = attempts.setdefault(key, deque())
+    like.append(attempt)
+    if len(like) > 1 and like[-2].number > attempt.number:
+        like = attempts[key] = deque(sorted(like, key=attrgetter("number")))
+    if len(like) > _MOST:
+        like.popleft()
+
+
+def _kind(call: ModelCall) -> Same:
+    """Return a key that all requests to one API in one recording share."""
+    return call.recording, call.api
 
 
 def _same(call: ModelCall) -> Same:

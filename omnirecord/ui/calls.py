@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any
 
 from ..analysis.apis import is_unknown
-from ..analysis.conversations import conversations_in, with_turns
+from ..analysis.conversations import ConcludedTalk, Conversations, conversations_in, with_turns
 from ..analysis.follow.sessions import GrowingSession, GrowingSessions
 from ..analysis.gather import model_calls, whole_sessions
 from ..analysis.model_calls.pairing import Move, Piece, Place, moves
@@ -67,6 +67,7 @@ class Linked:
         self._growing: tuple[int, GrowingSessions[GrowingSession]] | None = None
         """The inode of the file that is recorded, and what was read."""
         self._rows: Rows = {}
+        self._conversations = Conversations()
 
     def linked(self, store: Store, stamp: tuple[int, list[int] | None]) -> Hops:
         """Return the calls of a cassette. `stamp`: of the file, from before it was opened."""
@@ -80,18 +81,23 @@ class Linked:
             if self._growing is None or self._growing[0] != stamp[0]:
                 self._growing = (stamp[0], GrowingSessions(GrowingSession, reads_open=True))
                 self._rows = {}
+                self._conversations = Conversations()
             growing = self._growing[1]
             for _ in growing.look(store, lambda x: is_unknown(store, x)):
                 pass  # the page lists other requests elsewhere
-            return Hops([one.so_far() for one in growing.all.values()], growing.calls, self._rows)
+            talks = self._conversations.of(growing.calls, store.recordings())
+            return Hops([one.so_far() for one in growing.all.values()], growing.calls, talks, self._rows)
 
 
 class Hops:
-    """The model calls of a cassette, with its sessions. `rows`: keeps the rows of calls."""
+    """The model calls of a cassette, with its sessions and conversations. `rows`: keeps the rows of calls."""
 
-    def __init__(self, sessions: list[Session], calls: ModelCalls, rows: Rows | None = None) -> None:
-        self.sessions = sessions
-        self.calls = calls
+    def __init__(
+        self, sessions: list[Session], calls: ModelCalls, talks: list[ConcludedTalk], rows: Rows | None = None
+    ) -> None:
+        self.talks = talks
+        self.sessions = sessions = [*sessions, *(one.session for one in talks)]
+        self.calls = calls = with_turns(calls, talks) if talks else calls
         self.rows: Rows = {} if rows is None else rows
         self.by_exchange = {link.call.exchange: link for link in calls.links}
         self.by_stream = {link.call.stream: link for link in calls.links if link.call.stream is not None}
@@ -104,8 +110,7 @@ class Hops:
         """Return the calls of a whole cassette. Without a model hop, no session is read."""
         sessions = list(whole_sessions(store)) if ModelHops(store) else []
         calls = model_calls(store, lambda: sessions)
-        talks = conversations_in(calls, store.recordings())
-        return cls([*sessions, *(one.session for one in talks)], with_turns(calls, talks) if talks else calls)
+        return cls(sessions, calls, conversations_in(calls, store.recordings()))
 
     def session(self, turn: TurnKey) -> Session | None:
         return self._of.get((turn.recording, turn.session_id))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,7 @@ from threading import Lock
 from typing import Any
 
 from ..analysis import gather
-from ..analysis.conversations import ConcludedTalk, conversations_in
+from ..analysis.conversations import ConcludedTalk
 from ..analysis.diff import TOLERANCE_S, DiffSession, by_session, compare, diff_session, turn_pairs
 from ..analysis.diff.differences import Difference, counts, spans
 from ..analysis.doctor.doctor import examine
@@ -145,6 +145,10 @@ def _search_row(doc: Doc, x: Exchange, same: int, text: int) -> Row:
     return row
 
 
+Talks = Callable[[], list[ConcludedTalk]]
+"""Returns the conversations of model calls without a session."""
+
+
 class Answers:
     """Answers the page's requests, in several threads.
 
@@ -156,27 +160,27 @@ class Answers:
         self._lock, self._known = Lock(), Known()
         self._kept: tuple[object, Store] | None = None
         self._calls = Linked()
-        self._names: dict[str, Callable[[Store, Options], Any]] = {
-            "overview": lambda store, _: overview(store, self._path().name, self._files, self._known),
-            "findings": lambda store, asked: findings(store, asked.get("session")),
-            "session": lambda store, asked: session_data(store, read_key(asked.get("key", ""))),
-            "events": lambda store, asked: events.columns(
+        self._names: dict[str, Callable[[Store, Options, Talks], Any]] = {
+            "overview": lambda store, _, talks: overview(store, self._path().name, self._files, self._known, talks),
+            "findings": lambda store, asked, _: findings(store, asked.get("session")),
+            "session": lambda store, asked, talks: session_data(store, read_key(asked.get("key", "")), talks),
+            "events": lambda store, asked, _: events.columns(
                 store, number_in(asked, "stream"), number_in(asked, "after", 0)
             ),
-            "summaries": lambda store, asked: events.summaries(
+            "summaries": lambda store, asked, _: events.summaries(
                 store,
                 number_in(asked, "stream"),
                 number_in(asked, "after", 0),
                 number_in(asked, "count", events.SUMMARIES),
             ),
-            "event": lambda store, asked: events.event(store, number_in(asked, "stream"), number_in(asked, "seq")),
-            "exchange": lambda store, asked: events.exchange(store, number_in(asked, "exchange")),
-            "matching": lambda store, asked: {
+            "event": lambda store, asked, _: events.event(store, number_in(asked, "stream"), number_in(asked, "seq")),
+            "exchange": lambda store, asked, _: events.exchange(store, number_in(asked, "exchange")),
+            "matching": lambda store, asked, _: {
                 "streams": events.matching(store, numbers_in(asked, "streams"), asked.get("text", "")),
                 "exchanges": events.exchanges_with(store, numbers_in(asked, "exchanges"), asked.get("text", "")),
             },
-            "pairs": lambda store, asked: pairs(store, self._files, asked.get("a", ""), asked.get("b", "")),
-            "comparison": lambda store, asked: comparison(store, asked.get("a", ""), asked.get("b", "")),
+            "pairs": lambda store, asked, _: pairs(store, self._files, asked.get("a", ""), asked.get("b", "")),
+            "comparison": lambda store, asked, _: comparison(store, asked.get("a", ""), asked.get("b", "")),
         }
 
     def __contains__(self, name: str) -> bool:
@@ -186,11 +190,13 @@ class Answers:
         """The value of a request. Raises `UsageError` for bad options, `CassetteError` for an unreadable file."""
         if name == "search":
             return self._search(asked)
-        stamp = stamp_of(self._path()) if name in CALLS else (0, None)
+        stamp = stamp_of(self._path())
         with self._store() as store:
             if name in CALLS:
                 return CALLS[name](store, self._calls.linked(store, stamp), asked)
-            return self._names[name](store, asked)
+            return self._names[name](
+                store, asked, lambda: self._calls.linked(store, stamp).talks if ModelHops(store) else []
+            )
 
     def close(self) -> None:
         with self._lock:
@@ -231,9 +237,12 @@ class Answers:
         return {"hits": rows, "total": found.total}
 
 
-def overview(store: Store, name: str, files: Mapping[int, str] | None = None, known: Known | None = None) -> Row:
+def overview(
+    store: Store, name: str, files: Mapping[int, str] | None = None, known: Known | None = None,
+    talks: Talks | None = None,
+) -> Row:  # fmt: skip
     """The overview. `name`: the cassette's. `files`: the file of each recording of a merged cassette. `known`: see
-    `conclusions`. Times are ns of their recording."""
+    `conclusions`. `talks`: returns the conversations; by default they are read. Times are ns of their recording."""
     files = files or {}
     recordings, exchanges = store.recordings(), store.exchanges()
     asked, with_calls = without_calls(store, exchanges), ModelHops(store).recordings
@@ -254,7 +263,7 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
         ],
         "sessions": [
             *(_session(store, one) for one in gather.conclusions(store, known=known)),
-            *(_conversation(store, one) for one in ([] if store.is_being_recorded else _talks(store))),
+            *(_conversation(store, one) for one in (Hops.of(store).talks if talks is None else talks())),
         ],
         "others": [{"recording": x.recording, **events.exchange_row(x)} for x in others[:MOST_OTHERS]],
         "more_others": max(0, len(others) - MOST_OTHERS),
@@ -293,11 +302,6 @@ def _session(store: Store, one: Concluded) -> Row:
     }  # fmt: skip
 
 
-def _talks(store: Store) -> list[ConcludedTalk]:
-    """The conversations of model calls without a session."""
-    return conversations_in(model_calls(store), store.recordings())
-
-
 def _conversation(store: Store, one: ConcludedTalk) -> Row:
     told, exchanges = one.session, _exchanges_of(store, one)
     streams = [x for x in exchanges if x.stream is not None]
@@ -316,8 +320,8 @@ def _exchanges_of(store: Store, one: ConcludedTalk) -> list[Exchange]:
     return sorted(found, key=lambda x: (x.request.at_ns, x.exchange))
 
 
-def _conversation_data(store: Store, key: Key) -> Row:
-    one = next((one for one in _talks(store) if key_of_session(one.session) == key), None)
+def _conversation_data(store: Store, key: Key, talks: Iterable[ConcludedTalk]) -> Row:
+    one = next((one for one in talks if key_of_session(one.session) == key), None)
     if one is None:
         raise UsageError(f"the cassette holds no conversation {key}")
     started_at = store.recording(key.recording).started_at
@@ -330,10 +334,11 @@ def _conversation_data(store: Store, key: Key) -> Row:
     }  # fmt: skip
 
 
-def session_data(store: Store, key: Key) -> Row:
-    """A session and its sub-agents, the session itself first. Raises `UsageError` if the cassette has none such."""
+def session_data(store: Store, key: Key, talks: Talks | None = None) -> Row:
+    """A session and its sub-agents, the session itself first. Raises `UsageError` if the cassette has none such.
+    `talks`: see `overview`."""
     if conversation_number(key.session_id) is not None:
-        return _conversation_data(store, key)
+        return _conversation_data(store, key, Hops.of(store).talks if talks is None else talks())
 
     def takes(first: Exchange) -> bool:
         is_stream = key.stream is None or (first.session_id is None and first.stream == key.stream)

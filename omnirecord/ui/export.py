@@ -15,6 +15,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from ..analysis.conversations import ConcludedTalk
 from ..cassette.files import TemporaryFolder
 from ..cassette.held import Held
 from ..cassette.open import open_store
@@ -49,10 +50,15 @@ def sealed_page(
 
 def sealed_data(store: Store, name: str, shared: Row, session: str | None = None) -> Row:
     """All values that the page may request, by name."""
-    whole = overview(store, name)
+    hops = Hops.of(store)
+
+    def talks() -> list[ConcludedTalk]:
+        return hops.talks
+
+    whole = overview(store, name, talks=talks)
     wanted = None if session is None else the_session(store, session)
     sessions = {
-        row["key"]: session_data(store, read_key(row["key"]))
+        row["key"]: session_data(store, read_key(row["key"]), talks)
         for row in whole["sessions"]
         if wanted in (None, row["session_id"])
     }
@@ -61,7 +67,6 @@ def sealed_data(store: Store, name: str, shared: Row, session: str | None = None
         sessions[key] = session_data(store, read_key(key))
     rows = [row for row in whole["sessions"] if row["key"] in shown]
     ids = {row["session_id"] for row in rows}
-    hops = Hops.of(store)
     linked: Row = {}  # by the key of a session; under an empty key those of the cassette
     if hops.calls.is_recorded:
         linked = {row["key"]: calls(hops, read_key(row["key"])) for row in rows}

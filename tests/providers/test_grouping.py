@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -252,3 +254,30 @@ def test_a_known_place_is_kept() -> None:
     client.grouping = Grouping({1: Place(7, 1, 1), 2: Place(7, 2, 1, (7, 8))})
     assert client.call(user("Hi"), answer="Hello.") == Place(7, 1, 1)
     assert client.call(user("Hi"), said("Hello."), user("More")) == Place(7, 2, 1, (7, 8))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_calls_that_go_on_have_the_places_that_they_have_at_the_end(seed: int) -> None:
+    chance, client, calls = random.Random(seed), Client(), list[ModelCall]()
+    talks = [[user("Hi"), said("Hello.")], [user("Hi"), said("Hello.")], [user("Why?"), said("Because of it.")]]
+    for number in range(40):
+        client._now = number / 10
+        talk = chance.choice(talks)
+        status = chance.choice([200, 200, 429])
+        answer = chance.choice(["Yes, of course.", f"Answer {number} of them."])
+        calls.append(
+            client.made(*talk, user("Go on"), answer=answer, lasts=chance.choice([0.05, 0.15, 2]), status=status)
+        )
+        if status == 200:
+            talk += [user("Go on"), said(answer)]
+    whole, live, open_ = Grouping(), Grouping(), list[ModelCall]()
+    places = {call.exchange: whole.add(call) for call in calls}
+    for call in calls:
+        for one in sorted(open_, key=lambda one: one.ended_ns or 0):
+            if (one.ended_ns or 0) <= call.started_ns:
+                live.end(one)
+                open_.remove(one)
+        live.begin(replace(call, ending="open", ended_ns=None, texts=(), own_ids=(), tool_calls=(), status=None))
+        open_.append(call)
+    assert live.places == places
+    assert len({place.conversation for place in places.values()}) < len(places), "some calls continue others"

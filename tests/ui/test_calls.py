@@ -212,6 +212,18 @@ def test_while_a_cassette_is_recorded_its_calls_appear_and_get_their_turns(tmp_p
     assert any(one["ending"] == "open" and one["said"] == "The poem" for calls in seen for one in calls)
 
 
+def test_while_a_cassette_is_recorded_its_conversations_are_listed_and_open(tmp_path: Path) -> None:
+    names = ["conversation-1", "conversation-2"]
+    with closing(Answers(lambda: tmp_path / "live.db")) as answers:
+        for number, _ in enumerate(recorded(tmp_path, model_hop(2), 2)):
+            sessions = ask(answers, "overview")["sessions"]
+            assert [row["session_id"] for row in sessions] == names[: number + 1]
+            for row in sessions:
+                (turn,) = ask(answers, "session", key=row["key"])["family"][0]["turns"]
+                assert turn["asked"][0]["text"] == "Hi"
+                assert [one["turn"] for one in ask(answers, "calls", key=row["key"])["calls"]] == [1]
+
+
 def test_a_refresh_reads_the_new_calls_only(tmp_path: Path) -> None:
     read: list[int] = []
 

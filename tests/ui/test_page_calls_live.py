@@ -45,7 +45,7 @@ def counted(page: Any, selector: str, wanted: int) -> Callable[[], Awaitable[boo
     return holds
 
 
-async def test_a_list_of_calls_grows(tmp_path: Path, async_browser: Any) -> None:
+async def test_a_list_of_conversations_grows(tmp_path: Path, async_browser: Any) -> None:
     async with (
         ModelApis({ASKED: Answer("A black box.")}) as provider,
         Proxy(base(provider), tmp_path / "calls.db", contract="openai-responses", ui=True) as proxy,
@@ -55,8 +55,10 @@ async def test_a_list_of_calls_grows(tmp_path: Path, async_browser: Any) -> None
         await page.wait_for_selector("main.sessions")
         for number in (1, 2):
             await ask(proxy.url)
-            await eventually(counted(page, ".calls td.name a", number))
-        assert ASKED in await page.inner_text(".calls td.name")
+            await eventually(counted(page, "td.name a", number))
+        assert await page.locator("td.name code").all_text_contents() == ["#1", "#2"]
+        await page.click("td.name a")
+        await eventually(lambda: says(page, "main", "A black box."))
 
 
 async def test_a_call_appears_in_the_open_session(tmp_path: Path, async_browser: Any) -> None:

@@ -23,11 +23,12 @@ from ...model import Exchange, Recording, TimedFrame
 from ...omnigent.line import Line, in_order
 from ...omnigent.routes import is_session
 from ...providers.call import ModelCall
+from ...providers.grouping import Grouping
 from ...providers.retries import LONGEST_WAIT
 from ..gather import Context, acts_in, failures_in
-from ..model_calls import evidence_of, linked, order
+from ..model_calls import evidence_of, linked, order, talks_of
 from ..model_calls.places import START, Asked, Clocks, History, keys_and_history, named
-from ..model_calls.values import Link, ModelCalls, requests_of, turns_of
+from ..model_calls.values import Link, ModelCalls, Talk, requests_of, turns_of
 from ..turns import SessionBuilder
 from ..turns.draft import LONG_SILENCE, Draft
 from ..turns.requests import Act
@@ -156,6 +157,8 @@ class GrowingLinks:
     complete recording comes from `linked`, and may differ in rare cases: a call that ends long after its turn.
     """
 
+    grouping: Grouping = field(default_factory=Grouping)
+    """The conversations of the calls."""
     _final: dict[int, Link] = field(default_factory=dict)
     _open: dict[int, ModelCall] = field(default_factory=dict)
     _asked: dict[int, Asked] = field(default_factory=dict)
@@ -169,6 +172,12 @@ class GrowingLinks:
     """The number of turns of each session before the recent ones, and the history after them."""
     _first: dict[object, int] = field(default_factory=dict)
     """The first turn of each session that has a link without being final."""
+    _of: dict[int, dict[int, Link]] = field(default_factory=dict)
+    """The links of each conversation, by exchange."""
+    _over: set[int] = field(default_factory=set)
+    """The calls whose answers were given to it."""
+    _talks: dict[int, Talk] = field(default_factory=dict)
+    """By their numbers."""
     _now_ns: int = 0
     """The latest known time, in ns since 1970."""
 
@@ -176,17 +185,48 @@ class GrowingLinks:
         """Return all calls with their turns. `calls`: the new and the changed ones; `sessions`: all."""
         clocks = Clocks(recordings)
         self._open.update((one.exchange, one) for one in calls if one.exchange not in self._final)
+        self._group(calls, clocks)
         self._now_ns = max([
             self._now_ns, *(clocks.zero(one.recording) + one.until_ns for one in sessions),
             *(clocks.zero(one.recording) + (one.ended_ns or one.started_ns) for one in self._open.values()),
         ])  # fmt: skip
         histories: dict[object, History] = {}
         recent = [self._recent(one, clocks, histories) for one in self._active(sessions, clocks)]
-        found = linked(self._open.values(), recent, recordings, histories, self._evidence)
+        found = linked(
+            self._open.values(), recent, recordings, histories, self._evidence, grouping=self.grouping
+        )  # fmt: skip
         links = self._numbered(found)
         everything = sorted([*self._final.values(), *links], key=lambda link: order(link.call))
         self._settle(links, clocks)
-        return ModelCalls.of_links(everything, found.offsets)
+        self._talk(links, clocks)
+        return ModelCalls.of_links(everything, found.offsets, [self._talks[one] for one in sorted(self._talks)])
+
+    def _group(self, calls: Iterable[ModelCall], clocks: Clocks) -> None:
+        """Give these calls their places in conversations: a call has one as soon as its request is complete."""
+        for call in sorted(calls, key=lambda one: (clocks.zero(one.recording) + one.started_ns, one.exchange)):
+            is_over = call.ending != "open"
+            zero_ns = clocks.zero(call.recording)
+            is_asked = is_over or call.conversation is not None or call.status is not None
+            if is_asked and call.exchange not in self.grouping.places:
+                self.grouping.begin(call, zero_ns)
+            if is_over and call.exchange not in self._over:
+                self._over.add(call.exchange)
+                self.grouping.end(call, zero_ns)
+
+    def _talk(self, links: Iterable[Link], clocks: Clocks) -> None:
+        """Update the conversations of these links."""
+        places = self.grouping.places
+        changed = set[int]()
+        for link in links:
+            place = places.get(link.call.exchange)
+            if place is not None:
+                of = self._of.setdefault(place.conversation, {})
+                if of.get(link.call.exchange) is not link:
+                    of[link.call.exchange] = link
+                    changed.add(place.conversation)
+        for number in changed:
+            self._talks.pop(number, None)
+            self._talks.update((one.number, one) for one in talks_of(self._of[number].values(), self.grouping, clocks))
 
     def _evidence(self, call: ModelCall) -> Asked:
         if call.exchange not in self._asked:
@@ -282,7 +322,7 @@ class GrowingSessions(Generic[S]):
         self._last_exchange = 0
         self._has_calls = False
         self._tail = Tail()
-        self._links = GrowingLinks()
+        self._links: GrowingLinks | None = None
         self._answered: dict[int, bool] = {}
         """The open calls that were read, and whether the provider had answered."""
 
@@ -291,6 +331,7 @@ class GrowingSessions(Generic[S]):
         whether an exchange belongs elsewhere. Sessions and calls are complete at the end of the result."""
         hops, parents = ModelHops(store), cache(store.parents)
         calls: list[ModelCall] = []
+        self._links = self._links or GrowingLinks(Grouping(store.places))
         for x in store.newer(self._last_exchange, self._changed(store)):
             self._last_exchange = max(self._last_exchange, x.exchange)
             is_open = x.end_ns is None and (x.ending == "open" or store.is_being_recorded)
@@ -307,6 +348,7 @@ class GrowingSessions(Generic[S]):
                     yield x
                 else:
                     session.take(store, x, is_open=is_open)
+        calls += self._ended_early(store, hops, calls)
         self._tail.look(store)
         heard = (exchange for session in self.all.values() for exchange in session.listening)
         self._tail.open(store, [exchange for exchange in heard if exchange in self.open])
@@ -332,6 +374,15 @@ class GrowingSessions(Generic[S]):
             self._answered[x.exchange] = is_answered
         else:
             self._answered.pop(x.exchange, None)
+
+    def _ended_early(self, store: Store, hops: ModelHops, calls: Sequence[ModelCall]) -> Iterator[ModelCall]:
+        """Yield the open calls whose answers are complete, if one of these calls may continue them."""
+        if self._reads_open or not any(call.continues for call in calls):
+            return
+        for x in store.numbered([exchange for exchange, is_answered in self._answered.items() if is_answered]):
+            call = call_in(store, x, hops)
+            if call is not None and call.ending != "open":
+                yield call
 
     def _session_of(self, x: Exchange, parents: Callable[[], dict[str, str]], *, all_: bool) -> S | None:
         if x.party == "runner" or (x.session_id is None and x.kind != "sse"):

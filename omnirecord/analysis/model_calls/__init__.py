@@ -4,17 +4,16 @@
     for link in found.of(turn): ...
 
 `values` has `Link`, `ModelCalls`, the objects of `show --json`, and where the time of a turn went. `places` has turns
-by message and history. `pairing` has equal texts by their times, the attempts of one request, and moves between the
-deltas of both hops.
+by message and history. `pairing` has equal texts by their times, and moves between the deltas of both hops.
+`providers.grouping` tells which calls are of one conversation, and which are attempts of one request.
 
 The evidence, strongest first:
 
 1. `call_id`, exact: the model asked for a tool that is in one turn only. Or the request has the output of such a tool
    after its last user message. A counted id (`call_1`) needs equal arguments, an equal output or an equal history.
 2. `conversation`, likely: the last user message and the history before it are those of a turn. The streamed text is
-   there too, at the right time (`pairing`). Ids of earlier answers connect the calls of a session (`threads`): if one
-   of them shows the session, all do.
-3. `retry`, likely: another attempt of the same request has a turn (`Attempts`).
+   there too, at the right time (`pairing`). If one call of a conversation shows the session, all of them do.
+3. `retry`, likely: another attempt of the same request has a turn.
 4. `time`, likely: exactly one turn was open when the call started, and its message is in the request.
 
 A call with several possible turns is `ambiguous`, and names them. Evidence beats times: if the texts show that the
@@ -26,13 +25,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ...model import Recording, by_key
 from ...providers.call import Delta, ModelCall
 from ...providers.grouping import Grouping, Place
 from ..turns.values import Passage, Session, Turn
-from .pairing import Attempts, Heard, Said, pairs, threads
+from .pairing import Groups, Heard, Said, pairs
 from .places import MOST_OPEN, NO_HISTORIES, NOTHING, Asked, Clocks, History, Key, Places, asked_of, open_at, plain
 from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Talk, key_of, turns_of
 
@@ -40,6 +40,7 @@ _Groups = dict[tuple[Key, tuple[int, ...]], list[int]]
 """The calls with a key, by the key and the turns that have it."""
 
 
+NO_PLACES: Mapping[int, Place] = MappingProxyType({})
 _SHORT = 16
 """Characters of the beginning of a text that are compared if one side was cut."""
 
@@ -53,29 +54,38 @@ class _Found(NamedTuple):
 def linked(
     calls: Iterable[ModelCall], sessions: Iterable[Session], recordings: Iterable[Recording],
     histories: Mapping[object, History] = NO_HISTORIES, asked: Callable[[ModelCall], Asked] | None = None,
-    known_places: Mapping[int, Place] | None = None,
+    known_places: Mapping[int, Place] = NO_PLACES, grouping: Grouping | None = None,
 ) -> ModelCalls:  # fmt: skip
     """Return the calls with their turns. `sessions`: all of the cassette, with their texts.
 
     `histories`: of sessions without their first turns. `asked`: returns the evidence in a request, if it is kept.
-    `known_places`: the places of calls in their conversations, as far as they are known; None to group no calls.
+    `known_places`: the places of calls in their conversations, as far as they are known. `grouping`: has the places of
+    all calls.
     """
-    clocks = Clocks(recordings)
-    places = Places(sessions, clocks, histories)
-    correlation = _Correlation(sorted(calls, key=order), places, clocks, asked or evidence_of)
-    return correlation.result(known_places)
+    clocks, calls = Clocks(recordings), sorted(calls, key=order)
+    if grouping is None:
+        grouping = _grouped(calls, clocks, known_places)
+    return _Correlation(calls, Places(sessions, clocks, histories), clocks, asked or evidence_of, grouping).result()
 
 
-def _talks(links: Sequence[Link], clocks: Clocks, known: Mapping[int, Place] | None) -> Iterator[Talk]:
-    """Return the conversations whose calls have no turn. Most cassettes with turns have none: nothing is grouped."""
-    if known is None or all(map(turns_of, links)):
-        return
+def _grouped(calls: Sequence[ModelCall], clocks: Clocks, known: Mapping[int, Place]) -> Grouping:
     grouping = Grouping(known)
-    zeros = {link.call.recording: clocks.zero(link.call.recording) for link in links}
-    by_start = sorted(links, key=lambda one: (zeros[one.call.recording] + one.call.started_ns, one.call.exchange))
-    placed = [(link, grouping.add(link.call, zeros[link.call.recording])) for link in by_start]
-    for number, calls in by_key(placed, lambda one: one[1].conversation).items():
+    zeros = {one.recording: clocks.zero(one.recording) for one in calls}
+    for call in sorted(calls, key=lambda one: (zeros[one.recording] + one.started_ns, one.exchange)):
+        grouping.add(call, zeros[call.recording])
+    return grouping
+
+
+def talks_of(links: Iterable[Link], grouping: Grouping, clocks: Clocks) -> Iterator[Talk]:
+    """Return the conversations whose calls have no turn, by their beginning."""
+    placed = [(link, grouping.places[link.call.exchange]) for link in links if link.call.exchange in grouping.places]
+    by_number = by_key(placed, lambda one: one[1].conversation)
+    for number in sorted(by_number):
+        calls = by_number[number]
         if not any(turns_of(link) for link, _ in calls):
+            calls.sort(
+                key=lambda one: (clocks.zero(one[0].call.recording) + one[0].call.started_ns, one[0].call.exchange)
+            )
             yield Talk(number, tuple(calls))
 
 
@@ -86,24 +96,30 @@ def evidence_of(call: ModelCall) -> Asked:
 
 class _Correlation:
     def __init__(
-        self, calls: list[ModelCall], places: Places, clocks: Clocks, asked: Callable[[ModelCall], Asked]
-    ) -> None:
+        self, calls: list[ModelCall], places: Places, clocks: Clocks, asked: Callable[[ModelCall], Asked],
+        grouping: Grouping,
+    ) -> None:  # fmt: skip
         self._calls, self._places, self._clocks = calls, places, clocks
+        self._grouping = grouping
         self._asked = list(map(asked, calls))
         self._found: dict[int, _Found] = {}
         self._issued = Counter(one.call_id for call in calls for one in call.tool_calls)
-        zeros = [(call, self._clocks.zero(call.recording)) for call in calls]
-        ends = [None if call.ended_ns is None else zero + call.ended_ns for call, zero in zeros]
-        self._attempts = Attempts(calls, [zero + call.started_ns for call, zero in zeros], ends)
+        known = {number: place for number, call in enumerate(calls) if (place := grouping.places.get(call.exchange))}
+        requests = by_key(known, lambda number: known[number][:2]).values()
+        self._attempts = Groups(len(calls), (pair for some in requests for pair in pairwise(some)))
+        """The attempts of each request. A group has the number of the first one."""
+        sure = [number for number, place in known.items() if not place.candidates]
+        self._conversations = [some for some in by_key(sure, lambda n: known[n].conversation).values() if len(some) > 1]
+        self._unsure = {number for number, call in enumerate(calls) if grouping.is_unsure(call)}
         self._tries = {self._attempts.of(group[0]): group for group in self._attempts.groups() if 1 < len(group) < 50}
 
-    def result(self, known_places: Mapping[int, Place] | None) -> ModelCalls:
+    def result(self) -> ModelCalls:
         groups = self._groups([self._by_ids(number) for number in range(len(self._calls))])
         self._measure(groups)
         for (_, places), numbers in groups.items():
             self._by_conversation(numbers, places)
         self._by_texts()
-        self._by_threads()
+        self._by_conversations()
         self._by_retries()
         self._by_time()
         self._join_attempts()
@@ -111,7 +127,7 @@ class _Correlation:
         used = {(self._calls[n].recording, self._places[place].turn.recording) for n, place in linked_to}
         offsets = sorted((self._clocks.offset(*pair) for pair in used), key=lambda one: (one.calls, one.turns))
         links = list(self._links())
-        return ModelCalls.of_links(links, offsets, _talks(links, self._clocks, known_places))
+        return ModelCalls.of_links(links, offsets, talks_of(links, self._grouping, self._clocks))
 
     def _find(self, number: int, places: Sequence[int], by: By, certainty: Certainty = "likely") -> None:
         """Link a call to one turn; it is ambiguous if there are several."""
@@ -222,7 +238,7 @@ class _Correlation:
 
     def _fitting(self, number: int, places: Iterable[int]) -> list[int]:
         """Return the turns that neither a call nor another attempt of the same request contradicts."""
-        tried = () if number in self._attempts.unsure else self._tries.get(self._attempts.of(number), ())
+        tried = () if number in self._unsure else self._tries.get(self._attempts.of(number), ())
         return [one for one in places if not any(self._contradicts(n, one) for n in (number, *tried))]
 
     def _contradicts(self, number: int, place: int, *, whole: bool = True) -> bool:
@@ -272,12 +288,12 @@ class _Correlation:
         if left:
             self._by_equal_texts(left, range(len(self._places.all)))
 
-    def _by_threads(self) -> None:
-        """Link the calls of a session by the turns of the others, if these show one session."""
-        for thread in threads(self._calls):
-            session = self._session_of(thread)
-            exact = {n for n in thread if n in self._found and self._found[n].certainty == "exact"}
-            for number in thread if session is not None else ():
+    def _by_conversations(self) -> None:
+        """Link the calls of a conversation by the turns of the others, if these show one session."""
+        for calls in self._conversations:
+            session = self._session_of(calls)
+            exact = {n for n in calls if n in self._found and self._found[n].certainty == "exact"}
+            for number in calls if session is not None else ():
                 if self._is_sure(number) and session in self._sessions(self._found[number]):
                     continue
                 key = None if number in exact else self._key(number, session)
@@ -285,9 +301,9 @@ class _Correlation:
                     open_ = [place for _, some in self._open([number], self._places.by_key[key]) for place in some]
                     self._find(number, self._fitting(number, open_), "conversation")
 
-    def _session_of(self, thread: Iterable[int]) -> int | None:
-        """Return the session of connected calls: that of their tools, else the only one possible for all."""
-        found = [self._found[number] for number in thread if number in self._found]
+    def _session_of(self, calls: Iterable[int]) -> int | None:
+        """Return the session of a conversation: that of its tools, else the only one possible for all its calls."""
+        found = [self._found[number] for number in calls if number in self._found]
         exact = {session for one in found if one.certainty == "exact" for session in self._sessions(one)}
         possible = exact or set.intersection(*map(self._sessions, found)) if found else set[int]()
         return next(iter(possible)) if len(possible) == 1 else None
@@ -302,7 +318,7 @@ class _Correlation:
         for group in self._attempts.groups():
             sure = {self._found[number].places[0] for number in group if self._is_sure(number)}
             for number in group if len(sure) == 1 else ():
-                fits = number not in self._attempts.unsure and not any(self._contradicts(number, one) for one in sure)
+                fits = number not in self._unsure and not any(self._contradicts(number, one) for one in sure)
                 if not self._is_sure(number) and fits:
                     self._find(number, [*sure], "retry")
 
@@ -331,9 +347,7 @@ class _Correlation:
     # The result.
 
     def _join_attempts(self) -> None:
-        """Take equal requests of one turn for attempts of one request, if the earlier one has no answer. Requests
-        without a turn are attempts if another attempt can mend the earlier one."""
-        self._attempts.join_repeats(n for n in range(len(self._calls)) if n not in self._found)
+        """Take equal requests of one turn for attempts of one request, if the earlier one has no answer."""
         sure = [n for n in sorted(self._found) if self._is_sure(n) and self._calls[n].conversation is not None]
         for group in by_key(sure, lambda n: (self._found[n].places[0], self._calls[n].conversation)).values():
             for before, after in pairwise(group):

@@ -1,8 +1,4 @@
-"""Which model calls belong together, and which text of a model is which text on the client hop. Pure.
-
-`threads` connects the calls of one session by the provider's ids. `Attempts` connects the attempts of one request by
-equal conversations, the retry count of the SDK, and the time. Without a retry count, a call repeats an equal one that
-failed in a way that another attempt can mend.
+"""Which text of a model is which text on the client hop. Pure.
 
 A text reaches the client after the model streamed it, and a call starts during its turn. So most texts are possible for
 few calls only. If no call is missing, a text that is possible for one call only is a pair with it; if no text is
@@ -21,9 +17,6 @@ from itertools import accumulate, islice
 from typing import Literal, NamedTuple
 
 from ...model import by_key
-from ...providers.answers import is_counted
-from ...providers.call import ModelCall
-from ...providers.retries import Retries
 from ...text import same_start
 
 LATEST = 10_000_000_000
@@ -109,19 +102,6 @@ class Groups:
         return by_key(range(len(self._first)), self.of).values()
 
 
-def threads(calls: Sequence[ModelCall]) -> list[list[int]]:
-    """Return the indexes of calls whose ids are connected, of two or more calls each: a request names items and tool
-    calls of earlier answers. An id of two answers does not count, nor does a counted id of a tool."""
-    owners: dict[str, int | None] = {}
-    for number, call in enumerate(calls):
-        counted = {one.call_id for one in call.tool_calls if is_counted(one.call_id)}
-        for id_ in (id_ for id_ in call.own_ids if id_ not in counted):
-            owners[id_] = number if owners.get(id_, number) == number else None
-    named = ((number, owners.get(id_)) for number, call in enumerate(calls) for id_ in call.history_ids)
-    links = ((number, owner) for number, owner in named if owner is not None)
-    return [group for group in Groups(len(calls), links).groups() if len(group) > 1]
-
-
 def _settled(calls: Sequence[int], texts: Sequence[set[int]]) -> dict[int, int]:
     """Return the only possible text of calls, by call."""
     if any(len(texts[call]) >= _NEAR for call in calls):
@@ -144,38 +124,6 @@ def _settled(calls: Sequence[int], texts: Sequence[set[int]]) -> dict[int, int]:
                     of[other].discard(gone)
                     waiting += [other] if waits[other >= _TEXTS] else []
     return settled
-
-
-class Attempts(Groups):
-    """The attempts of each request: a group has the index of the first attempt in `calls`. Linear."""
-
-    def __init__(self, calls: Sequence[ModelCall], starts: Sequence[int], ends: Sequence[int | None]) -> None:
-        """`starts` and `ends`: the times of the calls on one clock, in ns."""
-        super().__init__(len(calls))
-        self._calls, self._starts, self._ends = calls, starts, ends
-        self._retries = Retries()
-        for number in sorted(range(len(calls)), key=lambda n: (starts[n], calls[n].attempt, n)):
-            self._join_to(self._retries.before(number, calls[number], starts[number], ends[number]), number)
-
-    @property
-    def unsure(self) -> set[int]:
-        """The calls whose request may be another one: several could be."""
-        return self._retries.unsure
-
-    def join_repeats(self, numbers: Iterable[int]) -> None:
-        """Join the attempts of clients that send no retry count. `numbers`: the calls in question, as they started."""
-        for n in numbers:
-            self._join_to(self._retries.repeated(n, self._calls[n], self._starts[n], self._ends[n]), n)
-
-    def _join_to(self, before: Sequence[int], number: int) -> None:
-        for one in before[:1]:
-            self.join(one, number)
-
-    def join(self, before: int, after: int) -> None:
-        """Note that both calls are attempts of one request."""
-        if before in self.unsure:
-            self.unsure.add(after)
-        super().join(before, after)
 
 
 _LEAST = 16

@@ -5,14 +5,15 @@ Of an open turn, each piece has its line as soon as it is complete, and is looke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from ...cassette.sqlite import Store
-from ...model import Exchange
+from ...model import Exchange, Recording, by_key
 from ...omnigent.routes import is_session
-from ...text import counted, dumps, one_line, seconds
+from ...text import counted, dumps, joined, one_line, seconds
+from ..conversations import ConcludedTalk, Conversations
 from ..follow.sessions import GrowingSession, GrowingSessions
 from ..gather import failures_in
 from ..model_calls.values import Link, ModelCalls, TurnKey, spent_in
@@ -22,7 +23,17 @@ from ..turns.draft import LONG_SILENCE, Block, Draft
 from ..turns.requests import Act, FailedRequest
 from ..turns.values import Ended, Session
 from . import ById, failures, rows_of_calls, sentences, told_failures, total, turn_row, turn_rows, verdict, why
-from .other_apis import AstrayCalls, LiveOthers, call_name, call_pieces, spent
+from .other_apis import (
+    AstrayCalls,
+    LiveOthers,
+    call_name,
+    call_pieces,
+    fork_line,
+    spent,
+    talk_call,
+    talk_head,
+    talk_sums,
+)
 from .sentences import COLUMN, Line, Page, Piece
 
 _NAME = 8
@@ -199,6 +210,36 @@ class _Session(GrowingSession):
                 self.turns.append(self.by_number[number])
 
 
+class _Talks:
+    """The lines of conversations of model calls without Omnigent."""
+
+    def __init__(self) -> None:
+        self.headed = set[int]()
+        """The numbers of the conversations that have lines."""
+        self._instructions = set[str]()
+        self._forked = set[int]()
+        """The recordings whose fork has a line."""
+
+    def lines(
+        self, page: Page, one: ConcludedTalk, links: Iterable[Link], recordings: Sequence[Recording]
+    ) -> Iterator[Line]:
+        """Return the lines of further calls of a conversation."""
+        by_number = {recording.recording: recording for recording in recordings}
+        page, talk = page.since(one.session.begun_ns), one.talk
+        if talk.number not in self.headed:
+            self.headed.add(talk.number)
+            yield from page.wrapped(talk_head(one, by_number), "head", "", "  ")
+        places = {link.call.exchange: place for link, place in talk.calls}
+        for link in links:
+            yield from fork_line(page, by_number.get(link.call.recording), link, self._forked)
+            yield from talk_call(page, link, places[link.call.exchange], self._instructions)
+
+    def end(self, page: Page, one: ConcludedTalk) -> Iterator[Line]:
+        """Return the last lines of a conversation."""
+        yield from page.wrapped(joined(talk_sums(one), " · "), "total", "  ", "  ")
+        yield from verdict(page, one.conclusion)
+
+
 class Following:
     """The output of `show --follow`: lines, or one object for each turn, while a cassette is recorded.
 
@@ -225,6 +266,8 @@ class Following:
         self._told_rows: set[int] = set()
         """The hashes of the objects that were returned."""
         self._astray_calls = AstrayCalls()
+        self._conversations = Conversations()
+        self._talks = _Talks()
 
     @property
     def goes_on(self) -> bool:
@@ -253,6 +296,7 @@ class Following:
         for session in wholes:
             session.take_up()
         linked, astray = self._new_calls(calls, last=last)
+        talks, astray = self._new_talks(calls, astray, last=last)
         for session in self._sessions:
             page = self._page_of(session)
             if not is_session(session.exchanges.values()):  # requests of no session, as long as all get a 404
@@ -273,8 +317,14 @@ class Following:
                 lines += _end(page, wholes[session], by_id)
             if lines:
                 self._astray_calls.interrupt()
-            yield from self._named(session, lines)
-        yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=not self._growing.all)
+            yield from self._named(session.name, lines)
+        for one, links in talks:
+            page = self._narrow(self._names | {f"#{one.talk.number}"})
+            lines = list(self._talks.lines(page, one, links, self._store.recordings()))
+            lines += self._talks.end(page, one) if last else ()
+            self._astray_calls.interrupt()
+            yield from self._named(f"#{one.talk.number}", lines)
+        yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=not self._names)
 
     def _new_calls(self, calls: ModelCalls, *, last: bool) -> tuple[dict[TurnKey, list[Link]], list[Link]]:
         """Return the calls that are over and have no line yet: by turn, and those without a turn."""
@@ -297,6 +347,18 @@ class Following:
                 astray.append(link)
         return linked, astray
 
+    def _new_talks(
+        self, calls: ModelCalls, new: list[Link], *, last: bool
+    ) -> tuple[list[tuple[ConcludedTalk, list[Link]]], list[Link]]:
+        """Return the conversations with these new calls, and the calls that are in none. `last`: all conversations."""
+        if not self._is_whole or not (new or last):
+            return [], new
+        talks = self._conversations.of(calls, self._store.recordings())
+        number_of = {link.call.exchange: one.talk.number for one in talks for link in one.talk.links}
+        by_number = by_key(new, lambda link: number_of.get(link.call.exchange))
+        found = [(one, by_number.get(one.talk.number, [])) for one in talks if last or one.talk.number in by_number]
+        return found, by_number.get(None, [])
+
     def _news(
         self, session: _Session, turn: UnfoldingTurn, linked: dict[TurnKey, list[Link]], *, last: bool
     ) -> Iterator[Line]:
@@ -308,13 +370,14 @@ class Following:
 
     def growing(self) -> Iterator[Line]:
         """Return the lines of what is not complete."""
+        calls = self._growing.calls
         for session in self._sessions:
             for turn in session.turns[-1:]:
                 page = self._page_of(session)
                 key = TurnKey(session.recording, session.session_id, turn.number)
-                open_ = [one for one in self._growing.calls.of_key(key) if one.call.ending == "open"]
-                more = [line for one in open_ for line in page.wrapped(f"{call_name(one)} -> …", "model", " " * COLUMN)]
-                yield from self._named(session, [*turn.growing(page), *more])
+                yield from self._named(session.name, [*turn.growing(page), *_open_calls(page, calls.of_key(key))])
+        for talk in calls.talks if self._is_whole else ():
+            yield from self._named(f"#{talk.number}", _open_calls(self._narrow(self._names), talk.links))
 
     def rows(self, *, last: bool = False) -> Iterator[dict[str, Any]]:
         """Return the objects of turns that ended since the last call. At the end: those of `show --json` that were not
@@ -334,6 +397,16 @@ class Following:
                 if turn.told_end != before:
                     told = session.turn(turn.draft, turn.number)
                     yield turn_row(told, self._growing.calls, begun_ns=session.begun_ns)
+        for one in self._ended_talks():
+            yield turn_row(one.session.turns[-1], one.calls, begun_ns=one.session.begun_ns)
+
+    def _ended_talks(self) -> Iterator[ConcludedTalk]:
+        """Return the conversations with new calls whose last turn is over: the model answered, and asks for no tool."""
+        _, astray = self._new_calls(self._growing.calls, last=False)
+        for one, _ in self._new_talks(self._growing.calls, astray, last=False)[0]:
+            last = one.talk.links[-1].call
+            if last.ending != "open" and not last.tool_calls:
+                yield one
 
     def _all_rows(self) -> Iterator[dict[str, Any]]:
         wholes, calls = self._growing.complete(self._store)
@@ -342,14 +415,28 @@ class Following:
             yield from turn_rows(wholes[session], by_id, calls)
         yield from rows_of_calls(calls, self._store.recordings()) if self._is_whole else ()
 
-    def _page_of(self, session: _Session) -> Page:
-        page = self._page.since(session.begun_ns)
-        return page.narrower(_NAME + 3) if len(self._sessions) > 1 else page
+    @property
+    def _names(self) -> set[str]:
+        """The names of the sessions, and of the conversations that have lines."""
+        return {one.name for one in self._sessions} | {f"#{number}" for number in self._talks.headed}
 
-    def _named(self, session: _Session, lines: list[Line]) -> Iterator[Line]:
-        """Return the lines, with the session's name before each if there are several sessions."""
-        name = f"{session.name[:_NAME]:<{_NAME}} | " if len(self._sessions) > 1 else ""
-        return (Line(f"{name}{line}".rstrip(), line.kind) for line in lines)
+    def _page_of(self, session: _Session) -> Page:
+        return self._narrow(self._names).since(session.begun_ns)
+
+    def _narrow(self, names: set[str]) -> Page:
+        """Return the page with room for one of these names, if there are several."""
+        return self._page.narrower(_NAME + 3) if len(names) > 1 else self._page
+
+    def _named(self, name: str, lines: Iterable[Line]) -> Iterator[Line]:
+        """Return the lines, each with the name of its session or conversation if there are several."""
+        before = f"{name[:_NAME]:<{_NAME}} | " if len(self._names) > 1 else ""
+        return (Line(f"{before}{line}".rstrip(), line.kind) for line in lines)
+
+
+def _open_calls(page: Page, links: Iterable[Link]) -> Iterator[Line]:
+    for link in links:
+        if link.call.ending == "open":
+            yield from page.wrapped(f"{call_name(link)} -> …", "model", " " * COLUMN)
 
 
 def _head(session: _Session, page: Page) -> str:

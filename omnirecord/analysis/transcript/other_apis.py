@@ -19,6 +19,7 @@ from ...cassette.sqlite import Store
 from ...contract.judge import NONE
 from ...model import Exchange, Recording, TimedFrame, by_key
 from ...providers.call import ModelCall
+from ...providers.grouping import Place
 from ...providers.parts import after_answer
 from ...text import cells, clip, counted, fitting, joined, one_line, seconds
 from ...wire.json_rpc import message_of
@@ -127,30 +128,41 @@ def talk_lines(
     """Return the calls of a conversation, each with its attempts. `page`: its zero is the beginning of the
     conversation. `told_before`: the instructions that are printed already. `forked`: the recordings whose fork has a
     line."""
-    session = one.session
     by_number = {recording.recording: recording for recording in recordings}
+    yield from page.wrapped(talk_head(one, by_number, talk_sums(one)), "head", "", "  ")
+    for link, place in one.talk.calls:
+        yield from fork_line(page, by_number.get(link.call.recording), link, forked)
+        yield from talk_call(page, link, place, told_before)
+
+
+def talk_head(one: ConcludedTalk, by_number: Mapping[int, Recording], sums: Sequence[str] = ()) -> str:
+    """Return the line that names a conversation. `sums`: see `talk_sums`."""
+    session = one.session
     known = by_number.get(session.recording)
+    hop = f"hop {known.hop}" if known is not None and known.hop else ""
+    since = "" if session.started_at is None else f"from {session.started_at[:19].replace('T', ' ')} UTC"
+    return joined([f"Conversation #{one.talk.number}", f"recording {session.recording}", hop, *sums, since], " · ")
+
+
+def talk_sums(one: ConcludedTalk) -> list[str]:
+    """Return calls, duration and tokens of a conversation."""
     usages = [link.call.usage for link in one.talk.links if link.call.usage is not None]
     total = [sum(usage.input_tokens or 0 for usage in usages), sum(usage.output_tokens or 0 for usage in usages)]
-    parts = [
-        f"Conversation #{one.talk.number}",
-        f"recording {session.recording}",
-        f"hop {known.hop}" if known is not None and known.hop else "",
+    return [
         counted(one.talk.requests, "call"),
-        seconds(session.duration_ns or 0),
+        seconds(one.session.duration_ns or 0),
         f"{total[0]:,} in, {total[1]:,} out tokens" if usages else "",
-        "" if session.started_at is None else f"from {session.started_at[:19].replace('T', ' ')} UTC",
     ]
-    yield from page.wrapped(joined(parts, " · "), "head", "", "  ")
-    for link, place in one.talk.calls:
-        note = ""
-        if place.candidates:
-            note = f"may be of conversation {' or '.join(f'#{number}' for number in place.candidates)}"
-        yield from _fork_line(page, by_number.get(link.call.recording), link, forked)
-        yield from _call(page, replace(link, attempt=place.attempt), place.call, told_before, note)
 
 
-def _fork_line(page: Page, known: Recording | None, link: Link, forked: set[int]) -> Iterator[Line]:
+def talk_call(page: Page, link: Link, place: Place, told_before: set[str]) -> Iterator[Line]:
+    """Return one call of a conversation."""
+    others = [f"#{number}" for number in place.candidates]
+    note = f"may be of conversation {' or '.join(others)}" if others else ""
+    yield from _call(page, replace(link, attempt=place.attempt), place.call, told_before, note)
+
+
+def fork_line(page: Page, known: Recording | None, link: Link, forked: set[int]) -> Iterator[Line]:
     """Yield a line before the first live call of a forked recording. `known`: the recording of the call."""
     fork = None if known is None or link.call.answered_from is not None else fork_of(known)
     if fork is not None and fork.turn is None and link.call.recording not in forked:
@@ -184,7 +196,7 @@ class AstrayCalls:
             if recording != self._under:
                 yield from page.wrapped(_head(known, count, alone=alone), "head", "", "  ")
                 self._under = recording
-            yield from _fork_line(page, known, link, self._forked)
+            yield from fork_line(page, known, link, self._forked)
             numbers = self._numbers.setdefault(recording, {})
             number = numbers.setdefault(link.request, len(numbers) + 1)
             yield from _call(page, link, number, self._instructions.setdefault(recording, set()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.transcript import rows_of
+from omnirecord.analysis.transcript import lines_of, rows_of
 from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.sentences import Page
+from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Recording
 from tests.support.cassettes import Made, child, completed, created, delta, event, heartbeat, lines, status
 from tests.support.examples import a_third, each
+from tests.support.hop_tapes import RESPONSES, asked, ending, opening, user, word
 from tests.support.live_rows import live_rows
 
 Row = dict[str, Any]
@@ -40,13 +43,15 @@ def told(store: Store) -> list[str]:
     return lines
 
 
-def followed(path: Path, folder: Path, looks: random.Random) -> list[str]:
-    """The same while the rows come bit by bit."""
+def followed(
+    path: Path, folder: Path, looks: random.Random, by: int | None = None, *, named: bool = False
+) -> list[str]:
+    """The same while the rows come bit by bit. `by`: so many at a time. `named`: with the names before the lines."""
     db, found, left = folder / f"{random.random()}.db", [], live_rows(path)
     with closing(Writer(db)) as writer:
         following = Following(store := Store.open(db), None, Page(10_000))
         while left:
-            number = looks.choice([40, 200])
+            number = by or looks.choice([40, 200])
             writer.write(left[:number])
             del left[:number]
             following.look()
@@ -56,7 +61,7 @@ def followed(path: Path, folder: Path, looks: random.Random) -> list[str]:
     assert not following.goes_on
     found += [*following.news(last=True)]
     store.close()
-    return [str(line).partition(" | ")[2] or str(line) for line in found]
+    return [str(line) if named else str(line).partition(" | ")[2] or str(line) for line in found]
 
 
 def text(line: str) -> str:
@@ -105,6 +110,54 @@ def test_the_last_object_of_each_turn_is_that_of_show(path: Path, tmp_path: Path
 def test_conversations_of_model_calls_are_those_of_show(tmp_path: Path) -> None:
     path = ROOT / "cassettes" / "agents" / "day.jsonl"
     assert final_rows(path, tmp_path, random.Random(1)) == shown_rows(path)
+
+
+def calls_of_talks(lines: Iterable[str]) -> dict[str, Counter[str]]:
+    """The first lines of the calls of each conversation: number, model, attempt."""
+    found = dict[str, Counter[str]]()
+    talk, named = "", ""
+    for line in lines:
+        name, bar, rest = line.partition(" | ")
+        named, line = (name.strip(), rest) if bar and name.startswith("#") else (named, line)
+        if line.startswith("Conversation #"):
+            talk = line.split(" ")[1]
+        elif line[6:].lstrip().partition(" s ")[2].strip().startswith(("model ", "!! model ")):
+            found.setdefault(named or talk, Counter())[line] += 1
+    return found
+
+
+def test_each_call_stands_in_the_conversation_that_show_gives_it(tmp_path: Path) -> None:
+    path = ROOT / "cassettes" / "agents" / "day.jsonl"
+    with closing(open_store(path)) as store:
+        shown = calls_of_talks(map(str, lines_of(store, None, Page(10_000))))
+    assert len(shown) > 5
+    assert calls_of_talks(followed(path, tmp_path, random.Random(2), named=True)) == shown
+
+
+def test_the_answer_of_a_model_is_told_before_the_recording_ends(tmp_path: Path) -> None:
+    path = ROOT / "cassettes" / "agents" / "day.jsonl"
+    left, db = live_rows(path), tmp_path / "live.db"
+    with closing(Writer(db)) as writer:
+        following = Following(store := Store.open(db), None)
+        writer.write(left)
+        for _ in range(2):
+            following.look()
+            rows = list(following.rows())
+    assert {row["session_id"] for row in rows} == {row["session_id"] for row in shown_rows(path) if row["session_id"]}
+    store.close()
+
+
+def test_a_request_continues_an_answer_whose_connection_stays_open(tmp_path: Path) -> None:
+    tape = Made()
+    tape._hops[0], tape._contracts[0] = "model", "auto"
+    reads = [(1.2, opening("resp_1")), (1.3, word("Hello.")), (1.5, ending("resp_1"))]
+    tape.stream(RESPONSES, 1.1, *reads, asked=1.0, method="POST", body=asked(user("Hi")), ending="eof", end=9.0)
+    answer = {"type": "message", "role": "assistant", "content": "Hello."}
+    again = asked(user("Hi"), answer, user("Why?"))
+    tape.stream(RESPONSES, 2.1, (2.5, ending("resp_2")), asked=2.0, method="POST", body=again, ending="eof", end=3.0)
+    path = tmp_path / "made.jsonl"
+    path.write_bytes(b"".join(jsonl_bytes(tape.store())))
+    assert [*calls_of_talks(followed(path, tmp_path, random.Random(1), by=1, named=True))] == ["#1"]
 
 
 @pytest.mark.slow

@@ -142,11 +142,11 @@ def test_a_followed_turn_has_its_model_calls_as_they_end_and_where_its_time_went
     assert any("s: model 5.70 s in 3 calls (1 retried), waiting" in line for line in looks[ended])
 
 
-def test_followed_calls_without_a_turn_have_one_head_and_come_as_they_end(tmp_path: Path) -> None:
+def test_each_followed_conversation_has_a_head_and_its_calls_come_as_they_end(tmp_path: Path) -> None:
     looks = [look for look in written(tmp_path, model_hop(3), 30) if look]
-    assert [line for look in looks for line in look if line.startswith("Model calls")] == [
-        "Model calls · recording 1 · hop model"
-    ]
+    heads = [line for look in looks for line in look if "Conversation #" in line]
+    assert heads[0] == "Conversation #1 · recording 1 · hop model · from 2026-01-02 03:04:06 UTC"
+    assert [line[:26] for line in heads[1:]] == [f"#{n}       | Conversation #{n}" for n in (2, 3)]
     answers = [number for number, look in enumerate(looks) if any("Answer" in line for line in look)]
     assert len(answers) == 3, "each in a look of its own"
 
@@ -157,6 +157,7 @@ def test_a_followed_recording_lists_no_stream_of_a_provider_as_a_session(tmp_pat
         following.look()
         lines = list(map(str, following.news(last=True)))
     assert not any("Session" in line or "stream" in line for line in lines)
+    lines = [line.rpartition(" | ")[2] for line in lines]
     assert [line[13:28] for line in lines if "= " in line] == ["= 200 completed", "= 400 refused a", "= 200 completed"]
 
 
