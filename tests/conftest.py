@@ -100,7 +100,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         is_watched = isinstance(item, pytest.Function) and (item.path in watched or "watched" in marks)
         if is_watched and "_watched" not in item.fixturenames:
             item.fixturenames.insert(0, "_watched")
-        if "long" in marks and not config.getoption("--long"):
+        if config.getoption("--long"):
+            item.add_marker(pytest.mark.timeout(3600))  # s: a hundred kills take a quarter of an hour
+        elif "long" in marks:
             item.add_marker(pytest.mark.skip(reason="one more of what is tested already: runs with --long"))
         if "real" in marks:
             real.add(item.path)
