@@ -32,6 +32,7 @@ from ...wire.strict_json import loads
 from ..apis import call_text
 from ..listing import NS, FrameFilter, Row, event_row
 from ..turns.requests import act_of, answer_tells, error_in, may_act, severity_of
+from .growth import NewExchanges
 
 _BODY = 64 * 1024
 """Size of a body that is read, at most, in bytes."""
@@ -113,57 +114,39 @@ class Requests:
 
     def __init__(self, wanted: Wanted, *, from_start: bool = False) -> None:
         self._wanted = wanted
-        self._last = 0 if from_start else None
-        self._open: dict[int, bool] = {}
-        """The exchanges that go on, and whether they have a row."""
+        self._exchanges = NewExchanges() if from_start else None
 
     def begin(self, store: Store, since: Iterable[tuple[int, int]]) -> None:
         """Skip the exchanges in the cassette, except those since one of `since`, each a recording and ns."""
         if not self._wanted.takes_requests:
             return
-        self._last = store.newest()
+        self._exchanges = NewExchanges()
         unended = [x.exchange for x in store.exchanges(unended=True)] if store.is_being_recorded else []
-        self._open = dict.fromkeys(chain(unended, *(store.open_at(*one) for one in since)), False)
+        self._exchanges.skip(store, but=chain(unended, *(store.open_at(*one) for one in since)))
 
     def new(self, store: Store, done: Mapping[int, bool | None]) -> Iterator[Row]:
         """Return a row for each exchange that has begun or ended since the last call. `done`: of the exchanges whose
         frames were followed, whether one of them ended the stream; None if that is not known."""
         if not self._wanted.takes_requests:
             return
-        if self._last is None:
+        if self._exchanges is None:
             self.begin(store, ())
-        hops = ModelHops(store)
-        for x in store.newer(self._last or 0, self._changed(store)):
-            self._last = max(self._last or 0, x.exchange)
-            is_waited_for = x.ending == "done" and store.is_being_recorded  # for the end of its stream, after `[DONE]`
-            is_over = x.end_ns is not None or not (x.ending == "open" or is_waited_for)
+        hops, exchanges = ModelHops(store), self._exchanges or NewExchanges()
+        told = {number for number, has_row in exchanges.open.items() if has_row}
+        for x, is_over in exchanges.look(store):
             if is_over and x.kind == "sse" and x.ending != "done":
                 x = _settled(store, x, done.get(x.exchange))
             if self._wanted.takes_session(x.session_id):
-                yield from self._rows(store, hops, x, is_over=is_over)
-            if is_over:
-                self._open.pop(x.exchange, None)
-            else:
-                self._open.setdefault(x.exchange, False)
-
-    def _changed(self, store: Store) -> list[int]:
-        """Return the open exchanges that may have another row: those without one, and those that have ended."""
-        if not store.is_being_recorded:
-            return list(self._open)
-        told = [number for number, is_told in self._open.items() if is_told]
-        return [number for number, is_told in self._open.items() if not is_told] + store.ended(told)
-
-    def _rows(self, store: Store, hops: ModelHops, x: Exchange, *, is_over: bool) -> Iterator[Row]:
-        act = _act(store, x) if may_act(x) else None
-        is_stream = x.kind in ("sse", "websocket") and x.response is not None
-        is_first = not self._open.get(x.exchange)
-        if is_first and (is_stream or act is not None):
-            self._open[x.exchange] = True
-            is_first = False
-            yield {**_row(store, x, act, is_over=False), "asked": _asked(store, hops, x), "answer": None}
-        if is_over:
-            asked, answer = _asked(store, hops, x) if is_first else None, _answer(store, hops, x)
-            yield {**_row(store, x, act, is_over=True), "asked": asked, "answer": answer}
+                act = _act(store, x) if may_act(x) else None
+                has_row = x.exchange in told
+                if not has_row and (act is not None or (x.kind in ("sse", "websocket") and x.response is not None)):
+                    has_row = True
+                    yield {**_row(store, x, act, is_over=False), "asked": _asked(store, hops, x), "answer": None}
+                    if not is_over:
+                        exchanges.wait_for_end(x.exchange)
+                if is_over:
+                    asked, answer = None if has_row else _asked(store, hops, x), _answer(store, hops, x)
+                    yield {**_row(store, x, act, is_over=True), "asked": asked, "answer": answer}
 
 
 def _settled(store: Store, x: Exchange, is_done: bool | None) -> Exchange:
@@ -422,7 +405,8 @@ class File:
         """Return the frames after the cursor, `_BATCH` or `_BYTES` at most, and whether there are more."""
         changed = self._tail.look(store, self._most) | self._left
         self._left_out += self._tail.left_out()
-        if store.is_being_recorded:
+        is_recorded = store.is_being_recorded
+        if is_recorded:
             known = cursor.at.keys() & changed | set(store.ended_streams(cursor.at))
             known |= {stream for stream in cursor.at if not self._tail.follows(stream)}
         else:
@@ -440,7 +424,7 @@ class File:
         frames = size = 0
         self._left = {x.stream for x in streams}
         for x in wanted:
-            for frame in self._frames(store, x, cursor.at[x.stream]):
+            for frame in self._tail.new_frames(store, x, cursor.at[x.stream], is_over=x.is_over or not is_recorded):
                 cursor.at[x.stream] = frame.seq
                 frames, size = frames + 1, size + frame.length
                 if self._wanted.takes(frame):
@@ -449,7 +433,7 @@ class File:
                     self._turn = x.stream
                     return sorted(found, key=self._order), True
         for x in streams:
-            if self._is_over(store, x):
+            if x.is_over or not is_recorded:
                 del cursor.at[x.stream]
                 if self._tail.has(x.exchange):
                     self._done[x.exchange] = self._tail.is_done(x.exchange)
@@ -461,19 +445,10 @@ class File:
         """Parse the new bytes of these streams; leave out the oldest events if there are too many."""
         self._tail.open(store, [x.exchange for x in streams])
         for x in streams:
-            if self._tail.has(x.exchange) and self._is_over(store, x):
+            if x.is_over or not store.is_being_recorded:
                 self._tail.end(x.exchange)
         if self._most is not None:
             self._leave_out(cursor, streams, self._most)
-
-    def _is_over(self, store: Store, x: Streaming) -> bool:
-        return x.is_over or not store.is_being_recorded
-
-    def _frames(self, store: Store, x: Streaming, after: int) -> Iterator[TimedFrame]:
-        """Yield the frames of a stream after number `after`."""
-        if self._tail.has(x.exchange):
-            return self._tail.frames(store, x, after)
-        return store.frames_behind(x, after) if self._is_over(store, x) else store.stored_frames(x, after)
 
     def _leave_out(self, cursor: Cursor, streams: list[Streaming], most: int) -> None:
         """Leave out the oldest new events, so that about `most` are left."""

@@ -9,7 +9,7 @@ Each look reads the new frames and the new calls only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
@@ -33,6 +33,7 @@ from ..turns import SessionBuilder
 from ..turns.draft import LONG_SILENCE, Draft
 from ..turns.requests import Act
 from ..turns.values import Session, Turn
+from .growth import NewExchanges
 
 Key = tuple[int, str | int]
 _UNSETTLED = 3
@@ -78,24 +79,18 @@ class GrowingSession:
         """The exchanges whose streams go on."""
         return self._listening
 
-    def hear(self, store: Store, open_: set[int], tail: Tail) -> None:
+    def hear(self, store: Store, open_: Container[int], tail: Tail) -> None:
         """Add the new frames. `open_`: the exchanges that go on. `tail` has their streams, apart from those that a
         contract file judges."""
         news: list[Iterable[TimedFrame]] = []
         for exchange, after in list(self._listening.items()):
-            x = self.exchanges[exchange]
             is_over = exchange not in open_
-            if tail.has(exchange):
-                if is_over:
-                    tail.end(exchange)
-                behind = tail.frames(store, x, after)
-            else:
-                behind = store.frames(x, after=after) if is_over else store.stored_frames(x, after)
-            frames = list(Held().of(behind))
             if is_over:
-                tail.forget(exchange)
+                tail.end(exchange)
+            frames = list(Held().of(tail.new_frames(store, self.exchanges[exchange], after, is_over=is_over)))
             news.append(frames)
             if is_over:
+                tail.forget(exchange)
                 del self._listening[exchange]
             elif frames:
                 self._listening[exchange] = frames[-1].seq
@@ -315,13 +310,10 @@ class GrowingSessions(Generic[S]):
         self._reads_open = reads_open
         self.all: dict[Key, S] = {}
         self.calls = ModelCalls()
-        self.open: set[int] = set()
-        """The exchanges that go on."""
-        self._unsettled: set[int] = set()
-        """Those without a response, and the calls that are read at each look."""
-        self._last_exchange = 0
+        self._exchanges = NewExchanges()
         self._has_calls = False
-        self._tail = Tail()
+        self.tail = Tail()
+        """The new frames, after a look."""
         self._links: GrowingLinks | None = None
         self._answered: dict[int, bool] = {}
         """The open calls that were read, and whether the provider had answered."""
@@ -332,13 +324,10 @@ class GrowingSessions(Generic[S]):
         hops, parents = ModelHops(store), cache(store.parents)
         calls: list[ModelCall] = []
         self._links = self._links or GrowingLinks(Grouping(store.places))
-        for x in store.newer(self._last_exchange, self._changed(store)):
-            self._last_exchange = max(self._last_exchange, x.exchange)
-            is_open = x.end_ns is None and (x.ending == "open" or store.is_being_recorded)
-            (self.open.add if is_open else self.open.discard)(x.exchange)
+        for x, is_over in self._exchanges.look(store):
             is_call = hops.has(x)
-            is_settled = x.response is not None and not (is_call and self._reads_open)
-            (self._unsettled.add if is_open and not is_settled else self._unsettled.discard)(x.exchange)
+            if not is_over and x.response is not None and not (is_call and self._reads_open):
+                self._exchanges.wait_for_end(x.exchange)
             if is_call:
                 self._has_calls = True
                 calls += self._read(store, x, hops)
@@ -347,22 +336,21 @@ class GrowingSessions(Generic[S]):
                 if session is None:
                     yield x
                 else:
-                    session.take(store, x, is_open=is_open)
+                    session.take(store, x, is_open=not is_over)
         calls += self._ended_early(store, hops, calls)
-        self._tail.look(store)
+        self.tail.look(store)
         heard = (exchange for session in self.all.values() for exchange in session.listening)
-        self._tail.open(store, [exchange for exchange in heard if exchange in self.open])
+        self.tail.open(store, [exchange for exchange in heard if exchange in self.open])
         for session in self.all.values():
-            session.hear(store, self.open, self._tail)
+            session.hear(store, self.open, self.tail)
         if self._has_calls and (calls or any(session.has_news for session in self.all.values())):
             told = [session.so_far() for session in self.all.values()]
             self.calls = self._links.update(calls, told, store.recordings())
 
-    def _changed(self, store: Store) -> set[int]:
-        """Return the open exchanges that may have changed since the last look."""
-        if not store.is_being_recorded:
-            return self.open
-        return self._unsettled | set(store.ended(self.open - self._unsettled))
+    @property
+    def open(self) -> Container[int]:
+        """The exchanges that go on."""
+        return self._exchanges.open
 
     def _read(self, store: Store, x: Exchange, hops: ModelHops) -> Iterator[ModelCall]:
         """Yield a call, unless it was read in this state."""

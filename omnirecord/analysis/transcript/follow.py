@@ -257,7 +257,7 @@ class Following:
     ) -> None:
         self._store, self._is_whole, self._page = store, session is None, page or Page()
         self._growing = GrowingSessions(_Session, session, long_silence)
-        self._others = LiveOthers(store)
+        self._others = LiveOthers(store, self._growing.tail)
         self._astray: list[FailedRequest] = []
         """The failed requests without a session, and without a line yet."""
         self._turn_of: dict[int, TurnKey | None] = {}

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from ...cassette.forked import fork_of
 from ...cassette.model_calls import ModelHops, without_calls
 from ...cassette.sqlite import Store
+from ...cassette.sqlite.tail import Tail
 from ...contract.judge import NONE
 from ...model import Exchange, Recording, TimedFrame, by_key
 from ...providers.call import ModelCall
@@ -391,8 +392,8 @@ class LiveOthers:
     """The lines of `lines_of_others` while they are recorded. A recording is one with Omnigent from the first exchange
     on that shows it."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, tail: Tail) -> None:
+        self._store, self._tail = store, tail
         self._open: dict[int, Exchange] = {}
         self._seen: dict[int, int] = {}
         """The last frame with a line, by exchange."""
@@ -420,6 +421,7 @@ class LiveOthers:
             yield from line_of(page, entry)
 
     def _entries(self, *, full: bool) -> Iterator[_Entry]:
+        self._tail.open(self._store, [number for number, x in self._open.items() if x.stream is not None])
         for number, x in list(self._open.items()):
             if x.response is None and x.end_ns is None:
                 continue
@@ -427,13 +429,14 @@ class LiveOthers:
                 self._seen[number] = 0
                 yield request_entry(self._store, x)
             is_over = x.end_ns is not None
-            for frame in self._new_frames(x, is_over=is_over) if x.stream is not None else ():
+            if x.stream is not None and is_over:
+                self._tail.end(number)
+            after = self._seen[number]
+            new = self._tail.new_frames(self._store, x, after, is_over=is_over) if x.stream is not None else ()
+            for frame in new:
                 self._seen[number] = frame.seq
                 yield event_entry(x, frame, full=full)
             if is_over:
+                self._tail.forget(number)
                 yield from end_entries(self._store, x)
                 del self._open[number]
-
-    def _new_frames(self, x: Exchange, *, is_over: bool) -> Iterable[TimedFrame]:
-        after = self._seen[x.exchange]
-        return self._store.frames(x, after=after) if is_over else self._store.stored_frames(x, after)

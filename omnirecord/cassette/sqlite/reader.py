@@ -398,7 +398,7 @@ class Store(Tables):
             return times, times
         return times, Content(decoded(self._connection, exchange, start))
 
-    def frames_behind(self, stream: Streaming, after: int) -> Iterator[TimedFrame]:
+    def frames_behind(self, stream: Exchange | Streaming, after: int) -> Iterator[TimedFrame]:
         """Yield the frames after `after`, with work proportional to their number: stored frames, and those of the bytes
         behind them."""
         for frame in self.stored_frames(stream, after):

@@ -401,6 +401,13 @@ class Tail:
         self._streams |= {growing.stream for growing in opened.values()}
         yield from ()
 
+    def new_frames(self, store: Store, x: Exchange | Streaming, after: int, *, is_over: bool) -> Iterable[TimedFrame]:
+        """Return the frames of a stream after number `after`, whether it is open here or not. `is_over`: no byte
+        follows."""
+        if x.exchange in self._growing:
+            return self.frames(store, x, after)
+        return store.frames_behind(x, after) if is_over else store.stored_frames(x, after)
+
     def has(self, exchange: int) -> bool:
         """Whether the stream of this exchange is open here."""
         return exchange in self._growing
@@ -428,8 +435,9 @@ class Tail:
         yield from growing.frames(after)
 
     def end(self, exchange: int) -> None:
-        """Note that no byte of an open stream follows: what is left of it is its last frame."""
-        self._growing[exchange].close()
+        """Note that no byte of a stream follows: what is left of it is its last frame."""
+        if (growing := self._growing.get(exchange)) is not None:
+            growing.close()
 
     def is_done(self, exchange: int) -> bool | None:
         """Return whether a frame has ended an open stream; None if it may be among those that were left out."""

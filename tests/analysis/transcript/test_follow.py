@@ -16,10 +16,15 @@ import pytest
 from omnirecord.analysis.transcript import lines_of, rows_of
 from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.sentences import Page
+from omnirecord.cassette.contracts import load
 from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Recording
+from omnirecord.recorder.frames import FrameMaker
+from omnirecord.recorder.operations import Received, Requested, Responded
+from omnirecord.recorder.rows import RowMaker
+from omnirecord.redaction.redactor import Redactor
 from tests.support.cassettes import Made, child, completed, created, delta, event, heartbeat, lines, status
 from tests.support.examples import a_third, each
 from tests.support.hop_tapes import RESPONSES, asked, ending, opening, user, word
@@ -158,6 +163,25 @@ def test_a_request_continues_an_answer_whose_connection_stays_open(tmp_path: Pat
     path = tmp_path / "made.jsonl"
     path.write_bytes(b"".join(jsonl_bytes(tape.store())))
     assert [*calls_of_talks(followed(path, tmp_path, random.Random(1), by=1, named=True))] == ["#1"]
+
+
+def test_an_event_of_an_unknown_api_is_told_before_the_recorder_has_made_its_frame(tmp_path: Path) -> None:
+    db = tmp_path / "live.db"
+    with closing(Writer(db)) as writer:
+        row_maker = RowMaker(1, Redactor(b"key"), FrameMaker(writer, 1, load("auto")))
+        writer.write([rows.recording(Recording(1, "2026-01-01T00:00:00Z", "0", "auto", None))])
+        sse = (("content-type", "text/event-stream"),)
+        begun = [Requested(1, "client", 1, "GET", "/prices", ()), Responded(1, "sse", 1, 2, 200, "OK", sse)]
+        writer.write(row_maker.rows(begun))
+        following = Following(store := Store.open(db), None)
+        following.look()
+        assert "GET /prices -> 200, stream 1" in str(next(following.news()))
+        data = b"data: up 3\n\n"
+        writer.write(row_maker.rows([Received(1, 0, 10, len(data), data, 20)]))
+        following.look()
+        (line,) = following.news()
+        assert str(line).split()[2:] == ["1:1", "message", "up", "3"]
+        store.close()
 
 
 @pytest.mark.slow
