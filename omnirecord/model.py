@@ -272,6 +272,8 @@ class Incident:
     message: str
 
 
+UNREACHED = "omnirecord could not reach the upstream "
+"""Beginning of the message of a recorder to a client whose request did not reach the upstream."""
 UNWRITTEN = "the file cannot be written from here on"
 """Beginning of the incident that a recorder notes if the disk is full."""
 UNRECORDED = "passed unrecorded: "

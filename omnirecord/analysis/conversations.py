@@ -6,6 +6,10 @@
 The session has no stream and no client. Its id is the name of the conversation, and `Session.conversation` its number.
 The attempts of a call are one call: a refused attempt is a trouble of the turn. The output of a tool is in the request
 after the call that asked for it.
+
+If no output follows the last call, the agent stopped in its tool, or the tool ended the run of the agent. Some
+frameworks have tools whose arguments are the result. The names of these tools, the request, and the exit code of the
+recorded command tell which.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from ..cassette.identity import exit_code_of
 from ..cassette.select import Source
 from ..model import Recording, since_1970, wall_clock
 from ..providers.call import ModelCall
@@ -26,6 +31,8 @@ from .turns.tool_output import failure_in
 from .turns.values import Asked, Ended, Fault, Passage, Session, Tool, Trouble, Turn, TurnUsage
 from .turns.why_stopped import Code
 
+_MOST_TOOLS = 3
+"""Tools that are named."""
 _MOST_WHY = 80
 """Length of an error's text in a verdict, in characters."""
 
@@ -38,6 +45,10 @@ class ConcludedTalk(NamedTuple):
     conclusion: Conclusion
     calls: ModelCalls
     """Its calls with their turns. `Link.request` is the number of a call in the conversation."""
+    without_output: tuple[str, ...] = ()
+    """The names of the tools of the last call whose outputs were not sent, unless they are the result of the agent."""
+    exit_code: int | None = None
+    """That of the recorded command; None if it is not known."""
 
     @property
     def stream(self) -> None:
@@ -57,13 +68,14 @@ class Conversations:
 
     def of(self, calls: ModelCalls, recordings: Iterable[Recording]) -> list[ConcludedTalk]:
         """Return what `conversations_in` returns."""
-        started = {one.recording: one.started_at for one in recordings}
+        by_number = {one.recording: one for one in recordings}
         before = self._made
         self._made = {}
         for talk in calls.talks:
             made = before.get(talk.number)
-            if made is None or made.talk is not talk:
-                made = _concluded(talk, started)
+            exit_code = exit_code_of(by_number[talk.links[-1].call.recording].labels)
+            if made is None or made.talk is not talk or made.exit_code != exit_code:
+                made = _concluded(talk, by_number, exit_code)
             self._made[talk.number] = made
         return list(self._made.values())
 
@@ -82,10 +94,10 @@ def with_turns(calls: ModelCalls, conversations: Iterable[ConcludedTalk]) -> Mod
     return ModelCalls.of_links(links, calls.offsets)
 
 
-def _concluded(talk: Talk, started: dict[int, str]) -> ConcludedTalk:
+def _concluded(talk: Talk, recordings: dict[int, Recording], exit_code: int | None) -> ConcludedTalk:
     first = talk.links[0].call
-    zeros = {recording: since_1970(at) for recording, at in started.items()}
-    builder = _Builder(talk)
+    zeros = {number: since_1970(one.started_at) for number, one in recordings.items()}
+    builder = _Builder(talk, has_succeeded=exit_code == 0)
     links: list[Link] = []
     for link, place in talk.calls:
         shift_ns = zeros[link.call.recording] - zeros[first.recording]
@@ -101,9 +113,10 @@ def _concluded(talk: Talk, started: dict[int, str]) -> ConcludedTalk:
                 shift_ns=shift_ns,
             )
         )
-    session = builder.session(started[first.recording])
-    conclusion = _conclusion(session, talk.links[-1], builder.until_ns)
-    return ConcludedTalk(talk, session, conclusion, ModelCalls.of_links(links, ()))
+    session = builder.session(recordings[first.recording].started_at)
+    open_ = builder.without_output()
+    conclusion = _conclusion(session, talk.links[-1], builder.until_ns, open_, exit_code)
+    return ConcludedTalk(talk, session, conclusion, ModelCalls.of_links(links, ()), open_, exit_code)
 
 
 @dataclass(slots=True)
@@ -119,12 +132,21 @@ class _Turn:
     calls: list[ModelCall]
     end_ns: int
 
+    def without_output(self) -> tuple[str, ...]:
+        """Return the names of the tools of the last call without an output, unless they are the result."""
+        last = self.calls[-1]
+        if last.ending != "completed" or last.gives_output:
+            return ()
+        own = self.tools[len(self.tools) - len(last.tool_calls) :]
+        return tuple(one.name for one in own if one.returned_ns is None)
+
 
 class _Builder:
     """Makes a session of calls."""
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: Talk, *, has_succeeded: bool) -> None:
         self._talk = talk
+        self._has_succeeded = has_succeeded
         self._turns: list[_Turn] = []
         self.until_ns = 0
 
@@ -165,6 +187,10 @@ class _Builder:
                     )
                     return
 
+    def without_output(self) -> tuple[str, ...]:
+        """Return the names of the tools that the conversation ends with."""
+        return self._turns[-1].without_output()
+
     def session(self, started_at: str) -> Session:
         first = self._talk.links[0].call
         turns = tuple(self._turn(number, one) for number, one in enumerate(self._turns, 1))
@@ -184,7 +210,7 @@ class _Builder:
 
     def _turn(self, number: int, one: _Turn) -> Turn:
         last = one.calls[-1]
-        ended = _ended(last)
+        ended = "unfinished" if one.without_output() and not self._has_succeeded else _ended(last)
         first = next((text.first_ns for text in one.messages), None)
         fault = Fault(last.reason, last.error or "") if ended == "failed" else None
         return Turn(
@@ -256,20 +282,26 @@ def _ended(call: ModelCall) -> Ended:
     return "completed" if call.ending == "completed" else "unfinished"
 
 
-def _conclusion(session: Session, last: Link, until_ns: int) -> Conclusion:
+def _conclusion(
+    session: Session, last: Link, until_ns: int, without_output: Sequence[str], exit_code: int | None
+) -> Conclusion:
     call = last.call
     code, outcome, said = _how(call)
+    if without_output and exit_code != 0:
+        code, outcome = "tool_without_output", "unfinished"
+        said = f"Unfinished: no output of {named_tools(without_output)}"
     since_ns = call.started_ns if outcome == "recording" else until_ns
     since = wall_clock(session.started_at or "", since_ns - session.begun_ns)
-    word = "since" if outcome == "recording" else "at"
-    why = joined([call.reason, call.error], ": ") if outcome == "failed" or code == "model_incomplete" else ""
+    word = "since" if outcome == "recording" or code == "tool_without_output" else "at"
+    told = [None if call.is_unreached else call.reason, call.error]
+    why = joined(told, ": ") if outcome == "failed" or code == "model_incomplete" else ""
     reason = f": {clip(one_line(why), _MOST_WHY).rstrip('.')}" if why else ""
     first = next((one.text for turn in session.turns for one in turn.asked if one.text), None)
     return Conclusion(
         code=code,
         outcome=outcome,
         verdict=f"{said}{reason} {word} {since[11:19]} UTC",
-        sentence=_sentence(said, reason),
+        sentence=_sentence_without_output(without_output, exit_code) if without_output else _sentence(said, reason),
         since_ns=since_ns,
         since=since,
         ending=None,
@@ -282,6 +314,17 @@ def _conclusion(session: Session, last: Link, until_ns: int) -> Conclusion:
 def _sentence(said: str, reason: str) -> str:
     told = said.partition(": ")[2] or "the model had answered"
     return f"{told[0].upper()}{told[1:]}{reason}".rstrip(".") + "."
+
+
+def named_tools(names: Sequence[str]) -> str:
+    """Return the names of tools as words."""
+    shown = ", ".join(clip(one_line(name), 60) or "(no name)" for name in names[:_MOST_TOOLS])
+    return f"the tool{'' if len(names) == 1 else 's'} {shown}{' and others' if len(names) > _MOST_TOOLS else ''}"
+
+
+def _sentence_without_output(names: Sequence[str], exit_code: int | None) -> str:
+    code = "" if exit_code is None else f" The command ended with exit code {exit_code}."
+    return f"The last answer calls {named_tools(names)}, and no output was sent to the model.{code}"
 
 
 def _how(call: ModelCall) -> tuple[Code, Outcome, str]:
@@ -302,4 +345,6 @@ def _how(call: ModelCall) -> tuple[Code, Outcome, str]:
         return "call_cut", "unfinished", "Unfinished: the recorder was stopped"
     if call.ending == "cut":
         return "model_failed", "failed", "Failed: the provider cut the answer"
+    if call.is_unreached:
+        return "model_failed", "failed", "Failed: the provider could not be reached"
     return "model_failed", "failed", "Failed: the model call failed"

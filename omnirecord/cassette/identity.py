@@ -25,6 +25,8 @@ MOST_LABELS = 64
 LONGEST_KEY = 63
 LONGEST_VALUE = 256
 """Limits of the labels of a recording; lengths are in characters."""
+EXIT_CODE = "command.exit_code"
+"""The label with the exit code of the command that `run` or `fork` recorded; 128 + N if the signal N ended it."""
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 
 Asked = tuple[int, str, str, int | None, str | None]
@@ -62,6 +64,12 @@ def _uuid(version: int, ms: int, rest: bytes) -> str:
     bits = int.from_bytes(rest[:10], "big")
     high, low = bits >> 68, bits & (1 << 62) - 1
     return str(uuid.UUID(int=(ms & (1 << 48) - 1) << 80 | version << 76 | high << 64 | 0b10 << 62 | low))
+
+
+def exit_code_of(labels: Mapping[str, str]) -> int | None:
+    """Return the exit code of the recorded command; None if it is not known."""
+    code = labels.get(EXIT_CODE, "")
+    return int(code) if code.isdecimal() and code.isascii() and len(code) < 9 else None
 
 
 def labels_of(

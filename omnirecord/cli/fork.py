@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..cassette.identity import EXIT_CODE
 from ..errors import UsageError
 from ..text import clip, counted, one_line
 from . import child
@@ -24,7 +25,7 @@ from .arguments import NAMED, by_name
 from .common import print_found, print_rows, table
 from .listen import say
 from .options import new_cassette_option, of_recorder, of_replay, variables_option
-from .run import contracts_of, environment_of, new_cassette, wait_for_clients, why_nothing
+from .run import contracts_of, new_cassette, run_command, wait_for_clients, why_nothing
 from .run_replay import Addresses
 from .settings import one_each, reads_settings
 from .stderr import log_to_stderr
@@ -192,7 +193,7 @@ def _command(command: Sequence[str], mask: child.Mask, as_json: bool, made: Mapp
     """Run the command, or wait for Ctrl-C. Return the exit code."""
     if not command:
         return _wait(made, as_json)
-    return child.run(command, environment_of(made), mask)
+    return run_command(command, made, mask)
 
 
 def _from_turn(
@@ -321,6 +322,7 @@ class _Branch:
                 for key in replayed_service.service.keys:
                     made.pop(key, None)  # the provider wants a real one
             code = perform(made, urls)
+            self._server.last_labels[EXIT_CODE] = str(code)
             wait_for_clients(self._server)
         verdict = self._verdict(addresses.asked())
         say(verdict.counts)

@@ -14,11 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
+from signal import Signals
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..cassette.identity import EXIT_CODE
 from ..errors import UsageError
 from ..server.timers import monotonic
 from ..text import counted
@@ -205,7 +207,8 @@ def _record(
             made |= {name: f"{recorder.urls[route.hop]}{path}" for name, path in route.paths.items()}
         if recorder.page is not None:
             say(f"the recording is at {recorder.page}")
-        code = child.run(command, environment_of(made), mask)
+        code = run_command(command, made, mask)
+        proxy.last_labels[EXIT_CODE] = str(code)
         wait_for_clients(proxy)
     count = proxy.exchanges
     passed = f"{counted(proxy.unrecorded, 'request')} passed unrecorded, as --only and --except say"
@@ -230,6 +233,16 @@ def contracts_of(given: Sequence[str], hops: Iterable[str | None]) -> tuple[str 
     if every is None:
         return None, by_hop
     return every, {**{hop: every for hop in hops if hop is not None}, **by_hop}
+
+
+def run_command(command: Sequence[str], made: Mapping[str, str], mask: child.Mask) -> int:
+    """Run the command with these variables. Say how it ended, unless it ended well. Return its exit code."""
+    code = child.run(command, environment_of(made), mask)
+    if code > 128 and (name := {one.value: one.name for one in Signals}.get(code - 128)):
+        say(f"the command ended with exit code {code}, as by {name}")
+    elif code:
+        say(f"the command ended with exit code {code}")
+    return code
 
 
 def named_servers(upstreams: Sequence[str], environment: dict[str, str]) -> tuple[str | None, dict[str, str]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..cassette.identity import EXIT_CODE
 from ..errors import UsageError
 from ..omnigent.routes import path_of
 from ..providers.variables import Replayed, Route, checked_url, hop_of, replayed, routes_of, variable_of
@@ -18,7 +19,7 @@ from ..text import counted
 from . import child
 from .arguments import by_name
 from .listen import say
-from .run import contracts_of, environment_of, named_servers, own_variables, wait_for_clients, why_nothing
+from .run import contracts_of, named_servers, own_variables, run_command, wait_for_clients, why_nothing
 
 if TYPE_CHECKING:
     from ..replayer.server import Replay
@@ -74,7 +75,7 @@ def replay(command: Sequence[str], mask: child.Mask, cassette: Path, variables: 
     with running:
         urls = {hop.only: hop.url for hop in running.hops}
         addresses = Addresses({hop.only: [x.request.target for x in hop.due] for hop in running.hops}, name, variables)
-        code = child.run(command, environment_of(addresses.made(urls)), mask)
+        code = run_command(command, addresses.made(urls), mask)
         return _told(running, name, "", addresses.asked(), code)
 
 
@@ -161,7 +162,8 @@ def record_missing(
         others = {hop: urls[hop] for hop in live.upstreams if hop in urls and hop not in targets}
         if (page := running.page_of_recording) is not None:
             say(f"the recording is at {page}")
-        code = child.run(command, environment_of({**addresses.made(urls), **own_variables(others), **made}), mask)
+        code = run_command(command, {**addresses.made(urls), **own_variables(others), **made}, mask)
+        running.last_labels[EXIT_CODE] = str(code)
         wait_for_clients(running)
         code = _told(running, name, by_name(str(running.db)), [*addresses.asked(), *made], code)
     if running.unrecorded:

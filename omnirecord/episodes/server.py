@@ -106,6 +106,8 @@ class Episodes(Replay):
         self._decide_where = decide
         self._recording = recording or {}
         self._recorder: Proxy | None = None
+        self.last_labels: dict[str, str] = {}
+        """Labels that the recordings get at the end."""
 
     @property
     def db(self) -> Path:
@@ -200,6 +202,7 @@ class Episodes(Replay):
             await self._recorder.drain()
         await super().stop()
         if self._recorder is not None:
+            self._recorder.last_labels |= self.last_labels
             await self._recorder.stop(0)
             if self._into is not None and not self.recorded:
                 self._into.unlink(missing_ok=True)

@@ -20,25 +20,29 @@ whatever happens to the connection after it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
-from ..model import Ending, Exchange, TimedFrame
+from ..model import UNREACHED, Ending, Exchange, TimedFrame
 from ..wire.content_coding import codings_of
 from ..wire.headers import header
 from ..wire.sse import read_fields
 from ..wire.strict_json import as_dict, as_text, loads, payload_of
 from .answers import Answer, CallEnding, CallUsage, Delta, ToolRequest
-from .conversation import Conversation, conversation_of
+from .conversation import Conversation, conversation_of, names_tool
 from .register import Api, model_api
 from .register import api_of as api_of_path
 
 CutBy = Literal["client", "provider", "recorder"]
 
+_UNREACHABLE: Ending = "upstream_unreachable"
 _RETRY_COUNT = "x-stainless-retry-count"
 """Request header of several SDKs: the number of attempts before this one."""
+_OUTPUT_TOOL = re.compile(r"final_(result|answer|output)(_\w+)?")
+"""The names by which agent frameworks call the tool whose arguments are the output of the agent."""
 _CUT_BY: dict[Ending, CutBy] = {
     "client_left": "client",
     "recorder_stopped": "recorder",
@@ -113,6 +117,13 @@ class ModelCall:
         return "\n\n".join(self.texts)
 
     @property
+    def gives_output(self) -> bool:
+        """Whether the arguments of its tool call are the result of an agent, so that no output follows. The tool has a
+        usual name, or is the only one that the request lets the model call."""
+        is_only = self.conversation is not None and names_tool(self.conversation)
+        return is_only or any(_OUTPUT_TOOL.fullmatch(one.name) for one in self.tool_calls)
+
+    @property
     def is_rate_limited(self) -> bool:
         """Whether the provider refused it because of a rate limit or of its load."""
         api = model_api(self.api)
@@ -124,6 +135,11 @@ class ModelCall:
         if self.ending == "refused":
             return self.status is not None and (self.status in (408, 409, 429) or self.status >= 500)
         return self.has_failed
+
+    @property
+    def is_unreached(self) -> bool:
+        """Whether the request did not reach the provider. `error` says why."""
+        return self.ending == "failed" and self.reason == _UNREACHABLE
 
     @property
     def has_answer(self) -> bool:
@@ -185,6 +201,8 @@ def call_of(
             answer.error = f"the answer is {media_type} instead of JSON"
     if status is not None and status >= 400:
         answer.refuse(response)
+        if x.ending == _UNREACHABLE and answer.error is not None:
+            answer.error = answer.error.removeprefix(UNREACHED)
     ending, reason, cut_by = _ending(x, answer, is_lost=is_lost)
     conversation = conversation_of(request, x.request.target)
     model = answer.model or (conversation.model if conversation else as_text(body.get("model")))
@@ -245,10 +263,10 @@ def _attempt(x: Exchange) -> int:
 
 def _ending(x: Exchange, answer: Answer, *, is_lost: bool) -> tuple[CallEnding, str | None, CutBy | None]:
     """`is_lost`: the end of a streamed answer arrived, but not as events: it cannot be decoded, or is too large."""
+    if x.ending == _UNREACHABLE:
+        return "failed", x.ending, None
     if answer.ending is not None:
         return answer.ending, answer.reason, None
-    if x.ending == "upstream_unreachable":
-        return "failed", x.ending, None
     if x.ending == "open":
         return "open", None, None
     is_whole = (x.kind == "http" or is_lost) and x.response is not None and x.ending in ("eof", "done")

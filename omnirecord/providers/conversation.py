@@ -14,7 +14,7 @@ from typing import Any
 
 from ..model import by_key
 from ..wire.normal import Normal
-from ..wire.strict_json import as_dict, as_text, loads, parse_quickly
+from ..wire.strict_json import as_dict, as_list, as_text, loads, parse_quickly
 from .parts import Draft, Item, after_answer, canonical
 from .register import Api, api_of, model_api, model_apis
 
@@ -87,6 +87,17 @@ def conversation_of(body: bytes | Any, target: str = "") -> Conversation | None:
         return None if api is None else _conversation(api, data, target)
     except RecursionError:
         return None
+
+
+def names_tool(asked: Conversation) -> bool:
+    """Return whether a request makes the model call one tool, which it names or which is the only one."""
+    choice = dict(asked.settings).get("tool_choice", "")
+    data = as_dict(loads(choice))
+    config = as_dict(data.get("functionCallingConfig"))
+    named = data.get("name") or as_dict(data.get("function")).get("name")
+    allowed = as_list(config.get("allowedFunctionNames"))
+    must_call = choice == "required" or data.get("type") == "any" or config.get("mode") == "ANY"
+    return bool(named) or (must_call and 1 in (len(asked.tools), len(allowed)))
 
 
 def new_in(body: bytes, target: str = "") -> list[Draft]:

@@ -134,7 +134,15 @@ class Incidence:
     message: str
 
 
-Op = Requested | Responded | BodyData | Received | Messaged | SentLate | Ended | Incidence
+@dataclass(slots=True)
+class Labelled:
+    """A label that is known at the end of a recording."""
+
+    key: str
+    value: str
+
+
+Op = Requested | Responded | BodyData | Received | Messaged | SentLate | Ended | Incidence | Labelled
 
 
 def content(op: Op) -> int:
@@ -143,8 +151,9 @@ def content(op: Op) -> int:
 
 
 def held(op: Op) -> int:
-    """Return the bytes of memory that a queued operation takes: 0 for an incident, and for a read that is not kept."""
-    if isinstance(op, Incidence) or (isinstance(op, Received) and op.data is None):
+    """Return the bytes of memory that a queued operation takes: 0 for an incident or a label, and for a read that is
+    not kept."""
+    if isinstance(op, (Incidence, Labelled)) or (isinstance(op, Received) and op.data is None):
         return 0
     if isinstance(op, (Requested, Responded)):
         return HELD + sum([HELD_BY_FIELD + len(name) + len(value) for name, value in op.headers])

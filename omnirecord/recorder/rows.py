@@ -28,7 +28,7 @@ from ..wire.headers import header
 from ..wire.strict_json import as_dict, as_text, loads
 from .frames import FrameMaker, fault
 from .intervals import PORTION, STREAMS_PORTION, resting
-from .operations import BodyData, Ended, Incidence, Messaged, Op, Received, Requested, Responded, SentLate
+from .operations import BodyData, Ended, Incidence, Labelled, Messaged, Op, Received, Requested, Responded, SentLate
 
 _LONGEST_BODY = 1024 * 1024
 """Bytes of a response that are searched for the id of a new session, or for the version of the server."""
@@ -138,6 +138,7 @@ class RowMaker:
             SentLate: self._sent_late,
             Ended: self._ended,
             Incidence: self._incidence,
+            Labelled: self._labelled,
         }
 
     @property
@@ -252,6 +253,10 @@ class RowMaker:
         if not self._numbers:
             yield from self._begun(0)
         yield rows.incident(self._recording, op.at_ns, op.message)
+
+    def _labelled(self, op: Labelled) -> Iterator[Row]:
+        for number in self._numbers.values():
+            yield rows.label(number, op.key, op.value)
 
     def _requested(self, op: Requested) -> Iterator[Row]:
         yield from self._begun(op.hop)

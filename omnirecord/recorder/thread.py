@@ -31,7 +31,7 @@ from ..wire.headers import printable, printable_text
 from ..wire.limits import Retention, Rotation
 from . import intervals
 from .files import Hop, RecordingFile, RecordingFiles
-from .operations import HELD, Batch, Requested, drop_bytes, take_batches
+from .operations import HELD, Batch, Labelled, Requested, drop_bytes, take_batches
 from .queue import ExchangeRecorder, RecordQueue, Unrecorded, amount
 
 log = logging.getLogger("omnirecord")
@@ -149,6 +149,10 @@ class RecorderThread:
 
     def note(self, message: str) -> None:
         self._queue.note(message, self.file)
+
+    def label(self, key: str, value: str) -> None:
+        """Add a label to the recordings."""
+        self._queue.put(Labelled(key, value), self.file)
 
     def begin_exchange(
         self, method: str, target: str, headers: Headers, hop: int = 0, answered_from: int | None = None

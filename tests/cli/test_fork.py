@@ -207,6 +207,7 @@ async def test_the_new_cassette_says_what_it_was_forked_from(tmp_path: Path) -> 
         "fork.recording": origin.recording_id,
         "fork.call": "2",
         "fork.change": "--set input=Hi",
+        "command.exit_code": "0",
     }
 
 

@@ -241,7 +241,7 @@ async def test_a_settings_file_holds_for_a_recording_and_for_a_replay(tmp_path: 
     assert done.code == 0, done.errors
     assert f"omnirecord: {path} sets labels, redact (" in done.errors.decode()
     with omnirecord.open_cassette(tmp_path / "a.db") as cassette:
-        assert all(one.labels == {"team": "a"} for one in cassette.recordings())
+        assert all(one.labels == {"team": "a", "command.exit_code": "0"} for one in cassette.recordings())
     assert b"SeventeenSecrets" not in (tmp_path / "a.db").read_bytes()
     again = replayed_run(tmp_path, "Something else")
     assert again.code == 0

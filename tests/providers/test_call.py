@@ -205,6 +205,14 @@ def test_a_provider_that_is_not_reached_fails() -> None:
     assert (call.ending, call.reason, call.status) == ("failed", "upstream_unreachable", None)
 
 
+def test_a_provider_that_is_not_reached_has_not_refused_the_call() -> None:
+    message = "omnirecord could not reach the upstream http://127.0.0.1:9: Connection refused"
+    answer = json.dumps({"error": {"code": "upstream_unreachable", "message": message}}).encode()
+    call = call_of(exchange(status=502, kind="http", ending="upstream_unreachable"), b"{}", answer)
+    assert call is not None
+    assert (call.ending, call.error) == ("failed", "http://127.0.0.1:9: Connection refused")
+
+
 def test_no_answer_before_the_client_left_is_cut_by_the_client() -> None:
     call = call_of(exchange(status=None, kind="http", ending="client_left"), b"{}", b"")
     assert call is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from ...cassette.select import Source
 from ...model import by_key
 from ...text import counted, joined, one_line
 from ...wire.addresses import repeated_part
+from ..conversations import conversations_in, named_tools
 from ..gather import model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.patience import SILENT
@@ -59,6 +61,7 @@ class ModelChecks:
             if recording not in (None, number):
                 continue
             links = [link for link in self.calls.links if link.turn is None and link.call.recording == number]
+            of_recording = {link.call.exchange for link in links}
             for requests in _alike(links):
                 names = {talks.get(link.call.exchange) for request in requests for link in request}
                 signs = _of_calls(requests)
@@ -66,16 +69,36 @@ class ModelChecks:
                 signs = [replace(one, message=f"{one.message}{hint if one.code == _FAILED else ''}") for one in signs]
                 yield names.pop() if len(names) == 1 else None, signs
             yield None, list(self._of_events(number))
+            yield from ((talk, [sign]) for talk, sign in self._without_output if sign.calls[0] in of_recording)
             yield from ((talks.get(exchange), [sign]) for exchange, sign in self._left_open(number))
 
     def codes(self) -> dict[int, str]:
         """Return the code of the worst finding about each call, by its exchange. Its events are not looked at."""
         signs = [sign for recording, id_ in self._sessions for sign in self.of_session(recording, id_)]
         signs += chain.from_iterable(map(_of_calls, _alike([link for link in self.calls.links if link.turn is None])))
+        signs += (sign for _, sign in self._without_output)
         found: dict[int, str] = {}
         for sign in sorted(signs, key=lambda one: (-SEVERITIES.index(one.level), RANK[one.code])):
             for exchange in sign.calls:
                 found.setdefault(exchange, sign.code)
+        return found
+
+    @cached_property
+    def _without_output(self) -> list[tuple[str, Sign]]:
+        """The conversations that end with a tool call without an output, each with its sign."""
+        found = []
+        for one in conversations_in(self.calls, self._store.recordings()):
+            if one.without_output:
+                last = one.talk.links[-1]
+                code = one.exit_code
+                told = "" if code is None else f", and the command ended with exit code {code}"
+                severity: Severity = "warning" if code is None else "error" if code else "note"
+                message = (
+                    f"the last answer calls {named_tools(one.without_output)}, whose output was not sent to the model"
+                    f" (exchange {last.call.exchange}){told}"
+                )
+                sign = _sign("tool-without-output", message, [last], severity=severity)
+                found.append((one.talk.session_id, sign))
         return found
 
     def _repeated(self, link: Link) -> str:
@@ -137,7 +160,7 @@ def _end(turn: Turn, request: Sequence[Link], *, is_last: bool) -> Iterator[Sign
 def _why(link: Link) -> str:
     """Return how a call failed or was cut short."""
     call = link.call
-    told = one_line(joined([call.reason, call.error], ": "))
+    told = one_line(joined([None if call.is_unreached else call.reason, call.error], ": "))
     reason = f": {said(told, _LIMIT).rstrip('.')}" if told else ""
     if call.ending == "refused":
         return f"the provider refused the call with {call.status}{reason}"
@@ -145,7 +168,7 @@ def _why(link: Link) -> str:
         return f"the provider cut the answer after {seconds(max((call.ended_ns or 0) - call.started_ns, 0))}"
     if call.ending == "incomplete":
         return f"the model stopped before its answer was complete{reason}"
-    return f"the model call failed{reason}"
+    return f"the {'provider could not be reached' if call.is_unreached else 'model call failed'}{reason}"
 
 
 def _retried(request: Sequence[Link], where: str = "") -> Iterator[Sign]:

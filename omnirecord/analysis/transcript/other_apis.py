@@ -63,7 +63,8 @@ def call_name(link: Link) -> str:
 def told(page: Page, call: ModelCall) -> str:
     """Return ending, times and tokens of a call in one line."""
     begun, byte_ns, token_ns = call.started_ns, call.first_byte_ns, call.first_token_ns
-    byte = "" if byte_ns is None or call.ending == "refused" else f"first byte {seconds(max(byte_ns - begun, 0))}"
+    has_answered = byte_ns is not None and call.ending != "refused" and not call.is_unreached
+    byte = f"first byte {seconds(max((byte_ns or 0) - begun, 0))}" if has_answered else ""
     token = "" if token_ns is None else f"first token {seconds(max(token_ns - begun, 0))}"
     tools = ", ".join(one.name or "(no name)" for one in call.tool_calls)
     asks = f"asks for {page.short(tools)}" if tools else ""
@@ -72,7 +73,7 @@ def told(page: Page, call: ModelCall) -> str:
 
 
 def _how(page: Page, call: ModelCall) -> str:
-    why = page.short(joined([call.reason, call.error], ": "))
+    why = page.short(joined([None if call.is_unreached else call.reason, call.error], ": "))
     ended = "" if call.ended_ns is None else f" after {seconds(max(call.ended_ns - call.started_ns, 0))}"
     if call.ending == "cut":
         unanswered = ", without an answer" if call.status is None else ""
@@ -81,6 +82,8 @@ def _how(page: Page, call: ModelCall) -> str:
         return "still open"
     if call.ending == "unknown":
         return f"{call.status} with an answer of an unknown form{ended}"
+    if call.is_unreached:
+        return f"the provider could not be reached{f': {why}' if why else ''}"
     status = f"{call.status} " if call.ending in ("completed", "refused") else ""
     return f"{status}{call.ending}{ended}" + (f": {why}" if why and call.ending != "completed" else "")
 

@@ -23,9 +23,9 @@ Code = Literal[
     "deleted", "approval_unanswered", "child_unfinished", "runner_lost", "end_missed", "end_missing",
     "client_left", "server_stopped", "connection_lost", "reader_dropped", "stream_ended",
     "recorder_stopped", "recorder_killed", "still_recording", "unknown",
-    "model_incomplete", "model_failed", "call_cut",
+    "model_incomplete", "model_failed", "call_cut", "tool_without_output",
 ]  # fmt: skip
-"""The last three are those of a conversation of model calls without Omnigent."""
+"""The last four are those of a conversation of model calls without Omnigent."""
 AT_REST: frozenset[str] = frozenset({"finished", "denied", "interrupted", "incomplete", "cancelled", "nothing_asked"})
 """The codes after which nothing is left to do: the session can go on with the next message."""
 _INSTANT = 5_000_000

@@ -78,6 +78,12 @@ def server_version(recording: int, version: str) -> Row:
     return "UPDATE recordings SET server_version = ? WHERE recording = ?", (version, recording)
 
 
+def label(recording: int, key: str, value: str) -> Row:
+    """Return the row that adds a label to a recording."""
+    query = "UPDATE recordings SET labels = json_set(coalesce(labels, '{}'), ?, ?) WHERE recording = ?"
+    return query, (f'$."{key}"', value, recording)
+
+
 def request(
     exchange: int,
     recording: int,

@@ -24,7 +24,7 @@ from functools import partial
 import aiohttp
 from aiohttp import web
 
-from ...model import Ending, Headers, Kind
+from ...model import UNREACHED, Ending, Headers, Kind
 from ...server import http
 from ...server.accept import EXHAUSTED
 from ...server.aiohttp_names import HttpProcessingError
@@ -53,6 +53,10 @@ _CHECK_DISK_EVERY = 0.05
 """Seconds between two checks whether it has."""
 _TRANSPORT_FULL = 64 * 1024
 """Bytes waiting in the transport at which a client counts as slow."""
+_LARGEST_UNSENT = 16 << 20
+"""Bytes of a request that did not reach the upstream, from which on the rest is not read."""
+_LONGEST_UPLOAD = 5.0
+"""Seconds for the body of such a request to arrive."""
 LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, HttpProcessingError, ConnectionError)
 """The errors of a lost upstream, or of a lost client, in a body."""
 
@@ -166,6 +170,7 @@ class Forward:
             if (reason := self.target.upstream.why_unreachable(error)) is None:
                 raise
             self._ending = "upstream_unreachable"
+            await self._read_body()
             is_short = isinstance(error, aiohttp.ClientConnectorError) and error.errno in EXHAUSTED
             return self._unreachable(reason, is_short=is_short)
         if (flaw := self._flaw(answer)) is not None:
@@ -206,13 +211,30 @@ class Forward:
             self.recorder.body("request", data)  # an answer that arrives during the `yield` ends this generator
             yield data
 
+    async def _read_body(self) -> None:
+        """Record the body of a request that did not reach the upstream, up to a limit, so that it can be read and sent
+        again."""
+        if not self._is_uploading:
+            return
+        if self._head.body is not None:
+            self.recorder.body("request", self._head.body)
+            return
+        size = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_UPLOAD):
+                async for data in self._request.content.iter_any():
+                    self.recorder.body("request", data)
+                    size += len(data)
+                    if size > _LARGEST_UNSENT:
+                        return
+
     def _unreachable(self, reason: str, *, is_short: bool) -> web.Response:
         if is_short:
             _SHORT.say("file descriptors run short: no connection to upstream can be opened, such requests get 503")
             return self._instead(http.out_of_descriptors())
-        message = f"omnirecord could not reach the upstream {self.target.shown}: {reason}"
-        log.warning("%s", message)
-        return self._instead(http.error_response(502, "upstream_unreachable", message))
+        what = f"{self.target.shown}: {reason}"
+        log.warning("could not reach the upstream %s", what)
+        return self._instead(http.error_response(502, "upstream_unreachable", f"{UNREACHED}{what}"))
 
     def _flaw(self, answer: aiohttp.ClientResponse) -> str | None:
         """Return why a response cannot be passed on unchanged; None if it can."""

@@ -106,6 +106,8 @@ class Proxy(WithBlock):
         self._keep_unshipped = None if options.ship is None else (lake_url(options.ship), most)
         self._shipping = self.shipping if runs_shipping else None
         self._labels = labels_of(options.labels or ())
+        self.last_labels: dict[str, str] = {}
+        """Labels that the recordings get at the end."""
         self._before_record = options.before_record
         if options.before_record is not None and (options.rotate or options.ship is not None):
             raise UsageError("before_record writes one cassette again at its end: leave out rotate and ship")
@@ -335,6 +337,8 @@ class Proxy(WithBlock):
         if self.unrecorded and self._entered is not None:
             told = f"{UNRECORDED}{counted(self.unrecorded, 'request')} with paths that --only or --except leave out"
             self._entered.note(told)
+        while self.last_labels and self._entered is not None:
+            self._entered.label(*self.last_labels.popitem())
         if self._control is not None and self._entered is not None:
             await self._wait_for_requests(0.1)
             await asyncio.to_thread(self._entered.stop, until - monotonic())

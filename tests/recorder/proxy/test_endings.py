@@ -143,6 +143,14 @@ async def test_an_unreachable_name_is_upstream_unreachable(tmp_path: Path) -> No
     assert wire.ending(proxy.db) == "upstream_unreachable"
 
 
+async def test_the_body_of_a_request_that_did_not_reach_the_upstream_is_recorded(tmp_path: Path) -> None:
+    head = b"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
+    async with Proxy("http://127.0.0.1:9/", tmp_path / "run.db") as proxy:
+        assert (await ask(proxy.url, head + b"b" * 200_000)).status == b"HTTP/1.1 502 Bad Gateway"
+    assert wire.ending(proxy.db) == "upstream_unreachable"
+    assert wire.body(proxy.db, "request") == b"b" * 200_000
+
+
 async def test_an_upstream_that_speaks_no_tls_is_upstream_unreachable(tmp_path: Path) -> None:
     async with (
         Upstream(lambda conn: conn.send(b"hello, this is no TLS\r\n")) as upstream,

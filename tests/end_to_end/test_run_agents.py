@@ -1,0 +1,144 @@
+"""`omnirecord run` with agents of the `openai` client that fail, stop, or change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.test_run import run, variables
+from tests.omnigent_rig.provider import Answer, ToolCall
+from tests.support import forked
+from tests.support.forked import Done
+from tests.support.providers import ModelApis
+
+pytestmark = pytest.mark.slow
+
+AGENT = """
+import json, os, sys
+import openai
+client = openai.OpenAI(max_retries=0)
+tools = [{"type": "function", "function": {"name": one, "parameters": {"type": "object"}}} for one in TOOLS]
+messages = [{"role": "user", "content": sys.argv[1]}]
+while True:
+    said = client.chat.completions.create(model="m", messages=messages, tools=tools, **MORE).choices[0].message
+    if not said.tool_calls:
+        break
+    AT_TOOL
+    messages.append(said)
+    for call in said.tool_calls:
+        messages.append({"role": "tool", "tool_call_id": call.id, "content": "sunny"})
+print(said.content)
+"""
+SCRIPT = {
+    "Weather?": ToolCall("weather", {"city": "Rome"}, then=Answer("It is sunny in Rome.")),
+    "Snow?": ToolCall("weather", {"city": "Oslo"}, then=Answer("There is no snow.")),
+    "Hi": Answer("Hello there."),
+    "Which?": ToolCall("final_result", {"city": "Rome"}),
+    "Twice?": ToolCall("weather", {"city": "Rome"}, then=ToolCall("weather", {"city": "Oslo"}, then=Answer("Twice."))),
+}
+
+
+def agent(at_tool: str = "pass", tools: tuple[str, ...] = ("weather",), **more: Any) -> list[str]:
+    """Return the command of the agent. `at_tool`: a statement that it executes before a tool. `more`: arguments of its
+    requests."""
+    program = AGENT.replace("TOOLS", repr(tools)).replace("MORE", repr(more)).replace("AT_TOOL", at_tool)
+    return [sys.executable, "-c", program]
+
+
+async def recorded(folder: Path, command: list[str], word: str) -> Done:
+    async with ModelApis(SCRIPT) as provider:
+        words = ["-o", "a.db", "--", *command, word]
+        return await asyncio.to_thread(run, folder, *words, OPENAI_BASE_URL=provider.url, OPENAI_API_KEY="k")
+
+
+def told(folder: Path, *words: str) -> list[dict[str, Any]]:
+    """Return the rows of a command about a.db."""
+    done = forked.run([words[0], "a.db", "--json", *words[1:]], folder, environment=variables())
+    return [json.loads(line) for line in done.out.decode().splitlines()]
+
+
+def ended(folder: Path) -> tuple[str, str]:
+    (row,) = told(folder, "sessions")
+    return row["conclusion"]["code"], row["conclusion"]["outcome"]
+
+
+def found(folder: Path) -> list[tuple[str, str]]:
+    return [(one["code"], one["severity"]) for one in told(folder, "doctor")]
+
+
+async def test_an_agent_that_fails_in_its_tool_is_unfinished_and_the_end_says_its_exit_code(tmp_path: Path) -> None:
+    done = await recorded(tmp_path, agent("raise RuntimeError('no network')"), "Weather?")
+    errors = done.errors.decode()
+    assert done.code == 1
+    assert "omnirecord: the command ended with exit code 1\nomnirecord: recorded 1 exchange" in errors
+    assert "No output of the tool weather since" in errors
+    assert "nothing to report" not in errors
+    assert ended(tmp_path) == ("tool_without_output", "unfinished")
+    assert found(tmp_path) == [("tool-without-output", "error")]
+    shown = forked.run(["show", "a.db"], tmp_path, environment=variables()).out.decode()
+    assert shown.startswith("Unfinished: no output of the tool weather since")
+    assert [one["ended"] for one in told(tmp_path, "query", "select ended from turns")] == ["unfinished"]
+
+
+async def test_an_agent_that_a_signal_ends_is_unfinished(tmp_path: Path) -> None:
+    done = await recorded(tmp_path, agent("os.kill(os.getpid(), 9)"), "Weather?")
+    assert done.code == 137
+    assert "the command ended with exit code 137, as by SIGKILL\n" in done.errors.decode()
+    assert ended(tmp_path) == ("tool_without_output", "unfinished")
+
+
+async def test_an_agent_that_ends_well_with_a_tool_call_is_finished_with_a_note(tmp_path: Path) -> None:
+    done = await recorded(tmp_path, agent("break"), "Weather?")
+    assert done.code == 0
+    assert "omnirecord: the command ended" not in done.errors.decode()
+    assert ended(tmp_path) == ("finished", "finished")
+    assert found(tmp_path) == [("tool-without-output", "note")]
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        (agent("sys.exit(3)", tools=("weather", "final_result")), "Which?"),
+        (agent("sys.exit(3)", tool_choice="required"), "Weather?"),
+        (agent("sys.exit(3)", tool_choice={"type": "function", "function": {"name": "weather"}}), "Weather?"),
+    ],
+    ids=["usual name", "only tool", "named tool"],
+)
+async def test_a_tool_whose_arguments_are_the_result_needs_no_output(
+    tmp_path: Path, command: list[str], word: str
+) -> None:
+    done = await recorded(tmp_path, command, word)
+    assert done.code == 3
+    assert ended(tmp_path) == ("finished", "finished")
+    assert found(tmp_path) == []
+
+
+async def test_an_agent_that_sends_the_output_is_finished(tmp_path: Path) -> None:
+    done = await recorded(tmp_path, agent(), "Weather?")
+    assert done.code == 0, done.errors.decode()
+    assert ended(tmp_path) == ("finished", "finished")
+    assert found(tmp_path) == []
+
+
+async def test_a_provider_that_cannot_be_reached_is_named_and_its_call_is_forked(tmp_path: Path) -> None:
+    words = ["-o", "a.db", "--", *agent(), "Weather?"]
+    nowhere = "http://127.0.0.1:9/v1"
+    done = await asyncio.to_thread(run, tmp_path, *words, OPENAI_BASE_URL=nowhere, OPENAI_API_KEY="k")
+    errors = done.errors.decode()
+    assert done.code == 1
+    assert "Error: The provider could not be reached: http://127.0.0.1:9: Connection refused (exchange 1)\n" in errors
+    assert "refused the call with 502" not in errors
+    assert "omnirecord: omnirecord" not in errors
+    assert ended(tmp_path) == ("model_failed", "failed")
+    async with ModelApis(SCRIPT) as provider:
+        words = ["fork", "a.db", "--from-call", "1", "--upstream", provider.url, "--set", "messages[0].content=Snow?"]
+        environment = variables(OPENAI_API_KEY="k")
+        words += ["-o", "b.db", "--", *agent(), "Weather?"]
+        done = await asyncio.to_thread(forked.run, words, tmp_path, environment=environment)
+        assert (done.code, done.out) == (0, b"There is no snow.\n"), done.errors.decode()
+        assert [body["messages"][0]["content"] for body in provider.requests] == ["Snow?"] * 2
