@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UsageError
+from ..errors import LakeError, UsageError
 from ..text import counted, visible
 from ..wire.limits import duration, shown_size, size_of
 from .arguments import OUTPUT, STDOUT, stdin_text
 from .common import is_terminal, json_line, json_option, output_options, print_lines, print_rows, table
 from .group import Group
-from .lake_sessions import doctor, lake_at, search, sessions, stats, validate
+from .lake_sessions import answering, doctor, lake_at, search, sessions, stats, validate, warn
 from .query import form_of, print_names, print_result, sql_options, values_of
 from .stderr import busy, progress
 
 if TYPE_CHECKING:
     from ..lake.location import Lake, TableState
+    from ..lake.lost import Lost
     from ..lake.upkeep import Expired
+
+
+_dry_run = click.option("--dry-run", is_flag=True, help="Print the changes, and make none.")
 
 
 @click.group(cls=Group)
@@ -71,18 +75,23 @@ def init(url: str, as_json: bool) -> None:
 
 @click.command(short_help="Print the state of a lake: tables, sizes, problems.")
 @click.argument("url")
+@click.option(
+    "--deep", is_flag=True, help="Also name the recordings with rows in lost files, and incomplete recordings."
+)
 @json_option
-def check(url: str, as_json: bool) -> None:
+def check(url: str, deep: bool, as_json: bool) -> None:
     """Print the state of a lake: its tables with their commits, rows, files and bytes, and its problems.
 
     If the credentials allow writing, the command also writes and removes a small object, to test conditional PUT. Exit
-    code 1 if a table or a column is missing or cannot be read, or if two shippers could overwrite each other's commits.
+    code 1 if a table, a column or a file is missing or unreadable, or if the store has no conditional PUT.
 
     \b
-    Example:
+    Examples:
       omnirecord lake check lake
+      omnirecord lake check --deep lake
     """
     from ..lake.location import Lake, advice, can_write, problems, table_states
+    from ..lake.lost import Lost, incomplete, lost_in
     from ..lake.tables import TABLES
 
     place = Lake(url)
@@ -92,6 +101,18 @@ def check(url: str, as_json: bool) -> None:
     states = list(progress(table_states(place), "reading the logs", total=len(TABLES)))
     wrong = list(problems(place.url, states, conditional))
     hints = list(advice(place.url, states))
+    if conditional is not None and (ahead := place.skew()):
+        hints.append(place.about_skew(ahead))
+    more: dict[str, Any] = {}
+    if deep:
+        lost, unfinished = list[Lost](), list[str]()
+        try:
+            with busy("looking for lost rows"):
+                lost = lost_in(place, states)
+                unfinished = incomplete(place, states)
+        except LakeError as error:
+            wrong.append(str(error))
+        more = {"lost": [asdict(one) for one in lost], "incomplete": unfinished}
     if as_json:
         click.echo(
             json_line(
@@ -102,6 +123,7 @@ def check(url: str, as_json: bool) -> None:
                     "tables": [asdict(one) for one in states],
                     "problems": wrong,
                     "advice": hints,
+                    **more,
                 }
             )
         )
@@ -113,6 +135,8 @@ def check(url: str, as_json: bool) -> None:
         print_lines(table([_row(one) for one in states], left_out=("commit", "orphans", "bytes")))
         click.echo(f"conditional PUT: {_PUT[conditional]}")
         print_lines(map(visible, (*wrong, *hints)))
+        if deep:
+            print_lines(_lost_lines(lost, unfinished))
     sys.exit(1 if wrong else 0)
 
 
@@ -128,6 +152,64 @@ def _row(one: TableState) -> dict[str, str]:
         "orphans": one.orphans,
     }
     return {"table": one.table} | {name: "-" if value is None else f"{value:,}" for name, value in numbers.items()}
+
+
+def _lost_lines(lost: Sequence[Lost], unfinished: Sequence[str]) -> Iterator[str]:
+    """The lost files with their recordings, and the recordings that are not complete."""
+    yield ""
+    yield f"lost: {counted(len(lost), 'file')}"
+    for one in lost:
+        yield f"  {one.table}/{one.path}: {counted(len(one.recordings), 'recording')}"
+        yield from (f"    {id_}" for id_ in one.recordings)
+    if unfinished:
+        yield f"not complete: {counted(len(unfinished), 'recording')}. Ship their cassettes again"
+        yield from (f"  {id_}" for id_ in unfinished)
+
+
+@click.command(short_help="Drop lost files, so that their recordings can be shipped again.")
+@click.argument("url", metavar="URL")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@_dry_run
+@json_option
+def repair(url: str, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Drop lost files from the tables of a lake, after a confirmation.
+
+    A file is lost if a table names it, and the store lacks it or has it with another size. A recording with rows in a
+    lost file leaves the lake as a whole. If you ship its cassette again, it is complete.
+
+    \b
+    Example:
+      omnirecord lake repair lake --dry-run
+    """
+    from ..lake.location import table_states
+    from ..lake.lost import lost_in
+    from ..lake.lost import repair as repaired
+    from ..lake.tables import TABLES
+
+    lake = lake_at(url)
+    states = list(progress(table_states(lake), "reading the logs", total=len(TABLES)))
+    for one in states:
+        if one.failure is not None:
+            raise LakeError(f"{lake.table_url(one.table)}: {one.failure}")
+    with busy("looking for lost rows"):
+        lost = lost_in(lake, states)
+    if not as_json:
+        print_lines(_lost_lines(lost, ()))
+    if lost and not dry_run and not yes:
+        if not is_terminal(sys.stdin):
+            raise UsageError("repair removes recordings from the lake: confirm with --yes, or look with --dry-run")
+        click.confirm("Remove these recordings from the lake?", abort=True, err=True)
+    if not dry_run:
+        _run(repaired(lake, lost), "repairing", len({one.table for one in lost} | {TABLES[-1]}))
+    if as_json:
+        print_rows({**asdict(one), "dry_run": dry_run} for one in lost)
+        return
+    ids = {id_ for one in lost for id_ in one.recordings}
+    if dry_run:
+        click.echo("nothing was changed: --dry-run")
+    elif lost:
+        again = f"omnirecord ship CASSETTE --lake {visible(url)}"
+        click.echo(f"{counted(len(ids), 'recording')} left the lake. Ship the cassettes again: {again}")
 
 
 @click.command(short_help="Run SQL over all recordings.")
@@ -155,7 +237,7 @@ def sql(url: str, sql: str | None, form: str | None, params: tuple[tuple[str, st
     if text is None:
         print_names(NAMES, ABOUT, form)
         return
-    with LakeQuery(place) as query:
+    with LakeQuery(place) as query, answering(place, form == "json"):
         print_result(lambda: query.run(text, values), form)
 
 
@@ -177,7 +259,7 @@ def get(url: str, session: str, output: Path, stream: int | None, as_json: bool)
 
     SESSION is a session id, or the beginning of one. If several recordings contain parts of the session, the command
     writes all parts. For a stream without a session, give the recording id as SESSION, and the number of the stream as
-    --stream. `lake sessions --json` prints both.
+    --stream. `lake sessions --json` prints both. Exit code 1 if files of the lake are missing.
 
     \b
     Example:
@@ -189,23 +271,25 @@ def get(url: str, session: str, output: Path, stream: int | None, as_json: bool)
     is_text, is_compressed = _form_of(output)
     refuse_leftovers(output)
     place = lake_at(url)
-    with busy(f"looking for the session in {visible(place.url)}"):
+    with answering(place, False), busy(f"looking for the session in {visible(place.url)}"):
         fetch = Fetch(place, session, stream)
-    with closing(fetch):
+    with closing(fetch), answering(place, False):
         lines = progress(fetch.values(), f"writing {visible(str(output))}")
         write_lines(lines, output, is_text=is_text, is_compressed=is_compressed)
         is_aside = output is STDOUT
+    missing = [{"table": of, "path": path} for of, path in place.missing.files()]
     if as_json:
-        row = {
+        row: dict[str, Any] = {
             "output": str(output),
             "session_id": fetch.session_id,
             "sessions": fetch.sessions,
             "recordings": fetch.recordings,
             "exchanges": fetch.exchanges,
             "events": fetch.events,
+            **({"missing": missing} if missing else {}),
         }
         click.echo(json_line(row), err=is_aside)
-        return
+        sys.exit(1 if missing else 0)
     more = f" with {counted(len(fetch.sessions) - 1, 'session')} of its tree" if len(fetch.sessions) > 1 else ""
     what = f"session {fetch.session_id}" if stream is None else f"stream {stream}"
     click.echo(
@@ -213,6 +297,7 @@ def get(url: str, session: str, output: Path, stream: int | None, as_json: bool)
         f" {counted(len(fetch.recordings), 'recording')}",
         err=is_aside,
     )
+    sys.exit(1 if missing else 0)
 
 
 def _form_of(output: Path) -> tuple[bool, bool]:
@@ -241,7 +326,6 @@ _retain = click.option(
     help="Age at which the command removes an unused object. The age counts from the moment at which the object left"
     " its table, or was written without a commit.",
 )
-_dry_run = click.option("--dry-run", is_flag=True, help="Print the changes, and make none.")
 
 
 @click.command(short_help="Merge small objects, and remove unused objects.")
@@ -272,6 +356,7 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     target = size_of("--target-size", target_size, "a size as in 128MiB")
     age = _retention(retain)
     lake = lake_at(url)
+    _skew(lake, dry_run)
     tables = lake.tables()
     found = [one for name in progress(tables, "reading the tables") for one in merges(lake, name, target)]
     merged = {name: Merged() for name in tables}
@@ -281,6 +366,8 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     else:
         steps = (part for one in found for part in merge(lake, one, merged[one.table], target))
         _run(steps, "merging objects", sum(len(one.files) for one in found))
+    if left_out := lake.missing.files():
+        warn(f"{counted(len(left_out), 'file')} could not be merged: omnirecord lake check --deep {url} names them")
     left = _removed(lake, age, {name for name in tables if merged[name].into}, dry_run)
     rows: list[dict[str, Any]] = [
         {"table": name, **asdict(one), "removed": len(left[name]), "dry_run": dry_run}
@@ -336,9 +423,10 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
     from ..lake.upkeep import expire as expired_from
     from ..lake.upkeep import expiring, first_day_kept
 
-    until = first_day_kept(duration("--older-than", older_than, _AGE))
+    older = duration("--older-than", older_than, _AGE)
     age = _retention(retain)
     lake = lake_at(url)
+    until = first_day_kept(older, datetime.now(UTC) + _skew(lake, dry_run))
     days = expiring(lake, until)
     if not as_json:
         print_lines(_told(days, f"{until}"))
@@ -397,6 +485,20 @@ def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
     yield from table(rows, left_out=_LEFT_OUT)
 
 
+def _skew(lake: Lake, dry_run: bool) -> timedelta:
+    """How far the clock of the store is ahead, with a warning if it is. With `dry_run`, zero if nothing can be written
+    there."""
+    try:
+        ahead = lake.skew()
+    except LakeError:
+        if not dry_run:
+            raise
+        return timedelta(0)
+    if ahead:
+        warn(lake.about_skew(ahead))
+    return ahead
+
+
 def _retention(text: str) -> timedelta:
     """The value of `--retain`. Raises `UsageError` for less than an hour, in which a query still reads an object."""
     age = duration("--retain", text, _AGE)
@@ -408,4 +510,4 @@ def _retention(text: str) -> timedelta:
 lake.add_section("Make", (init, check))
 lake.add_section("Query", (sessions, search, sql, get))
 lake.add_section("Analyse with the installed version", (doctor, stats, validate))
-lake.add_section("Maintain", (compact, expire))
+lake.add_section("Maintain", (compact, expire, repair))

@@ -8,15 +8,18 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from ..text import clip, counted, visible
 from .common import (
     contract_option,
+    json_line,
     json_option,
     options,
     print_found,
@@ -49,6 +52,29 @@ _LEAST = {"session": 8, "recording": 8, "worst": 13, "ended": 8, "code": 13, "ty
 """Columns that a narrow terminal cuts, and their least width in characters."""
 _LEFT_OUT = ("first", "recording", "notes", "warnings", "turns", "sessions", "path", "ended", "type")
 Rows = list[dict[str, Any]]
+
+
+@contextmanager
+def answering(lake: Lake, as_json: bool) -> Iterator[None]:
+    """Say after an answer from a lake which files it lacks, as a warning, and with `as_json` as a last line."""
+    try:
+        yield
+    except UsageError:  # a session that is not found
+        if lake.missing.files():
+            warn(_missing_of(lake)[1])
+        raise
+    if lake.missing.files():
+        missing, sentence = _missing_of(lake)
+        if as_json:
+            click.echo(json_line({"missing": missing}))
+        warn(sentence)
+
+
+def _missing_of(lake: Lake) -> tuple[list[dict[str, str]], str]:
+    from ..lake.lost import about_missing, missing_now
+
+    missing = missing_now(lake)
+    return missing, about_missing(lake, missing)
 
 
 def lake_at(url: str) -> Lake:
@@ -130,7 +156,7 @@ def sessions(
     wanted = Wanted(findings, time_of(since), labels_of(labels, {}), statuses, models)
     most = limit or None if limit is not None or as_json else _SHOWN
     place = lake_at(url)
-    with LakeQuery(place) as query:
+    with LakeQuery(place) as query, answering(place, as_json):
         with busy(f"asking {visible(place.url)}"):
             rows = matching(query, wanted, None if most is None else most + 1)
             found = [] if as_json else list(rows)
@@ -200,9 +226,10 @@ def search(
     text = " ".join(query)
     wanted = wanted_of(text, part, session=session, since=time_of(since), labels=labels_of(labels, {}))
     place = lake_at(url)
-    with LakeQuery(place) as asked, busy(f"searching {visible(place.url)}"):
-        found = found_in(asked, wanted, limit + 1, max(40, terminal_width(_HEAD + 120) - _HEAD))
-    print_found(as_json, (one.row() for one in found[:limit]), _hits(found, limit, text))
+    with LakeQuery(place) as asked, answering(place, as_json):
+        with busy(f"searching {visible(place.url)}"):
+            found = found_in(asked, wanted, limit + 1, max(40, terminal_width(_HEAD + 120) - _HEAD))
+        print_found(as_json, (one.row() for one in found[:limit]), _hits(found, limit, text))
     sys.exit(0 if found else 1)
 
 
@@ -235,7 +262,7 @@ def _warn_of_unknown(findings: tuple[str, ...]) -> None:
             near = get_close_matches(code, CODES)
             verb = "are" if len(near) > 1 else "is"
             hint = f"the nearest {verb} {', '.join(near)}" if near else "docs/doctor.md lists all codes"
-            _warn(f"doctor has no finding {code}: {hint}")
+            warn(f"doctor has no finding {code}: {hint}")
 
 
 fleet_options = options(
@@ -357,7 +384,7 @@ def _analysed(
     lake = lake_at(url)
     snapshot = Snapshot(lake)
     wanted = plan(lake, snapshot, after, part)
-    outcomes = run(lake, snapshot, wanted, Job((analysis,), contract), jobs or default_jobs(), _warn)
+    outcomes = run(lake, snapshot, wanted, Job((analysis,), contract), jobs or default_jobs(), warn)
     found = _Found()
     for one in progress(outcomes, f"{analysis}: recordings", total=sum(one.is_wanted for one in wanted)):
         found.sessions += one.sessions
@@ -366,14 +393,17 @@ def _analysed(
         rows = one.rows.get(analysis, [])
         if one.failure is not None:
             found.failures.append(one.failure)
+        for of, path in one.missing:
+            lake.missing.add(of, path)
         if as_json:
             print_rows(rows)
             rows = [{"severity": row["severity"]} for row in rows] if analysis == "doctor" else []
         found.rows += rows
-    return found
+    with answering(lake, as_json):
+        return found
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
     click.echo(f"Warning: {visible(message)}", err=True)
 
 

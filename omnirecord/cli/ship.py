@@ -149,6 +149,8 @@ def _ship(paths: list[Path], make: Callable[[], Shipper], results: Results) -> N
             for one in shipper.unshipped(sizes):
                 results.tell(replace(one, message=str(error)))
             return
+    if warning := shipper.warning:
+        say(warning)
     shipper.close()
 
 

@@ -1,9 +1,11 @@
 """Adds recordings to the Delta tables of a lake, exactly once.
 
 The id of a recording is an application transaction of each table. Delta refuses a second commit with it, also after
-the rows were compacted or expired. The object of a recording has the id as its name. It is created, never overwritten.
+the rows were compacted or expired. `repair` makes the version of this transaction odd: then the table lacks rows of the
+recording, and takes them again. The object of a recording has the id as its name. It is created, never overwritten.
 A shipper that finds the same object of a killed or concurrent shipper commits that object. An old object may be removed
-by `compact` at any moment, so it is left alone, and the recording's object gets another name.
+by `compact` at any moment, so it is left alone, and the recording's object gets another name. Ages are those by the
+clock of the store, as `compact` judges them. After its commit, a shipper looks whether its objects are there.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 from deltalake import CommitProperties, DeltaTable, Transaction
@@ -23,10 +26,11 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 from obstore.exceptions import AlreadyExistsError, NotFoundError
 
+from ..errors import LakeError
 from ..server.timers import monotonic
 from .extract import Extract
 from .files import add_action, files_in, same_rows
-from .location import Lake, MissingTable
+from .location import SKEW, Lake, MissingTable
 from .tables import PARTITION, SCHEMAS, TABLES, path_of
 
 _TRIES = 30
@@ -37,6 +41,8 @@ _LOOK_EVERY = 2.0
 """Seconds between two looks for recordings that other shippers have added. `add` looks again before each commit."""
 _THREADS = 8
 """Tables and objects in flight at a time."""
+_LOOKS = 5
+"""Looks for the objects of a commit before their removal counts as a failure."""
 _FRESH = 1800.0
 """Greatest age of an object at its commit, in seconds: half of the least `--retain`. No `compact` removes it."""
 RECORDINGS = TABLES[-1]
@@ -52,8 +58,22 @@ class _Stored:
     action: AddAction
     """Its entry of the log."""
     at: float
-    """When it was stored, in seconds since 1970."""
+    """When it was stored, in seconds since 1970 by the clock of this process."""
     data: bytes
+    until: float | None
+    """When the store had it, at the latest; None if another process stored it."""
+
+
+def has_rows(table: DeltaTable, recording_id: str) -> bool:
+    """Whether a table has all rows of a recording, or had them until they expired."""
+    version = table.transaction_version(recording_id)
+    return version is not None and version % 2 == 0
+
+
+def next_version(table: DeltaTable, recording_id: str) -> int:
+    """Return the version of the next transaction that adds or drops the rows of a recording."""
+    version = table.transaction_version(recording_id)
+    return 0 if version is None else version + 1
 
 
 class Commits:
@@ -70,6 +90,8 @@ class Commits:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="omnirecord-lake")
         self.id = lake.marker().lake
         """The id of the lake."""
+        self.skew = timedelta(0)
+        """How far the clock of the store is ahead, by the last object that was stored; zero for less than a minute."""
 
     def close(self) -> None:
         """Wait for what is in flight."""
@@ -96,7 +118,7 @@ class Commits:
                 self._newest(RECORDINGS)
                 self._looked = now
             table = self._table(RECORDINGS)
-            return {one for one in ids if table.transaction_version(one) is not None}
+            return {one for one in ids if has_rows(table, one)}
 
     def add(self, extracts: Sequence[Extract]) -> None:
         """Add recordings: the objects and rows of all tables, `recordings` last. Raises `LakeError`.
@@ -115,7 +137,7 @@ class Commits:
         stored: dict[str, _Stored] = {}
         for number in range(_TRIES):
             table = self._newest(name)
-            left = [one for one in wanted.values() if table.transaction_version(one.recording_id) is None]
+            left = [one for one in wanted.values() if not has_rows(table, one.recording_id)]
             if not left:
                 return
             for one in left:
@@ -129,24 +151,48 @@ class Commits:
                     raise
                 time.sleep(random.uniform(0, _PAUSE * (number + 1)))
             else:
-                self._store_again(name, objects)
+                self._look(name, objects)
                 return
 
     def _is_fresh(self, at: float) -> bool:
         """Whether no `compact` removes an object that was stored at this time. A clock may be wrong either way."""
         return abs(self._clock() - at) < _FRESH
 
-    def _store_again(self, name: str, objects: Mapping[str, _Stored]) -> None:
-        """Store what `compact` may have removed, because the machine slept during the commit."""
-        old = [one for one in objects.values() if not self._is_fresh(one.at)]
-        there = {one.path for one in files_in(self._newest(name))} if old else set()
-        for one in old:
-            if one.action.path in there:  # the commit names it still
+    def _look(self, name: str, objects: Mapping[str, _Stored]) -> None:
+        """Store again what is not there after the commit. Raises `LakeError` if that does not help.
+
+        A process with a wrong clock may have removed it, or the machine slept during the commit.
+        """
+        for number in range(_LOOKS):
+            lost = [one for one in objects.values() if not self._is_there(name, one)]
+            named = {one.path for one in files_in(self._newest(name))} if lost else set()
+            lost = [one for one in lost if one.action.path in named]  # else `compact` has merged it
+            if not lost:
+                return
+            for one in lost:
                 with suppress(*_EXISTS):
                     self._lake.objects.put(f"{name}/{one.action.path}", one.data, mode="create", use_multipart=False)
+            time.sleep(random.uniform(0, _PAUSE * number))
+        url = self._lake.url
+        raise LakeError(
+            f"{url}: {name}/{lost[0].action.path} was removed {_LOOKS} times while it was shipped: check the clocks of"
+            f" the machines that run `omnirecord lake compact`, run `omnirecord lake repair {url}`, and ship again"
+        )
+
+    def _is_there(self, name: str, one: _Stored) -> bool:
+        try:
+            found = self._lake.objects.head(f"{name}/{one.action.path}")
+        except (NotFoundError, FileNotFoundError):
+            return False
+        if one.until is not None:
+            stored_at = found["last_modified"].timestamp()
+            ahead = stored_at - min(max(stored_at, one.at), one.until)
+            self.skew = timedelta(seconds=ahead if abs(ahead) > SKEW.total_seconds() else 0)
+        return True
 
     def _commit(self, table: DeltaTable, actions: list[AddAction], ids: list[str]) -> None:
-        properties = CommitProperties(app_transactions=[Transaction(one, 0) for one in ids])
+        transactions = [Transaction(one, next_version(table, one)) for one in ids]
+        properties = CommitProperties(app_transactions=transactions)
         table.create_write_transaction([*actions], "append", table.schema(), [PARTITION], commit_properties=properties)
 
     def _put(self, name: str, one: Extract) -> _Stored:
@@ -163,14 +209,16 @@ class Commits:
                 self._lake.objects.put(path, data, mode="create", use_multipart=False)
             else:
                 at, data = found
-        return _Stored(add_action(within, one.day, data), at, data)
+                return _Stored(add_action(within, one.day, data), at, data, None)
+        return _Stored(add_action(within, one.day, data), at, data, self._clock())
 
     def _found(self, name: str, path: str, data: bytes) -> tuple[float, bytes] | None:
-        """Return when an object was stored, in seconds since 1970, and its bytes; None if its commit could name other
-        rows or none."""
+        """Return when an object was stored, in seconds since 1970 by the clock of this process, and its bytes; None if
+        its commit could name other rows or none."""
         with suppress(NotFoundError, FileNotFoundError):  # removed since
             there = self._lake.objects.get(path)
-            at = there.meta["last_modified"].timestamp()
+            age = self._lake.now() - there.meta["last_modified"]
+            at = self._clock() - age.total_seconds()
             stored = bytes(there.bytes())
             # Two shippers differ in the rows of `recordings`.
             is_same = stored == data or (name == RECORDINGS and same_rows(stored, data, ("shipped_at", "shipped_by")))

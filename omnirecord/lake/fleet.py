@@ -63,6 +63,8 @@ class Outcome:
     verdicts: Counter[str] = field(default_factory=Counter)
     failure: str | None = None
     """Why there is no result, as a sentence."""
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    """The table and the path of each missing file, if it is that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,8 @@ def _guarded(reader: Reader, batch: Batch, job: Job, begun: Begun = lambda *_: N
             return
         said = str(error) if isinstance(error, OmnirecordError) else f"{type(error).__name__}: {error}"
         for id_ in (of.recording_id for one in left for of in one.wanted if of.is_wanted):
-            yield Outcome(id_, failure=f"recording {id_} cannot be analysed: {said}")
+            missing = reader.lake.missing.files()
+            yield Outcome(id_, failure=f"recording {id_} cannot be analysed: {said}", missing=missing)
 
 
 def _work(connection: Connection, url: str, job: Job) -> None:

@@ -29,9 +29,13 @@ from obstore import exceptions, store
 from ..errors import LakeError, __version__
 from ..text import counted, dumps
 from ..wire.limits import lake_url
-from .tables import ADDED, FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS, TABLES
+from .tables import ADDED, FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS, TABLES, is_own
 
 MARKER = "omnirecord.json"
+CLOCK = "omnirecord-clock"
+"""A small object. Its time tells the clock of the store."""
+SKEW = timedelta(minutes=1)
+"""Difference of two clocks that is neither said nor taken into account."""
 _MEASURED = "delta.dataSkippingStatsColumns"
 """Without it, `DeltaTable.to_pyarrow_dataset` takes a column without statistics for one that is always null."""
 _TIMEOUT = timedelta(seconds=30)
@@ -68,12 +72,33 @@ class MissingTable(LakeError):
     """The lake lacks a table."""
 
 
+class Missing:
+    """The files that the log of a table names, and that reading it did not find. For several threads."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], None] = {}
+
+    def add(self, table: str, path: str) -> None:
+        """Add a file by its path below the table."""
+        self._found[table, path] = None
+
+    def files(self) -> list[tuple[str, str]]:
+        """Return the table and the path of each file."""
+        return sorted(self._found)
+
+    def clear(self) -> None:
+        self._found.clear()
+
+
 class Lake:
     """A lake at a URL. Opening it reads nothing. Raises `UsageError` for a URL that names no lake."""
 
     def __init__(self, url: str) -> None:
         self.url = lake_url(url)
         self.is_local = "://" not in self.url
+        self._ahead: timedelta | None = None
+        self.missing = Missing()
+        """The files that queries did not find. They answered without these."""
         with self.failures():
             self.objects: store.ObjectStore = (
                 self._folder()
@@ -152,6 +177,41 @@ class Lake:
             return
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise LakeError(f"{path} is no regular file: remove it, and restore the file from a copy of the lake")
+
+    def now(self) -> datetime:
+        """Return the time by the clock of the store, which dates its objects. Writes a small object. Raises
+        `LakeError`."""
+        with self.failures():
+            self.objects.put(CLOCK, b"1")
+            return self.objects.head(CLOCK)["last_modified"]
+
+    def skew(self) -> timedelta:
+        """Return how far the clock of the store is ahead of the clock of this machine; zero for less than `SKEW`.
+
+        It is measured once. Raises `LakeError`.
+        """
+        if self._ahead is None:
+            ahead = self.now() - datetime.now(UTC)
+            self._ahead = ahead if abs(ahead) > SKEW else timedelta(0)
+        return self._ahead
+
+    def about_skew(self, ahead: timedelta) -> str:
+        """Return the sentence for a skew."""
+        minutes = round(abs(ahead) / timedelta(minutes=1))
+        size = counted(minutes, "minute") if minutes < 120 else counted(round(minutes / 60), "hour")
+        where = "behind" if ahead > timedelta(0) else "ahead of"
+        return (
+            f"the clock of this machine is {size} {where} the clock of {self.url}: set it. omnirecord judges the age of"
+            " objects by the clock of the store"
+        )
+
+    def has(self, path: str) -> bool:
+        """Whether an object is there. Raises what obstore raises."""
+        try:
+            self.objects.head(path)
+        except (exceptions.NotFoundError, FileNotFoundError):
+            return False
+        return True
 
     def marker(self) -> Marker:
         """Return the marker. Raises `LakeError` if there is no lake, or if its layout is newer than this version."""
@@ -297,8 +357,16 @@ class TableState:
     missing_columns: tuple[str, ...]
     missing_files: tuple[str, ...]
     """Files that the log names and the store lacks, below the table."""
+    damaged_files: tuple[str, ...] = ()
+    """Files whose size is not the size in the log."""
+    foreign_files: tuple[str, ...] = ()
+    """Files in the folder of the table that omnirecord did not write. Nothing removes them."""
     failure: str | None = None
     """Why the table cannot be read; then the numbers are 0."""
+
+    @property
+    def lost_files(self) -> tuple[str, ...]:
+        return *self.missing_files, *self.damaged_files
 
 
 def table_states(lake: Lake) -> Iterator[TableState]:
@@ -307,46 +375,43 @@ def table_states(lake: Lake) -> Iterator[TableState]:
         try:
             yield _state(lake, name)
         except LakeError as error:
-            yield TableState(name, None, None, 0, 0, 0, 0, (), (), str(error).removeprefix(f"{lake.table_url(name)}: "))
+            said = str(error).removeprefix(f"{lake.table_url(name)}: ")
+            yield TableState(name, None, None, 0, 0, 0, 0, (), (), failure=said)
 
 
 def _state(lake: Lake, name: str) -> TableState:
     prefix = f"{name}/"
     with lake.failures():  # before the log, so that a commit in between makes no orphan
-        paths = (one["path"].removeprefix(prefix) for some in lake.objects.list(prefix=prefix) for one in some)
-        objects = {path for path in paths if path.endswith(".parquet") and not path.startswith("_")}
+        listed = (one for some in lake.objects.list(prefix=prefix) for one in some)
+        sizes = {one["path"].removeprefix(prefix): one["size"] for one in listed}
+    stored = {path for path in sizes if not path.startswith("_")}
+    own = set(filter(is_own, stored))
     try:
         table = lake.table(name)
     except MissingTable:
-        return TableState(name, None, None, 0, 0, 0, len(objects), tuple(SCHEMAS[name].names), ())
+        foreign = tuple(sorted(stored - own))
+        return TableState(name, None, None, 0, 0, 0, len(own), tuple(SCHEMAS[name].names), (), foreign_files=foreign)
     with lake.failures():
         files = pa.table(table.get_add_actions(flatten=True))
-        named = set(files["path"].to_pylist())
-        lake.refuse_foreign(name, named)
-        unnamed = objects - named
+        told = dict(zip(files["path"].to_pylist(), files["size_bytes"].to_pylist(), strict=True))
+        lake.refuse_foreign(name, told)
+        unnamed = stored - told.keys()
         gone = table.vacuum(0, dry_run=True, enforce_retention_duration=False) if unnamed else ()  # not deleted yet
         known = {field.name for field in table.schema().fields}
     rows = files["num_records"] if "num_records" in files.column_names else pa.nulls(files.num_rows)
-    sizes = files["size_bytes"]
     return TableState(
         table=name,
         version=table.version(),
         rows=None if rows.null_count else pc.sum(rows).as_py() or 0,
         files=files.num_rows,
-        bytes=pc.sum(sizes).as_py() or 0,
-        small_files=pc.sum(pc.less(sizes, _SMALL)).as_py() or 0,
-        orphans=len(unnamed.difference(gone)),
+        bytes=sum(told.values()),
+        small_files=sum(size < _SMALL for size in told.values()),
+        orphans=len((own & unnamed).difference(gone)),
         missing_columns=tuple(column for column in SCHEMAS[name].names if column not in known),
-        missing_files=tuple(path for path in sorted(named - objects) if not _is_there(lake, f"{name}/{path}")),
+        missing_files=tuple(path for path in sorted(told.keys() - stored) if not lake.has(f"{name}/{path}")),
+        damaged_files=tuple(path for path in sorted(told.keys() & stored) if sizes[path] != told[path]),
+        foreign_files=tuple(sorted(unnamed.difference(own, gone))),
     )
-
-
-def _is_there(lake: Lake, path: str) -> bool:
-    try:
-        lake.objects.head(path)
-    except (exceptions.NotFoundError, FileNotFoundError):
-        return False
-    return True
 
 
 def can_write(lake: Lake) -> bool | None:
@@ -370,12 +435,12 @@ def problems(url: str, states: list[TableState], conditional_put: bool | None) -
         elif one.missing_columns:
             columns = ", ".join(one.missing_columns)
             yield f"the table {one.table} lacks the columns {columns}: omnirecord lake init {url}"
-        if one.missing_files:
-            count = counted(len(one.missing_files), "file")
-            yield (
-                f"the table {one.table} names {count} that the store lacks, the first is {one.missing_files[0]}:"
-                " restore the files from a copy of the store"
-            )
+        for files, what in ((one.missing_files, "that the store lacks"), (one.damaged_files, "of another size")):
+            if files:
+                yield (
+                    f"the table {one.table} names {counted(len(files), 'file')} {what}, the first is {files[0]}:"
+                    f" restore from a copy of the lake, or run omnirecord lake repair {url}"
+                )
 
 
 def advice(url: str, states: list[TableState]) -> Iterator[str]:
@@ -389,6 +454,13 @@ def advice(url: str, states: list[TableState]) -> Iterator[str]:
             f"{events.small_files:,} of {events.files:,} files of events are smaller than 1 MiB, which makes queries"
             f" slow: omnirecord lake compact {url}"
         )
+    for one in states:
+        if one.foreign_files:
+            count = counted(len(one.foreign_files), "file")
+            yield (
+                f"the folder of the table {one.table} has {count} that omnirecord did not write, the first is"
+                f" {one.foreign_files[0]}: nothing reads or removes such files"
+            )
     if orphans := sum(one.orphans for one in states):
         yield (
             f"{orphans:,} objects are in no commit: a killed ship left them, or a running one commits them soon. They"

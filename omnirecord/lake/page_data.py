@@ -20,6 +20,7 @@ from ..errors import LakeError, UsageError, __version__
 from ..model import moment_of
 from ..server.timers import monotonic
 from .location import Lake
+from .lost import about_missing
 from .query import LakeQuery
 from .sessions import SHOWN
 from .sql import plain
@@ -113,7 +114,17 @@ class LakeAnswers:
                     copy.query.rows(sql)
                 copy.has_trends = True
         found = self._names[name](copy.query, asked)
-        return {**found, "read_at": copy.read_at.isoformat(timespec="seconds"), "trouble": self._trouble}
+        return {
+            **found,
+            "read_at": copy.read_at.isoformat(timespec="seconds"),
+            "trouble": self._trouble,
+            "missing": self._missing(),
+        }
+
+    def _missing(self) -> str | None:
+        """The sentence for the files that the answers lack; None if they are complete."""
+        found = self._lake.missing.files()
+        return about_missing(self._lake, found) if found else None
 
     def close(self) -> None:
         """Close the copies, as soon as no request uses them."""
@@ -141,6 +152,7 @@ class LakeAnswers:
         try:
             version = self._lake.table("recordings").version()
             if old is None or version != old.version:
+                self._lake.missing.clear()
                 made = _Copy(LakeQuery(self._lake, memory=MEMORY), version, datetime.now(UTC), self._clock())
                 for sql in (_LISTED, _FOUND):
                     made.query.rows(sql)

@@ -18,8 +18,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from deltalake.fs import DeltaStorageHandler
-from obstore.exceptions import NotFoundError
 from pyarrow.fs import PyFileSystem
 
 from ..cassette.files import TemporaryFolder
@@ -28,7 +26,7 @@ from ..errors import LakeError, UsageError
 from ..model import reached
 from .files import File, Files, files_of
 from .location import Lake
-from .scan import Kept, Where, damage_in, recordings_in, scanned
+from .scan import Kept, Objects, Where, damage_in, recordings_in, scanned
 from .sql import ABOUT, COLUMNS, NEEDS, SELECTS, checked, mistake, named, nothing, plain, quoted, sql_type
 from .tables import PARTITION, SCHEMAS
 
@@ -176,13 +174,8 @@ class LakeQuery:
         if only is None and any(one.recording_id is None for one in files):
             only = known
         wanted = schema if columns is None else pa.schema([one for one in schema if one.name in columns])
-        try:
-            of = {**(among or {}), **({} if only is None else {"recording_id": only})}
-            return scanned(self._lake, name, files, wanted, where=where, among=of, kept=self._kept)
-        except LakeError as error:
-            if isinstance(error.__cause__, FileNotFoundError | NotFoundError):
-                raise self._missing(str(error.__cause__)) from error
-            raise
+        of = {**(among or {}), **({} if only is None else {"recording_id": only})}
+        return scanned(self._lake, name, files, wanted, where=where, among=of, kept=self._kept)
 
     def hold(self, name: str, rows: pa.Table) -> None:
         """Let further queries see these rows only as the table `name`. They may lack columns."""
@@ -295,7 +288,7 @@ class LakeQuery:
 
     def _select(self, name: str) -> str:
         """Return the SELECT over the files of a table that hold complete recordings."""
-        files, (_, schema) = self.files(name), self._files_of(name)
+        files, (_, schema) = self._there(name, self.files(name)), self._files_of(name)
         single = [one for one in files if one.recording_id is not None]
         merged = [one for one in files if one.recording_id is None]
         parts = [self._part(name, some, schema) for some in (single, merged) if some]
@@ -305,6 +298,17 @@ class LakeQuery:
                 self.hold(_COMPLETE, pa.table({"recording_id": ids}))
             parts[-1] += f" WHERE recording_id IN (SELECT recording_id FROM {_COMPLETE})"
         return " UNION ALL ".join(parts) or nothing(schema)
+
+    def _there(self, name: str, files: list[File]) -> list[File]:
+        """Return the files without those that are missing in a folder; those in a store turn out as they are read."""
+        if not self._lake.is_local:
+            return files
+        folder = self._lake.table_url(name)
+        there = [one for one in files if Path(folder, one.path).exists()]
+        if len(there) < len(files):
+            for one in set(files).difference(there):
+                self._lake.missing.add(name, one.path)
+        return there
 
     def _part(self, name: str, files: list[File], schema: pa.Schema) -> str:
         """Return a SELECT with the columns of the table. A column that no file has is null."""
@@ -334,14 +338,13 @@ class LakeQuery:
     def _dataset(self, name: str, files: list[File], schema: pa.Schema) -> str:
         """Register a dataset of Arrow over objects of a store, and return its name.
 
-        Credentials and addresses are those of the Delta tables. DuckDB hands columns and filters to it.
+        DuckDB hands columns and filters to it.
         """
         from pyarrow import dataset  # takes long to import, and only stores other than folders need it
 
         sizes = {one.path: one.size for one in files}
-        handler = DeltaStorageHandler(self._lake.table_url(name), self._lake.storage_options, sizes)
         scan = dataset.ParquetFragmentScanOptions(pre_buffer=True)
-        system = PyFileSystem(handler)
+        system = PyFileSystem(Objects(self._lake, name, sizes))
         form = dataset.ParquetFileFormat(default_fragment_scan_options=scan)
         fragments = [
             form.make_fragment(one.path, system, dataset.field(PARTITION) == date.fromisoformat(one.day))

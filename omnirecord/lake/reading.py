@@ -161,7 +161,7 @@ def _schema(table: str, columns: Iterable[str]) -> pa.Schema:
 
 class Reader:
     def __init__(self, lake: Lake) -> None:
-        self._lake = lake
+        self.lake = lake
         self._threads = ThreadPoolExecutor(_THREADS)
 
     def recordings(self, batch: Batch) -> Iterator[tuple[list[Wanted], RecordingRows]]:
@@ -227,7 +227,8 @@ class Reader:
     def rows(self, table: str, batch: Batch, ids: Collection[str]) -> pa.Table:
         """Return the rows of these recordings. Raises `LakeError`."""
         schema = _schema(table, COLUMNS[table])
-        return scanned(self._lake, table, batch.objects[table], schema, among={"recording_id": ids})
+        files = batch.objects[table]
+        return scanned(self.lake, table, files, schema, among={"recording_id": ids}, needs_all=True)
 
     def close(self) -> None:
         self._threads.shutdown()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
-from functools import cached_property, reduce
+from functools import cache, cached_property, reduce
 from itertools import accumulate, compress, groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -23,6 +23,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from deltalake.fs import DeltaStorageHandler
+from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
 from ..model import by_key, reached
@@ -61,11 +63,13 @@ def scanned(
     where: Where | None = None,
     among: Mapping[str, Collection[Any]] | None = None,
     kept: Kept | None = None,
+    needs_all: bool = False,
 ) -> pa.Table:
     """Return the columns of `schema` of the rows of these files. Raises `LakeError`.
 
-    `where`: which rows. `among`: the values of columns whose rows are wanted, such as the ids of recordings. Row
-    groups without them are skipped. `kept`: files that were opened before; it gets those that are opened now.
+    A file that is missing is left out and noted in the lake; with `needs_all`, it is an error. `where`: which rows.
+    `among`: the values of columns whose rows are wanted, such as the ids of recordings. Row groups without them are
+    skipped. `kept`: files that were opened before; it gets those that are opened now.
     """
     wanted = {column: _Among(column, values) for column, values in (among or {}).items()}
     more = [SCHEMAS[name].field(column) for column in wanted if column not in schema.names]
@@ -74,7 +78,7 @@ def scanned(
     def read(some: Sequence[File]) -> pa.Table:
         rows = pa.concat_tables(
             [
-                _rows(lake, name, list(alike), read_as, wanted, kept)
+                _rows(lake, name, list(alike), read_as, wanted, kept, needs_all)
                 for _, alike in groupby(some, key=lambda one: one.recording_id is None)
             ]
         )
@@ -169,7 +173,13 @@ class _Among:
 
 
 def _rows(
-    lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, among: Mapping[str, _Among], kept: Kept | None
+    lake: Lake,
+    name: str,
+    files: Sequence[File],
+    schema: pa.Schema,
+    among: Mapping[str, _Among],
+    kept: Kept | None,
+    needs_all: bool,
 ) -> pa.Table:
     """Return the columns of a schema of files, each of one recording, or each of several.
 
@@ -185,7 +195,13 @@ def _rows(
     for one in files:
         path = f"{name}/{one.path}"
         with naming(lake, path):
-            file = (kept or Kept()).opened(lake, path, one.size, sessions)
+            try:
+                file = (kept or Kept()).opened(lake, path, one.size, sessions)
+            except (NotFoundError, FileNotFoundError) as error:
+                lake.missing.add(name, one.path)
+                if needs_all:
+                    raise LakeError(f"the file {path} is missing in {lake.url}") from error
+                continue
             if file is None:
                 continue
             own.append({PARTITION: date.fromisoformat(one.day), _RECORDING: one.recording_id})
@@ -317,11 +333,13 @@ def may_have(group: pq.RowGroupMetaData, values: Sequence[Any], name: str) -> bo
 class Ranges(io.RawIOBase):
     """An object as a file. Each read is a request of its range."""
 
-    def __init__(self, lake: Lake, path: str, size: int) -> None:
+    def __init__(self, lake: Lake, path: str, size: int, end: bytes = b"") -> None:
         self._lake = lake
         self._path = path
         self._size = size
         self._at = 0
+        self._known = end
+        """The last bytes of the object."""
 
     def readable(self) -> bool:
         return True
@@ -340,9 +358,43 @@ class Ranges(io.RawIOBase):
         end = self._size if size is None or size < 0 else min(self._size, self._at + size)
         if end <= self._at:
             return b""
-        data = bytes(self._lake.objects.get_range(self._path, start=self._at, end=end))
+        if (known := self._at - self._size + len(self._known)) >= 0:
+            data = self._known[known : known + end - self._at]
+        else:
+            data = bytes(self._lake.objects.get_range(self._path, start=self._at, end=end))
         self._at += len(data)
         return data
+
+
+class Objects(DeltaStorageHandler):
+    """The objects of a table as files of Arrow. One that is missing has no rows, and is noted in the lake.
+
+    `sizes`: of the objects by their paths, in bytes.
+    """
+
+    def __init__(self, lake: Lake, name: str, sizes: Mapping[str, int]) -> None:
+        super().__init__(lake.table_url(name), lake.storage_options, dict(sizes))
+        self._lake = lake
+        self._name = name
+        self._sizes = sizes
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        size = self._sizes[path]
+        within = f"{self._name}/{path}"
+        try:
+            end = bytes(self._lake.objects.get_range(within, start=max(0, size - _SMALL), end=size))
+        except (NotFoundError, FileNotFoundError):
+            self._lake.missing.add(self._name, path)
+            return pa.BufferReader(_empty(self._name))
+        return pa.PythonFile(Ranges(self._lake, within, size, end), mode="r")
+
+
+@cache
+def _empty(name: str) -> bytes:
+    """Return a Parquet file of a table without rows."""
+    sink = io.BytesIO()
+    pq.write_table(pa.schema([SCHEMAS[name].field(_RECORDING)]).empty_table(), sink)
+    return sink.getvalue()
 
 
 _SIGNS = (

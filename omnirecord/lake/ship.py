@@ -82,6 +82,7 @@ class Shipper:
         redact: bool = False,
         pseudonym_key: File | None = None,
     ) -> None:
+        self._lake = lake
         self._labels = dict(labels or {})
         self._redact = redact
         self._key = pseudonym_key
@@ -94,6 +95,12 @@ class Shipper:
     def close(self) -> None:
         """Wait for what is in flight."""
         self._commits.close()
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong with the clock of this machine, as a sentence."""
+        ahead = self._commits.skew
+        return self._lake.about_skew(ahead) if ahead else None
 
     def ship(self, paths: Iterable[Path]) -> Iterator[Shipped]:
         """Ship cassettes; yield a result for each recording. Raises `LakeError` when the lake fails.

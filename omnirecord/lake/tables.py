@@ -9,6 +9,7 @@ with the suffix `_ns` are ns since the start of the recording.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -193,6 +194,15 @@ def recording_of(session_id: str) -> str | None:
     """Return the id of the recording in which a conversation of model calls began; None for a session."""
     recording_id, mark, number = session_id.rpartition("#")
     return recording_id if mark and number.isascii() and number.isdecimal() else None
+
+
+_UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_OWN = re.compile(rf"{PARTITION}=\d{{4}}-\d\d-\d\d/({_UUID}(-[0-9a-f]{{8}})?|merged-{_UUID})\.parquet")
+
+
+def is_own(path: str) -> bool:
+    """Whether the path of an object, below its table, is one that omnirecord chooses."""
+    return _OWN.fullmatch(path) is not None
 
 
 def path_of(table: str, day: str, name: str) -> tuple[str, str]:

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import heapq
 import io
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -25,17 +27,20 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
+from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
+from .commits import next_version
 from .files import File, add_action, files_in, files_of, indexed, options
 from .location import Lake
 from .scan import conformed, naming, runs
-from .tables import PARTITION
+from .tables import PARTITION, is_own
 
 RETAIN = timedelta(days=7)
 """Least age of an object that is removed from the store: since it left its table, or without a commit since it was
 written. It exceeds the longest query, and the time that a shipper needs from an object to its commit."""
-_ATTEMPTS = 20
+ATTEMPTS = 20
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +73,18 @@ def expire(lake: Lake, until: date) -> Iterator[str]:
     """Remove the days before `until` from the tables, one commit for each table. Yields each table's name when it is
     done: `recordings` first, so that no recording is there in part. Raises `LakeError`."""
     for name in reversed(lake.tables()):
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             files, table = _before(lake, name, until)
             with lake.failures():
-                if not files or is_committed(table, [removal(one, data_change=True) for one in files]):
+                if not files or is_committed(table, [removal(lake, one, data_change=True) for one in files]):
                     break
         else:
-            raise _too_late(lake, name)
+            raise too_late(lake, name)
         yield name
 
 
-def _too_late(lake: Lake, name: str) -> LakeError:
-    return LakeError(f"{lake.url}: other commits to {name} came first {_ATTEMPTS} times: try again, nothing is lost")
+def too_late(lake: Lake, name: str) -> LakeError:
+    return LakeError(f"{lake.url}: other commits to {name} came first {ATTEMPTS} times: try again, nothing is lost")
 
 
 def _before(lake: Lake, name: str, until: date) -> tuple[list[File], DeltaTable]:
@@ -93,13 +98,23 @@ def _before(lake: Lake, name: str, until: date) -> tuple[list[File], DeltaTable]
 def remove(lake: Lake, name: str, retain: timedelta = RETAIN, *, dry_run: bool = False) -> list[str]:
     """Remove the objects that left a table before `retain`, and those without a commit that are older.
 
-    Returns the paths; with `dry_run`, those that would be removed. Raises `LakeError`.
+    Their age is judged by the clock of the store. Files that omnirecord did not write stay. Returns the paths; with
+    `dry_run`, those that would be removed. Raises `LakeError`.
     """
-    hours = round(retain.total_seconds() / 3600)
+    ahead = timedelta(0)
+    with suppress(LakeError) if dry_run else nullcontext():  # a reader may not write there
+        ahead = lake.skew()
+    hours = math.ceil((retain - ahead) / _HOUR) if ahead else round(retain / _HOUR)
     with lake.failures():
-        vacuum = partial(lake.table(name).vacuum, hours, enforce_retention_duration=False, full=True)
-        removed = vacuum(dry_run=True)
-        return sorted(set(vacuum(dry_run=False) if removed and not dry_run else removed))
+        vacuum = partial(lake.table(name).vacuum, max(0, hours), dry_run=True, enforce_retention_duration=False)
+        found = sorted(vacuum(full=True))
+        if not all(map(is_own, found)):
+            known = set(vacuum())  # the log has named them
+            found = [path for path in found if is_own(path) or path in known]
+        for path in () if dry_run else found:
+            with suppress(NotFoundError, FileNotFoundError):  # another process removed it
+                lake.objects.delete(f"{name}/{path}")
+        return found
 
 
 def shorten_log(lake: Lake, names: Sequence[str]) -> Iterator[str]:
@@ -166,12 +181,16 @@ def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> It
 
     If another process removed one of them in the meantime, the rest is merged again. Raises `LakeError`.
     """
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         table = lake.table(wanted.table)
         with lake.failures():
             there = {one.path for one in files_in(table)}
-        # The plan may be older than the table: a file that another merge removed would be committed twice.
-        wanted = replace(wanted, files=tuple(one for one in wanted.files if one.path in there))
+            # The plan may be older than the table: a file that another merge removed would be committed twice.
+            files = [one for one in wanted.files if one.path in there]
+            for one in [one for one in files if not lake.has(f"{wanted.table}/{one.path}")]:
+                lake.missing.add(wanted.table, one.path)
+                files.remove(one)
+        wanted = replace(wanted, files=tuple(files))
         if len(wanted.files) < _FEWEST:
             return
         made: list[AddAction] = []
@@ -179,49 +198,84 @@ def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> It
             with lake.failures():
                 yield from _written(lake, table, wanted, target, made)
         except BaseException:  # Ctrl-C too
-            _discard(lake, wanted.table, made)
+            discard(lake, wanted.table, made)
             raise
         with lake.failures():
             # If this raises, the commit may have succeeded all the same: then the new objects must stay.
-            removed = (removal(one, data_change=False) for one in wanted.files)
+            removed = (removal(lake, one, data_change=False) for one in wanted.files)
             done = is_committed(table, [*made, *removed])
         if done:
             result.add(wanted, made)
             return
-        _discard(lake, wanted.table, made)
+        discard(lake, wanted.table, made)
         left = [one for one in merges(lake, wanted.table, target) if one.day == wanted.day]
         if not left:
             return
         wanted = left[0]
-    raise _too_late(lake, wanted.table)
+    raise too_late(lake, wanted.table)
 
 
-def _discard(lake: Lake, table: str, made: Sequence[AddAction]) -> None:
+def discard(lake: Lake, table: str, made: Sequence[AddAction]) -> None:
     """Remove objects that no commit names."""
     with lake.failures():
         for action in made:
             lake.objects.delete(f"{table}/{action.path}")
 
 
-def removal(file: File, *, data_change: bool) -> RemoveAction:
+def removal(lake: Lake, file: File, *, data_change: bool) -> RemoveAction:
     """Return the action that removes a file from its table. `data_change`: whether its rows leave the table."""
-    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    now_ms = int((datetime.now(UTC) + lake.skew()).timestamp() * 1000)
     return RemoveAction(file.path, data_change, now_ms, file.size, {PARTITION: file.day})
 
 
-def is_committed(table: DeltaTable, actions: Sequence[AddAction | RemoveAction]) -> bool:
+def is_committed(table: DeltaTable, actions: Sequence[AddAction | RemoveAction], withdrawn: Iterable[str] = ()) -> bool:
     """Commit actions that remove objects; return whether no other process removed some since the table was read.
+
+    `withdrawn`: the recordings of which the table takes rows again.
 
     deltalake lets two commits remove the same object. So each such commit counts on the same app transaction, of which
     the store accepts one from each version.
     """
     version = (table.transaction_version(_REMOVALS) or 0) + 1
-    properties = CommitProperties(app_transactions=[Transaction(_REMOVALS, version)])
+    again = [Transaction(one, next_version(table, one)) for one in withdrawn]
+    properties = CommitProperties(app_transactions=[Transaction(_REMOVALS, version), *again])
     try:
         table.create_write_transaction([*actions], "append", table.schema(), [PARTITION], commit_properties=properties)
     except CommitFailedError:
         return False
     return True
+
+
+def without(
+    lake: Lake, table: DeltaTable, name: str, file: File, recordings: Collection[str]
+) -> list[AddAction] | None:
+    """Write the rows of a file without those of some recordings; return the new objects, None if it has no such rows.
+
+    Raises `LakeError`.
+    """
+    if file.recording_id is not None:
+        return [] if file.recording_id in recordings else None
+    columns = pa.schema(table.schema().to_arrow())
+    schema = columns.remove(columns.get_field_index(PARTITION))
+    made: list[AddAction] = []
+    output = _Output(lake, Merge(name, file.day, (file,)), schema, TARGET, made)
+    has_some = False
+    before: str | None = None
+    with lake.failures(name):
+        for rows in _parts(lake, f"{name}/{file.path}", schema):
+            recording = rows["recording_id"][0].as_py()
+            if recording in recordings:
+                has_some = True
+                continue
+            if before not in (None, recording):
+                output.end_recording()
+            before = recording
+            output.add(rows)
+        if not has_some:
+            discard(lake, name, made)
+            return None
+        output.close()
+    return made
 
 
 def _written(lake: Lake, table: DeltaTable, wanted: Merge, target: int, made: list[AddAction]) -> Iterator[File]:

@@ -60,6 +60,7 @@ class Watcher:
         self._shipper: Shipper | None = None
         self._done: dict[Path, Stamp] = {}
         self._pause = AGAIN_AFTER
+        self._has_warned = False
         self.trouble: str | None = None
         """Why the lake fails; None if it works."""
 
@@ -92,6 +93,9 @@ class Watcher:
             self.trouble = str(error)
             pause, self._pause = self._pause, min(2 * self._pause, AGAIN_AT_MOST)
             return pause
+        if (warning := self._shipper.warning) and not self._has_warned:
+            self._say(warning)
+            self._has_warned = True
         self._done |= {path: stamp for path, stamp in settled.items() if path not in busy}
         if self.trouble is not None:
             self._say("the lake works again")

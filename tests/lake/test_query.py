@@ -217,14 +217,6 @@ def test_a_query_may_see_some_days_only(lake: Lake) -> None:
         assert list(all_.run("SELECT count(*) FROM recordings").rows) == [(4,)]
 
 
-def test_an_object_that_was_removed_is_a_sentence(lake_url: str) -> None:
-    lake = shipped(lake_url, HEALTHY["text"])
-    (uri,) = lake.table("events").file_uris()
-    lake.objects.delete(f"events/{uri.partition('/events/')[2]}")
-    with pytest.raises(LakeError, match="a file of it is missing: run the query again"):
-        ask(lake, "SELECT count(DISTINCT raw) FROM events")
-
-
 def garbled(data: bytes) -> dict[str, bytes]:
     """The same object, damaged in several ways. A single byte may stay unnoticed: Parquet has no checksums here."""
     return {

@@ -313,7 +313,7 @@ def test_an_interrupted_merge_leaves_no_object(tmp_path: Path) -> None:
 def test_orphans_and_removed_objects_stay_until_they_are_old(lake_url: str) -> None:
     shipped(lake_url)
     lake = Lake(lake_url)
-    lake.objects.put("events/day=2026-11-27/of-a-killed-shipper.parquet", b"")
+    lake.objects.put("events/day=2026-11-27/01a210c9-d100-8297-b319-10df9c6359b1-0a0b0c0d.parquet", b"")
     compact(lake)
 
     assert remove(lake, "events", RETAIN, dry_run=True) == []
@@ -407,7 +407,7 @@ def test_expire_needs_an_age(folder_lake: str) -> None:
 
 def test_expire_asks_on_a_terminal(folder_lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("omnirecord.cli.lake"), "is_terminal", lambda _stream: True)
-    monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda _age: date(2100, 1, 1))
+    monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda *_: date(2100, 1, 1))
     lake, words = Lake(folder_lake), ["lake", "expire", folder_lake, "--older-than", "1d"]
 
     refused = CliRunner().invoke(main, words, input="n\n")
@@ -421,7 +421,7 @@ def test_expire_asks_on_a_terminal(folder_lake: str, monkeypatch: pytest.MonkeyP
 
 def test_expire_with_yes_does_not_ask(folder_lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("omnirecord.cli.lake"), "is_terminal", lambda _stream: True)
-    monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda _age: date(2100, 1, 1))
+    monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda *_: date(2100, 1, 1))
 
     text = run("expire", folder_lake, "--older-than", "1d", "--yes", "--json")
 

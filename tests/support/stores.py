@@ -23,11 +23,23 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing
 """What a client needs beside the endpoint."""
 
 
+_BEHIND = """
+import sys
+from datetime import timedelta
+import moto.s3.models, moto.server
+now = moto.s3.models.utcnow
+moto.s3.models.utcnow = lambda: now() - timedelta(days=float(sys.argv[1]))
+moto.server.main(sys.argv[2:])
+"""
+"""Runs moto with a clock that is that many days behind."""
+
+
 @contextmanager
-def moto() -> Iterator[dict[str, str]]:
+def moto(days_behind: float = 0) -> Iterator[dict[str, str]]:
     """Run moto; return the environment of its clients."""
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    start = ["-c", _BEHIND, str(days_behind)] if days_behind else ["-m", "moto.server"]
+    command = [sys.executable, *start, "-H", "127.0.0.1", "-p", str(port)]
     with _running(command, port, {}) as endpoint:
         yield {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}
 

@@ -214,9 +214,10 @@ export class LakeView {
     fill(this.state, is ? busyLine('Asking the lake') : '')
   }
 
-  tell({ read_at: at, trouble }) {
+  tell({ read_at: at, trouble, missing }) {
     fill(this.read, `as of ${moment(at).slice(11)} UTC`)
     shows(this.again, true)
+    if (missing) fill(this.state, h('p.problem', { role: 'alert' }, missing))
     if (trouble) fill(this.state, h('p.problem', { role: 'alert' }, `This is an older state of the lake. ${trouble}`))
   }
 

@@ -1,0 +1,163 @@
+"""What a lake has lost: files that a Delta log names, and that the store lacks or has with another size.
+
+`repair` drops lost files from the logs. A recording with rows in them is in the lake no more, until it is shipped
+again: then the tables that lost its rows take them, and the others keep theirs. It leaves `recordings` first, so that a
+repair that is killed leaves no recording that seems complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake.transaction import AddAction
+from obstore.exceptions import NotFoundError
+
+from ..errors import LakeError
+from ..text import counted
+from .commits import RECORDINGS, has_rows
+from .files import File, files_in
+from .location import Lake, TableState
+from .scan import scanned
+from .tables import SCHEMAS
+from .upkeep import ATTEMPTS, discard, is_committed, removal, too_late, without
+
+_ID = "recording_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A lost file. Keys of `lake check --deep --json` and `lake repair --json` are fixed."""
+
+    table: str
+    day: str
+    path: str
+    """Below the table."""
+    recordings: tuple[str, ...]
+    """The recordings with rows in it."""
+
+
+def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
+    """Return the lost files of a lake with these states, with their recordings. Raises `LakeError`."""
+    lost = _lost_files(states)
+    known: dict[str, set[str]] = {}
+    found: list[Lost] = []
+    for name, paths in lost.items():
+        if not paths:
+            continue
+        table = lake.table(name)
+        with lake.failures(name):
+            files = files_in(table)
+        for file in (one for one in files if one.path in paths):
+            if file.recording_id is not None:
+                ids = {file.recording_id}
+            else:
+                if file.day not in known:
+                    known[file.day] = {id_ for each in lake.tables() for id_ in _all(lake, each, lost, file.day)}
+                elsewhere = _ids(lake, name, [one for one in files if one.day == file.day and one.path not in paths])
+                ids = {one for one in known[file.day] - elsewhere if file.least <= one <= file.most}
+                ids |= {file.least, file.most}  # a part of their rows may be in another file
+            ids = {one for one in ids if has_rows(table, one)}
+            found.append(Lost(name, file.day, file.path, tuple(sorted(ids))))
+    return found
+
+
+def incomplete(lake: Lake, states: Iterable[TableState]) -> list[str]:
+    """Return the ids of the recordings with rows in the lake that are not completely shipped. Raises `LakeError`."""
+    lost = _lost_files(states)
+    recordings, exchanges = (_all(lake, name, lost) for name in (RECORDINGS, "exchanges"))
+    return sorted(exchanges - recordings)
+
+
+def _lost_files(states: Iterable[TableState]) -> dict[str, frozenset[str]]:
+    return {one.table: frozenset(one.lost_files) for one in states if one.failure is None}
+
+
+def _all(lake: Lake, name: str, lost: Mapping[str, Collection[str]], day: str | None = None) -> set[str]:
+    """Return the ids of the recordings with rows in a table, on one day or on all. Of a lost file with several
+    recordings, nothing is known."""
+    table = lake.table(name)
+    with lake.failures(name):
+        files = [one for one in files_in(table) if day in (None, one.day)]
+    return _ids(
+        lake, name, [one for one in files if one.recording_id is not None or one.path not in lost.get(name, ())]
+    )
+
+
+def _ids(lake: Lake, name: str, files: Sequence[File]) -> set[str]:
+    """Return the ids of the recordings with rows in these files."""
+    merged = [one for one in files if one.recording_id is None]
+    rows = scanned(lake, name, merged, pa.schema([SCHEMAS[name].field(_ID)]))
+    return {*pc.unique(rows[_ID]).to_pylist(), *(one.recording_id for one in files if one.recording_id is not None)}
+
+
+def repair(lake: Lake, lost: Sequence[Lost]) -> Iterator[str]:
+    """Drop lost files from the logs, and the recordings with rows in them from the lake. Yields each table's name when
+    it is done. Raises `LakeError`."""
+    ids = {id_ for one in lost for id_ in one.recordings}
+    _drop(lake, RECORDINGS, ids, [one for one in lost if one.table == RECORDINGS])
+    yield RECORDINGS
+    for name in dict.fromkeys(one.table for one in lost if one.table != RECORDINGS):
+        of_table = [one for one in lost if one.table == name]
+        _drop(lake, name, {id_ for one in of_table for id_ in one.recordings}, of_table)
+        yield name
+
+
+def _drop(lake: Lake, name: str, ids: Collection[str], lost: Sequence[Lost]) -> None:
+    """Remove lost files and all rows of these recordings from a table, in one commit."""
+    paths = {one.path for one in lost}
+    for _ in range(ATTEMPTS):
+        table = lake.table(name)
+        with lake.failures(name):
+            files = files_in(table)
+            withdrawn = [one for one in ids if has_rows(table, one)]
+            gone = [one for one in files if one.path in paths and _is_lost(lake, name, one)]
+        made = list[AddAction]()
+        removed = [removal(lake, one, data_change=True) for one in gone]
+        for one in files:
+            if one not in gone and one.may_hold(withdrawn):
+                left = without(lake, table, name, one, withdrawn)
+                if left is not None:
+                    made += left
+                    removed.append(removal(lake, one, data_change=True))
+        if not removed and not withdrawn:
+            return
+        with lake.failures(name):
+            if is_committed(table, [*made, *removed], withdrawn):
+                return
+        discard(lake, name, made)
+    raise too_late(lake, name)
+
+
+def _is_lost(lake: Lake, name: str, file: File) -> bool:
+    try:
+        size: int = lake.objects.head(f"{name}/{file.path}")["size"]
+    except (NotFoundError, FileNotFoundError):
+        return True
+    return size != file.size
+
+
+def missing_now(lake: Lake) -> list[dict[str, str]]:
+    """Return the files that queries did not find, by `table` and `path`. Raises `LakeError` for a file that left its
+    table in the meantime: then the query has read an old version."""
+    found = lake.missing.files()
+    for name in sorted({table for table, _ in found}):
+        table = lake.table(name)
+        with lake.failures(name):
+            named = {one.path for one in files_in(table)}
+        if gone := [path for of, path in found if of == name and path not in named]:
+            raise LakeError(
+                f"{lake.url}: the file {name}/{gone[0]} left the table during the query, as `omnirecord lake compact`"
+                " removes old files: run the query again"
+            )
+    return [{"table": table, "path": path} for table, path in found]
+
+
+def about_missing(lake: Lake, missing: Sequence[object]) -> str:
+    """Return the sentence for files that an answer lacks."""
+    return (
+        f"the answer is not complete, since {counted(len(missing), 'file')} of {lake.url}"
+        f" {'is' if len(missing) == 1 else 'are'} missing: omnirecord lake check --deep {lake.url} names the recordings"
+    )
