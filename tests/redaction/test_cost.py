@@ -114,19 +114,19 @@ def test_nothing_in_the_shipped_cassettes_is_taken_for_a_secret(cassette: Path) 
     assert scrub(cassette, None) == []
 
 
-@pytest.mark.parametrize("piece", ["é", "-a", "\\u0070a"])
-def test_a_long_run_without_a_name_is_searched_in_linear_time(piece: str) -> None:
-    """The body of a program that escapes each letter of a prompt that is not English."""
+@pytest.mark.parametrize("piece", ["é", "-a", "\\u0070a", "def save(token: Label, set: int) -> Value\n"])
+def test_a_long_run_without_a_secret_is_searched_in_linear_time(piece: str) -> None:
+    """The body of a program that escapes each letter of a prompt that is not English, and code with many names."""
 
     def cost(count: int) -> float:
         body = Redactor(b"key").body("application/json", None)
-        data = json.dumps({"input": piece * count}).encode()
+        data = json.dumps({"input": piece * (count // len(piece))}).encode()
         began = time.process_time()
         assert body.feed(data) + body.close() == data
         return time.process_time() - began
 
     cost(1000)
-    assert cost(32_000) < 100 * max(cost(1000), 0.001)
+    assert cost(128_000) < 400 * max(cost(1000), 0.001)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ _PARTS = {
     b"gap": rb"[\"'`*\] \t\r\n]{0,%d}+" % _LONGEST_GAP,
     b"set": rb"(?:\?\??|\+|\|\|)?+",  # as in `TOKEN ?= abc`
 }
+_LONGEST_SETTER = 12
 _SETTER = re.compile(rb"(?:ENV|#define|setx|setenv|set[ \t]-[a-zA-Z]{1,4})[ \t]")
 _LABEL = re.compile(
     rb"(?<!%(word)b)(?:(?P<option>--[A-Za-z][\w\-]++)(?:[ \t]|\\*+[\"'][ \t]{0,8}+(?P<next>,))"
@@ -68,15 +69,28 @@ def _behind_name() -> bytes:
 
 
 _MARK = rb"(?=(?<=[:>=])|[\\\"'`*\] \t\r\n]{0,56}+[:>=,?+|])"
+_BEHIND_END = (
+    rb"(?<=[%b0-9_.\-].)" % "".join(sorted({end[-1:].lower() + end[-1:].upper() for end in name_ends()})).encode()
+)
+_BEHIND_SETTER = (
+    rb"(?<=[Vetvx][ \t])(?:(?<=ENV.)|(?<=#define.)|(?<=setx.)|(?<=setenv.)|(?<=set.)-[a-zA-Z]{1,4}+[ \t])[ \t]{0,3}+"
+)
 _MAY_BE = re.compile(
-    rb"[\"'`*\] \t\r\n\\:>=?+|\-%%&#](?:%(mark)b(?:%(behind)b|(?<=[A-Za-z0-9_.][0-9_.\-].))|(?<=[\-\\%%?&#\"])(?:"
+    rb"[\"'`*\] \t\r\n\\:>=?+|\-%%&#](?:%(end)b%(mark)b(?:%(behind)b|(?<=[A-Za-z0-9_.][0-9_.\-].))"
+    rb"|%(setter)b[\w.\-\\\x80-\xff]|(?<=[\-\\%%?&#\"])(?:"
     rb"(?<=-)(?:[A-Za-z0-9][\w.\-]{0,%(longest)d}+%(mark)b|(?<=--)[A-Za-z])"
     rb"|(?<=\\)u00[0-9a-fA-F]{2}[\w.\-\\\x80-\xff]{0,%(longest)d}+%(mark)b"
     rb"|(?<=%%)[0-9a-fA-F]{2}=|(?<=[?&#\"])[\w.\-]{1,64}+=))"
-    % {b"behind": _behind_name(), b"mark": _MARK, b"longest": _LONGEST_NAME},
+    % {
+        b"end": _BEHIND_END,  # fails in most places, and fast
+        b"mark": _MARK,
+        b"behind": _behind_name(),
+        b"setter": _BEHIND_SETTER,
+        b"longest": _LONGEST_NAME,
+    },
     re.DOTALL,
 )
-"""Matches at the end of each name of a secret that has a mark behind it, and rarely elsewhere."""
+"""Matches at the end of each name of a secret that has a mark behind it or `ENV` before it, and rarely elsewhere."""
 _ENTRY = re.compile(
     rb"[\"':=](?:(?<=[\"'])(?:[nN]ame|[kK]ey)\\{0,7}+[\"'][ \t]{0,4}+:[ \t]{0,4}+\\{0,7}+[\"']"
     rb"(?P<entry>[\w.\-]{1,64}+)\\{0,7}+[\"']"
@@ -187,12 +201,13 @@ def find(
     """Return the first label that ends behind `behind`, and its end. `start`: start of the search. `auth_from`: from
     there on, the name `auth` counts, too. `whole`: names count, too, whose value is a secret if it looks like one."""
     first = None
-    for found in _LABEL.finditer(text, start) if _may_set(text) else _candidates(text, start, behind):
+    for found in _candidates(text, start, behind):
         has_auth = auth_from is not None and auth_from < found.end()
         if found.end() > behind and (label := _label(found, has_auth, whole)) is not None:
             first = label, found.end()
             break
-    for other in _entries(text, start, behind, whole):
+    end = len(text) if first is None else first[1]
+    for other in _entries(text, start, behind, end, whole):
         if first is None or other[1] < first[1]:
             first = other
     return first
@@ -201,14 +216,48 @@ def find(
 def _candidates(text: bytes, start: int, behind: int) -> Iterator[re.Match[bytes]]:
     """Yield the names whose last letters are those of a secret's name, and rarely others, with a mark behind
     `behind`."""
-    at = _start_of_name(text, start, behind - _LONGEST_GAP - 16) if behind - start > _LONGEST_GAP + 16 else start
+    at = start
+    if behind - start > _LONGEST_GAP + 16:
+        at = max(start, _start_of_name(text, start, behind - _LONGEST_GAP - 16) - _LONGEST_SETTER)
     while may := _MAY_BE.search(text, at):
+        if not _may_count(text, may):
+            at = may.end()
+            continue
         for found in _LABEL.finditer(text, _start_of_name(text, at, may.start()), may.end() + REACH):
+            if found.start() >= may.end():
+                break
             at = found.end()
             yield found
             if found.end() > may.start():
                 break
         at = max(at, may.end())
+
+
+def _may_count(text: bytes, may: re.Match[bytes]) -> bool:
+    """Whether the name that ends with a match of `_MAY_BE` may be a secret's name; fast, rarely a false positive."""
+    end = may.start()
+    if may.end() > end + 1 or text[end : end + 1] == b"-":  # it matches more than the end of a name
+        return True
+    before = text[max(0, end - _LONGEST_NAME - 1) : end]
+    rest = before.rstrip(_WORD)
+    name = before[len(rest) :]
+    if name[-1:].isdigit():  # there are too many ids to remember
+        return not name.isdigit()
+    return rest[-1:] == b"%" or _counts(name, rest[-1:] == b" ")
+
+
+@lru_cache(4096)
+def _counts(raw: bytes, has_more: bool) -> bool:
+    """Whether a name may be a secret's name. `has_more`: it may be the last one of several words."""
+    name = _known(raw)
+    return (
+        name.is_secret
+        or name.is_header
+        or may_be_secret(name.text)
+        or may_be_secret_field(name.text)
+        or raw.endswith(b"auth")
+        or (has_more and may_end_phrase(name.text))
+    )
 
 
 def _start_of_name(text: bytes, start: int, end: int) -> int:
@@ -222,15 +271,19 @@ def _may_set(text: bytes) -> bool:
     return (b"set" in text or b"ENV" in text or b"#define" in text) and _SETTER.search(text) is not None
 
 
-def _entries(text: bytes, start: int, behind: int, whole: bool) -> Iterator[tuple[Label, int]]:
-    """Yield the first `value` behind a secret's name, and the first elements with a secret's name."""
-    searches = [_ELEMENT] if b"<" in text and b">" in text else []
-    if whole and b"u003" in text:
+def _entries(text: bytes, start: int, behind: int, end: int, whole: bool) -> Iterator[tuple[Label, int]]:
+    """Yield the first `value` behind a secret's name, and the first elements with a secret's name, up to `end`."""
+
+    def has(part: bytes) -> bool:
+        return text.find(part, start, end) >= 0
+
+    searches = [_ELEMENT] if has(b"<") and has(b">") else []
+    if whole and has(b"u003"):
         searches.append(_ESCAPED_ELEMENT)
-    if b"alue" in text or b"ontent=" in text:
+    if has(b"alue") or has(b"ontent="):
         searches.append(_ENTRY)
     for search in searches:
-        for found in search.finditer(text, start):
+        for found in search.finditer(text, start, end):
             if found.end() > behind and (label := _entry(found)) is not None:
                 yield label, found.end()
                 break
