@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import omnirecord
+from omnirecord.analysis.forgetting import names_of
 from omnirecord.cassette.rotation import RotatedCassettes
 from omnirecord.contract.shapes import _any_head, _shape
 from omnirecord.omnigent.contract import load
@@ -151,6 +152,7 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
         "analysis.search.query": [(re.compile(re.escape('a*-"b')), {"finditer"})],
         "replayer.player.rewrite": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
         "replayer.matching.conversations": [(_day_expression(date(2026, 11, 28)), {"sub"})],
+        "analysis.forgetting": [(names_of(["a-b", "a"]), {"search"})],
         "cassette.rotation": [(RotatedCassettes(folder / "run.db", Retention())._name, {"fullmatch"})],
     }  # fmt: skip
 

@@ -23,6 +23,7 @@ from .select import first_of, the_stream
 from .sqlite import Store, Writer, datasette_metadata, is_sqlite
 from .sqlite.connection import clear_errors
 from .sqlite.search_index import remove_index
+from .sqlite.writer import mark
 
 SUFFIX = ".zst"
 _ROWS = 5000
@@ -117,11 +118,14 @@ def write_lines(
     is_text: bool,
     is_compressed: bool,
     pseudonyms: tuple[bytes, bytes] | None = None,
+    number: int | None = None,
 ) -> None:
-    """Write a cassette, whole or not at all. `pseudonyms`: salt and mark of the pseudonyms of a database. Raises
-    `UsageError` or `CassetteError`."""
+    """Write a cassette, whole or not at all. `pseudonyms`: salt and mark of the pseudonyms of a database.
+
+    `number`: that of a database of a rotation. Raises `UsageError` or `CassetteError`.
+    """
     if not is_text:
-        _write_database(lines, target, is_compressed=is_compressed, pseudonyms=pseudonyms)
+        _write_database(lines, target, is_compressed=is_compressed, pseudonyms=pseudonyms, number=number)
     else:
         texts = (one if isinstance(one, bytes) else f"{dumps(one)}\n".encode() for one in lines)
         with whole_or_not(target) as file:
@@ -130,7 +134,12 @@ def write_lines(
 
 
 def _write_database(
-    lines: Iterable[Line], target: Path, *, is_compressed: bool, pseudonyms: tuple[bytes, bytes] | None
+    lines: Iterable[Line],
+    target: Path,
+    *,
+    is_compressed: bool,
+    pseudonyms: tuple[bytes, bytes] | None,
+    number: int | None,
 ) -> None:
     with folder_for(target, "copy") as name:
         made = Path(name) / "copy.db"
@@ -141,6 +150,8 @@ def _write_database(
             if pseudonyms is not None:
                 writer.salt(pseudonyms[0])
                 writer.has_key(pseudonyms[1])
+            if number is not None:
+                mark(writer.connection, target.name, number)
             writer.settle()
         if not is_compressed:
             put(made, target)

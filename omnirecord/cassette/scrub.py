@@ -242,13 +242,15 @@ def scrub(
     redact_patterns: Iterable[str] = (),
     pseudonym_key: File | None = None,
     watch: Watch = iter,
+    read: Callable[[Store], Iterable[dict[str, Any]]] | None = None,
 ) -> list[Leak]:
     """Write a copy of `cassette` without secrets to `output`; return the replaced secrets, by place and kind.
 
     `output` is a `.db` or `.jsonl`, also with `.zst`; any other name gets the form of the cassette. Without an
     `output`, the secrets are only listed. `redact` is `content`, or `named` for fields with a secret's name only.
     `pseudonym_key` is the file of the key that the recorder used, by default the user's own. `CASSETTE#SESSION` copies
-    only that session and its sub-agents. Raises `UsageError` or `CassetteError`.
+    only that session and its sub-agents. `read` returns other values of the text form to copy. Raises `UsageError` or
+    `CassetteError`.
     """
     source, session = named_session(cassette)
     scanner = content_scanner(None if redact == "named" else redact, redact_patterns)
@@ -264,9 +266,10 @@ def scrub(
         scrubber = Scrubber(Redactor(key, scanner), found.append)
         takes = None if session is None else part_named(store, session)[0]
         will_change = _has_secret_requests(store, Redactor(key, scanner))
-        lines = encoded(scrubber.scrubbed(watch(values(store, takes, will_change=will_change))))
+        copied = values(store, takes, will_change=will_change) if read is None else read(store)
+        lines = encoded(scrubber.scrubbed(watch(copied)))
         if target is not None:
-            is_text, is_compressed = _form(target, source)
+            is_text, is_compressed = form_of(target, source)
             write_lines(lines, target, is_text=is_text, is_compressed=is_compressed)
             return found
         said = Counter(_tokens(scanner, lines))
@@ -297,7 +300,7 @@ def _key_of(store: Store, named: File | None) -> bytes:
     return os.urandom(32) if derived is None else user_key(named).of(derived[0])
 
 
-def _form(target: Path, source: Path) -> tuple[bool, bool]:
+def form_of(target: Path, source: Path) -> tuple[bool, bool]:
     """Return whether the copy is text, and whether it is compressed: by its name, else as the cassette."""
     suffix, is_compressed = named(target)
     if suffix in (".db", ".jsonl"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -19,7 +19,9 @@ from ..wire.limits import duration, shown_size, size_of
 from .arguments import OUTPUT, STDOUT, stdin_text
 from .common import is_terminal, json_line, json_option, output_options, print_lines, print_rows, table
 from .group import Group
+from .lake_forget import forget
 from .lake_sessions import answering, doctor, lake_at, search, sessions, stats, validate, warn
+from .lake_upkeep import AGE, dry_run_option, removed_objects, retain_option, retention, run_steps
 from .query import form_of, print_names, print_result, sql_options, values_of
 from .stderr import busy, progress
 
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from ..lake.location import Lake, TableState
     from ..lake.lost import Lost
     from ..lake.upkeep import Expired
-
-
-_dry_run = click.option("--dry-run", is_flag=True, help="Print the changes, and make none.")
 
 
 @click.group(cls=Group)
@@ -169,7 +168,7 @@ def _lost_lines(lost: Sequence[Lost], unfinished: Sequence[str]) -> Iterator[str
 @click.command(short_help="Drop lost files, so that their recordings can be shipped again.")
 @click.argument("url", metavar="URL")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@_dry_run
+@dry_run_option
 @json_option
 def repair(url: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Drop lost files from the tables of a lake, after a confirmation.
@@ -200,7 +199,7 @@ def repair(url: str, yes: bool, dry_run: bool, as_json: bool) -> None:
             raise UsageError("repair removes recordings from the lake: confirm with --yes, or look with --dry-run")
         click.confirm("Remove these recordings from the lake?", abort=True, err=True)
     if not dry_run:
-        _run(repaired(lake, lost), "repairing", len({one.table for one in lost} | {TABLES[-1]}))
+        run_steps(repaired(lake, lost), "repairing", len({one.table for one in lost} | {TABLES[-1]}))
     if as_json:
         print_rows({**asdict(one), "dry_run": dry_run} for one in lost)
         return
@@ -314,18 +313,8 @@ def _form_of(output: Path) -> tuple[bool, bool]:
     return suffix == ".jsonl", is_compressed
 
 
-_AGE = "a duration as in 90d or 12h"
 _LEFT_OUT = ("rows", "after", "into", "events", "objects", "before", "merged")
 """Columns of `compact` and `expire` that a narrow terminal leaves out, in this order."""
-
-_retain = click.option(
-    "--retain",
-    metavar="DURATION",
-    default="7d",
-    show_default=True,
-    help="Age at which the command removes an unused object. The age counts from the moment at which the object left"
-    " its table, or was written without a commit.",
-)
 
 
 @click.command(short_help="Merge small objects, and remove unused objects.")
@@ -337,8 +326,8 @@ _retain = click.option(
     show_default=True,
     help="Size of a merged object. Objects of at least half this size do not change.",
 )
-@_retain
-@_dry_run
+@retain_option
+@dry_run_option
 @json_option
 def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: bool) -> None:
     """Merge the small objects of each day of a lake, so that queries read fewer objects. Run the command once a day.
@@ -354,7 +343,7 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     from ..lake.upkeep import Merged, merge, merges
 
     target = size_of("--target-size", target_size, "a size as in 128MiB")
-    age = _retention(retain)
+    age = retention(retain)
     lake = lake_at(url)
     _skew(lake, dry_run)
     tables = lake.tables()
@@ -365,10 +354,10 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
             merged[one.table].add(one, ())
     else:
         steps = (part for one in found for part in merge(lake, one, merged[one.table], target))
-        _run(steps, "merging objects", sum(len(one.files) for one in found))
+        run_steps(steps, "merging objects", sum(len(one.files) for one in found))
     if left_out := lake.missing.files():
         warn(f"{counted(len(left_out), 'file')} could not be merged: omnirecord lake check --deep {url} names them")
-    left = _removed(lake, age, {name for name in tables if merged[name].into}, dry_run)
+    left = removed_objects(lake, age, {name for name in tables if merged[name].into}, dry_run)
     rows: list[dict[str, Any]] = [
         {"table": name, **asdict(one), "removed": len(left[name]), "dry_run": dry_run}
         for name, one in merged.items()
@@ -407,11 +396,13 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     " start.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@_retain
-@_dry_run
+@retain_option
+@dry_run_option
 @json_option
 def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_json: bool) -> None:
     """Remove the days of a lake that are older than DURATION. On a terminal, the command asks for confirmation.
+
+    A recording with an impossible date, such as 2001, belongs to the day on which it arrived.
 
     The days leave the tables at once. Their objects leave the store after --retain, at the next expire or compact. The
     lake does not accept an expired recording again.
@@ -420,21 +411,23 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
     Example:
       omnirecord lake expire s3://team-lake/omnirecord --older-than 90d
     """
+    from ..lake.upkeep import arrived_since, expiring, first_day_kept
     from ..lake.upkeep import expire as expired_from
-    from ..lake.upkeep import expiring, first_day_kept
 
-    older = duration("--older-than", older_than, _AGE)
-    age = _retention(retain)
+    older = duration("--older-than", older_than, AGE)
+    age = retention(retain)
     lake = lake_at(url)
     until = first_day_kept(older, datetime.now(UTC) + _skew(lake, dry_run))
     days = expiring(lake, until)
     if not as_json:
         print_lines(_told(days, f"{until}"))
+        for day, count in sorted(Counter(arrived_since(lake, until).values()).items()):
+            click.echo(f"{day}: {counted(count, 'recording')} of a wrong clock arrived on {until} or later, and stay")
     if days and not dry_run and not yes and is_terminal(sys.stdin):
         click.confirm("Remove them from the lake?", abort=True, err=True)
     if not dry_run:
-        _run(expired_from(lake, until), "removing days", len(lake.tables()))
-    removed = sum(map(len, _removed(lake, age, {one.table for one in days}, dry_run).values()))
+        run_steps(expired_from(lake, until), "removing days", len(lake.tables()))
+    removed = sum(map(len, removed_objects(lake, age, {one.table for one in days}, dry_run).values()))
     if as_json:
         print_rows({**asdict(one), "dry_run": dry_run} for one in days)
         return
@@ -442,27 +435,6 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
         click.echo(f"{'would remove' if dry_run else 'removed'} {counted(removed, 'old object')} from the store")
     if dry_run:
         click.echo("nothing was changed: --dry-run")
-
-
-def _run(steps: Iterable[object], label: str, total: int) -> None:
-    for _ in progress(steps, label, total=total):
-        pass
-
-
-def _removed(lake: Lake, age: timedelta, changed: set[str], dry_run: bool) -> dict[str, list[str]]:
-    """Remove the old objects, and shorten the logs of these tables and of those that objects left.
-
-    Returns the paths by table; with `dry_run`, those that would be removed.
-    """
-    from ..lake.upkeep import remove, shorten_log
-
-    tables = lake.tables()
-    label = "looking for old objects" if dry_run else "removing old objects"
-    found = {name: remove(lake, name, age, dry_run=dry_run) for name in progress(tables, label)}
-    if not dry_run:
-        names = [name for name in tables if name in changed or found[name]]
-        _run(shorten_log(lake, names), "writing checkpoints", len(names))
-    return found
 
 
 def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
@@ -499,15 +471,7 @@ def _skew(lake: Lake, dry_run: bool) -> timedelta:
     return ahead
 
 
-def _retention(text: str) -> timedelta:
-    """The value of `--retain`. Raises `UsageError` for less than an hour, in which a query still reads an object."""
-    age = duration("--retain", text, _AGE)
-    if age < timedelta(hours=1):
-        raise UsageError(f"--retain {text} is too short: running queries and shippers need at least 1h")
-    return age
-
-
 lake.add_section("Make", (init, check))
 lake.add_section("Query", (sessions, search, sql, get))
 lake.add_section("Analyse with the installed version", (doctor, stats, validate))
-lake.add_section("Maintain", (compact, expire, repair))
+lake.add_section("Maintain", (compact, expire, forget, repair))

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..cassette.files import is_stdout
 from ..errors import UsageError
-from ..text import visible
+from ..text import counted, visible
 from .arguments import CASSETTE, OUTPUT, by_name, shown
-from .common import decoded_option, json_line, json_option, pattern_option, print_found, table
+from .common import decoded_option, is_terminal, json_line, json_option, pattern_option, print_found, table
 from .options import of_recorder
 from .settings import one_each, reads_settings
 from .stderr import progress
 
 if TYPE_CHECKING:
     from ..cassette.scrub import Leak
+    from ..cassette.sqlite import Store
 
 
 @click.command()
@@ -45,6 +46,14 @@ if TYPE_CHECKING:
     " look like a secret.",
 )
 @pattern_option("Also remove words that begin with PREFIX. Repeatable.")
+@click.option(
+    "--forget",
+    "forgotten",
+    multiple=True,
+    metavar="SESSION",
+    help="Remove this session and its sub-agents from the cassette itself; with -o, only from the copy. Repeatable.",
+)
+@click.option("--yes", is_flag=True, help="With --forget: do not ask for confirmation.")
 @of_recorder("pseudonym_key")
 @reads_settings(one_each(["redact_patterns"]))
 @json_option
@@ -56,23 +65,31 @@ def scrub(
     kinds: bool,
     redact: str,
     redact_patterns: tuple[str, ...],
+    forgotten: tuple[str, ...],
+    yes: bool,
     pseudonym_key: Path | None,
     as_json: bool,
 ) -> None:
     """Write a copy of a cassette without its secrets. The output counts the replaced secrets, and never shows them.
 
     With CASSETTE#SESSION, copy only that session and its sub-agents. With --check, list the remaining secrets of one or
-    more cassettes.
+    more cassettes. With --forget and without -o, remove sessions from the cassettes, and change nothing else.
 
     \b
-    Example:
+    Examples:
       omnirecord scrub session.db -o safe.db
+      omnirecord scrub session.db --forget 04cc962c
     """
     if kinds:
         _print_kinds(as_json)
         return
     if not cassettes:
         raise click.MissingParameter(param_hint="'CASSETTE...'", param_type="argument")
+    if forgotten and check:
+        raise UsageError("--check lists secrets and changes nothing: leave it out, or --forget")
+    if forgotten and output is None:
+        _forget(cassettes, forgotten, yes, as_json)
+        return
     if check is (output is not None):
         raise UsageError("give -o FILE for the copy, or --check for a list" + (", not both" if check else ""))
     if check:
@@ -83,9 +100,40 @@ def scrub(
     is_aside = output is not None and is_stdout(output)
     from ..cassette.scrub import leak_counts
 
-    found = _scrubbed(cassettes[0], output, redact, redact_patterns, pseudonym_key)
+    found = _scrubbed(cassettes[0], output, redact, redact_patterns, pseudonym_key, forgotten)
     for line in map(json_line, leak_counts(found)) if as_json else _count_lines(output, found):
         click.echo(line, err=is_aside)  # stdout may be the copy
+
+
+def _forget(cassettes: Sequence[Path], names: Sequence[str], yes: bool, as_json: bool) -> None:
+    """Remove sessions from these cassettes. A cassette without them stays, unless no cassette has them."""
+    from ..analysis.forgetting import forget, sessions_in
+
+    there = {one: found for one in cassettes if (found := sessions_in(one, names, is_alone=len(cassettes) == 1))}
+    if not there:
+        raise UsageError(f"no session of these cassettes begins with {' or '.join(map(repr, names))}")
+    if not yes and is_terminal(sys.stdin):
+        for one, found in there.items():
+            click.echo(f"{shown(one)}: {counted(len(found), 'session')}: {', '.join(sorted(found))}", err=True)
+        click.confirm("Remove them from the cassettes?", abort=True, err=True)
+    for one, found in progress(there.items(), "removing sessions", total=len(there)):
+        gone = forget(one, found)
+        row = {
+            "cassette": by_name(str(one)),
+            "sessions": sorted(gone.sessions),
+            "exchanges": len(gone.exchanges),
+            "recordings": sorted(gone.recordings),
+            "parents": sorted(gone.parents),
+        }
+        if as_json:
+            click.echo(json_line(row))
+            continue
+        click.echo(
+            f"{shown(one)}: removed {counted(len(gone.sessions), 'session')} with"
+            f" {counted(len(gone.exchanges), 'exchange')}"
+        )
+        for parent in sorted(gone.parents):
+            click.echo(f"the session {parent}, which started it, stays and may quote it", err=True)
 
 
 def _print_kinds(as_json: bool) -> None:
@@ -119,9 +167,20 @@ def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool
 
 
 def _scrubbed(
-    cassette: Path, output: Path | None, redact: str, patterns: tuple[str, ...], pseudonym_key: Path | None = None
+    cassette: Path,
+    output: Path | None,
+    redact: str,
+    patterns: tuple[str, ...],
+    pseudonym_key: Path | None = None,
+    forgotten: tuple[str, ...] = (),
 ) -> list[Leak]:
     from ..cassette.scrub import scrub
+
+    read: Callable[[Store], Any] | None = None
+    if forgotten:
+        from ..analysis.forgetting import copied_without
+
+        read = copied_without(forgotten)
 
     return scrub(
         cassette,
@@ -130,6 +189,7 @@ def _scrubbed(
         redact_patterns=patterns,
         pseudonym_key=pseudonym_key,
         watch=lambda items: progress(items, "looking for secrets"),
+        read=read,
     )
 
 

@@ -3,6 +3,7 @@
 `location` opens a lake and tells its state and its failures, `tables` has the columns. A lake holds, below its URL:
 
     omnirecord.json                          the marker: id of the lake, format version
+    forgotten/*.json                         hashes of removed sessions
     TABLE/_delta_log/                        the Delta log of each table
     TABLE/day=YYYY-MM-DD/RECORDING_ID.parquet  the rows of one recording, by the UTC day of its start
 

@@ -6,6 +6,9 @@ recording, and takes them again. The object of a recording has the id as its nam
 A shipper that finds the same object of a killed or concurrent shipper commits that object. An old object may be removed
 by `compact` at any moment, so it is left alone, and the recording's object gets another name. Ages are those by the
 clock of the store, as `compact` judges them. After its commit, a shipper looks whether its objects are there.
+
+`Forgotten` names sessions that must not come in. If another process forgets a session after a recording was read, the
+shipper notes the rows before its last commit, and removes them after it.
 """
 
 from __future__ import annotations
@@ -30,8 +33,11 @@ from ..errors import LakeError
 from ..server.timers import monotonic
 from .extract import Extract
 from .files import add_action, files_in, same_rows
+from .forget import finish, plan
+from .forgotten import Forgotten
 from .location import SKEW, Lake, MissingTable
 from .tables import PARTITION, SCHEMAS, TABLES, path_of
+from .transactions import has_rows, next_version
 
 _TRIES = 30
 """Commits that lose against another shipper before the lake counts as failing."""
@@ -64,18 +70,6 @@ class _Stored:
     """When the store had it, at the latest; None if another process stored it."""
 
 
-def has_rows(table: DeltaTable, recording_id: str) -> bool:
-    """Whether a table has all rows of a recording, or had them until they expired."""
-    version = table.transaction_version(recording_id)
-    return version is not None and version % 2 == 0
-
-
-def next_version(table: DeltaTable, recording_id: str) -> int:
-    """Return the version of the next transaction that adds or drops the rows of a recording."""
-    version = table.transaction_version(recording_id)
-    return 0 if version is None else version + 1
-
-
 class Commits:
     """The tables of one lake, for one shipper. Not for several threads.
 
@@ -92,6 +86,10 @@ class Commits:
         """The id of the lake."""
         self.skew = timedelta(0)
         """How far the clock of the store is ahead, by the last object that was stored; zero for less than a minute."""
+        self.forgotten = Forgotten(lake, self.id)
+        """What the lake has forgotten, as `there` found it last."""
+        self._is_renewed = False
+        """Whether that changed since recordings were added."""
 
     def close(self) -> None:
         """Wait for what is in flight."""
@@ -118,6 +116,7 @@ class Commits:
                 self._newest(RECORDINGS)
                 self._looked = now
             table = self._table(RECORDINGS)
+            self._is_renewed |= self.forgotten.renew(table)
             return {one for one in ids if has_rows(table, one)}
 
     def add(self, extracts: Sequence[Extract]) -> None:
@@ -129,9 +128,13 @@ class Commits:
             self._map(lambda name: self._add(name, extracts), [name for name in TABLES if name != RECORDINGS])
             self._add(RECORDINGS, extracts)
             self._looked = -math.inf
+            if self.forgotten.leaving():
+                for _ in finish(self._lake, self.forgotten):
+                    pass
 
     def _add(self, name: str, extracts: Sequence[Extract]) -> None:
-        wanted = {one.recording_id: one for one in extracts if name in one.files}
+        # A recording of which everything is forgotten has no rows, and counts as shipped.
+        wanted = {one.recording_id: one for one in extracts if name in one.files or name == RECORDINGS}
         if not wanted:
             return
         stored: dict[str, _Stored] = {}
@@ -140,12 +143,14 @@ class Commits:
             left = [one for one in wanted.values() if not has_rows(table, one.recording_id)]
             if not left:
                 return
-            for one in left:
+            self._look_for_forgotten(name, table, [one.recording_id for one in left])
+            for one in (one for one in left if name in one.files):
                 if one.recording_id not in stored or not self._is_fresh(stored[one.recording_id].at):
                     stored[one.recording_id] = self._put(name, one)
-            objects = {one.recording_id: stored[one.recording_id] for one in left}
+            objects = {one.recording_id: stored[one.recording_id] for one in left if name in one.files}
             try:
-                self._commit(table, [one.action for one in objects.values()], list(objects))
+                ids = [one.recording_id for one in left]
+                self._commit(table, [one.action for one in objects.values()], ids)
             except CommitFailedError:
                 if number == _TRIES - 1:
                     raise
@@ -153,6 +158,15 @@ class Commits:
             else:
                 self._look(name, objects)
                 return
+
+    def _look_for_forgotten(self, name: str, table: DeltaTable, ids: Sequence[str]) -> None:
+        """Before the last commit, note the rows of sessions that were forgotten after these recordings were read."""
+        if name != RECORDINGS:
+            return
+        self._is_renewed |= self.forgotten.renew(table)
+        if self._is_renewed and (leaving := plan(self._lake, self.forgotten.has, recordings=ids)):
+            self.forgotten.note((), leaving)
+        self._is_renewed = False
 
     def _is_fresh(self, at: float) -> bool:
         """Whether no `compact` removes an object that was stored at this time. A clock may be wrong either way."""

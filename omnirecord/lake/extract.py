@@ -87,6 +87,11 @@ def extracted(
     return content.read({**recording.labels, **(labels or {})}, shipper, redact)
 
 
+def nothing_of(recording: Recording) -> Extract:
+    """Return the extract of a recording of which everything is forgotten."""
+    return Extract(recording.recording_id, start_of(recording.started_at).date().isoformat())
+
+
 class _Content:
     """The tables that hold a recording itself."""
 
@@ -133,9 +138,9 @@ class _Content:
             if name == "model_calls":
                 rows = [{**row, TURN_RECORDING: self._ids.get(row["turn_recording"])} for row in rows]
             if rows:
-                yield name, _columns(name, rows)
+                yield name, columns_of(name, rows)
         if problems := [{**one.row, **one.row["first"]} for one in analysis.problems()]:
-            yield "problems", _columns("problems", problems)
+            yield "problems", columns_of("problems", problems)
 
     def _frames(self, x: Exchange) -> Iterable[TimedFrame]:
         """Return the frames of a stream, those of the last read streams without reading them again."""
@@ -267,7 +272,9 @@ def headers_text(headers: Headers) -> str:
     return dumps([list(pair) for pair in headers])
 
 
-def _columns(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def columns_of(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the columns of a table, without those that every table has."""
+
     def value(row: Mapping[str, Any], column: str) -> Any:
         found = row.get(column)
         return datetime.fromisoformat(found) if found is not None and column.endswith("_at") else found

@@ -92,7 +92,7 @@ class Fetch:
         rows = self._query.scan(  # one look at all files
             "sessions",
             ("day", "session_id", _PARENT),
-            where=lambda rows: pc.or_(_is_named(rows["session_id"], name), pc.is_valid(rows[_PARENT])),
+            where=lambda rows: pc.or_(is_named(rows["session_id"], name), pc.is_valid(rows[_PARENT])),
         )
         self.session_id, days = the_session(self._query, name, rows)
         self.sessions, days = _tree(self._query, self.session_id, days, rows)
@@ -190,7 +190,7 @@ def the_session(query: LakeQuery, name: str, rows: pa.Table) -> tuple[str, Days]
     `rows` of `sessions` have those that `name` may mean. Raises `UsageError`.
     """
     days = dict[str, Days]()
-    for one, day in tuples(rows.filter(_is_named(rows["session_id"], name)), "session_id", "day"):
+    for one, day in tuples(rows.filter(is_named(rows["session_id"], name)), "session_id", "day"):
         first, last = days.get(one, (day, day))
         days[one] = min(first, day), max(last, day)
     found = [name] if name in days else sorted(days)
@@ -210,7 +210,7 @@ def the_session(query: LakeQuery, name: str, rows: pa.Table) -> tuple[str, Days]
     return found[0], days[found[0]]
 
 
-def _is_named(ids: pa.Array, name: str) -> pa.Array:
+def is_named(ids: pa.Array, name: str) -> pa.Array:
     """Return which ids begin with a name. That of a conversation may leave out a part before the `#`: `01a210c9#2`."""
     begin, mark, number = name.rpartition("#") if "#" in name else (name, "", "")
     is_one = pc.starts_with(ids, begin)

@@ -17,11 +17,12 @@ from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
 from ..text import counted
-from .commits import RECORDINGS, has_rows
+from .commits import RECORDINGS
 from .files import File, files_in
 from .location import Lake, TableState
 from .scan import scanned
 from .tables import SCHEMAS
+from .transactions import has_rows
 from .upkeep import ATTEMPTS, discard, is_committed, removal, too_late, without
 
 _ID = "recording_id"

@@ -5,28 +5,33 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ..analysis.doctor.model import ModelChecks
+from ..analysis.forgetting import copied_to
+from ..analysis.forgetting import forgotten as forgotten_of
 from ..cassette.files import TemporaryFolder, copied_aside
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store, is_sqlite
 from ..cassette.sqlite.lock import RecorderLock, is_recorded, recorder_is_alive
 from ..cassette.sqlite.writer import mark_shipped
 from ..errors import CassetteInUse, LakeError, OmnirecordError
+from ..model import Recording, children_of, reached
 from ..redaction.pseudonyms import File
 from .commits import Commits
-from .extract import Extract, extracted
+from .extract import Extract, extracted, nothing_of
 from .location import Lake
+from .tables import conversation_ids
 
 Status = Literal["shipped", "there already", "busy", "failed"]
 BATCH_RECORDINGS = 64
 BATCH_BYTES = 32 << 20
 """Most recordings, and about the most bytes of files, in one commit."""
 _PART = "{} has a part of recording {}, as export --session and lake get write it: ship the whole cassette"
+_FORGOTTEN = "a recording was not shipped: the lake has forgotten its sessions"
 _LABELS_KEPT = "recordings that are in the lake already keep the labels that they have there"
 
 
@@ -124,7 +129,10 @@ class Shipper:
             cassette.left.discard(one.recording_id)
             if not cassette.left:
                 self._mark_shipped(cassette)
-            yield Shipped(one.recording_id, cassette.path, "shipped", one.events, one.bytes)
+            if one.files:
+                yield Shipped(one.recording_id, cassette.path, "shipped", one.events, one.bytes)
+            else:
+                yield Shipped(one.recording_id, cassette.path, "there already", message=_FORGOTTEN)
 
     def unshipped(self, paths: Iterable[Path]) -> Iterator[Shipped]:
         """Yield a failure for each recording that was read and not shipped, and for each of the other `paths`."""
@@ -172,41 +180,65 @@ class Shipper:
 
     def _read(self, cassette: _Cassette, known: set[str]) -> bool:
         """Add recordings to the batch and to `known`, until it is full; return whether none is left."""
-        with locked(cassette.path), self._opened(cassette.path) as (store, ids):
+        with locked(cassette.path), self._opened(cassette.path) as (store, ids, gone):
             store.hold()
             left = [one for one in store.recordings() if ids[one.recording] not in known]
+            for recording in gone:
+                if recording.recording_id not in known:
+                    self._add(cassette, nothing_of(recording), known)
             model = ModelChecks(store)
             for number, recording in enumerate(left, 1):
                 named = replace(recording, recording_id=ids[recording.recording])
                 redact = "content" if self._redact else None
                 made = extracted(store, named, self._labels, shipper=shipper(), redact=redact, ids=ids, model=model)
-                self._batch.append((cassette, made))
-                known.add(made.recording_id)
-                cassette.left.add(made.recording_id)
+                self._add(cassette, made, known)
                 if self._is_full:
                     return number == len(left)
         return True
 
+    def _add(self, cassette: _Cassette, made: Extract, known: set[str]) -> None:
+        self._batch.append((cassette, made))
+        known.add(made.recording_id)
+        cassette.left.add(made.recording_id)
+
     @contextmanager
-    def _opened(self, path: Path) -> Iterator[tuple[Store, dict[int, str]]]:
-        """Open a cassette; also return the ids of its recordings by number.
+    def _opened(self, path: Path) -> Iterator[tuple[Store, dict[int, str], list[Recording]]]:
+        """Open a cassette; also return the ids of its recordings by number, and those of which all is forgotten.
 
-        With `redact`, the store is a copy without secrets.
+        With `redact`, the store is a copy without secrets. It is a copy without the sessions that the lake has
+        forgotten.
         """
-        with closing(open_store(path)) as store:
+        with ExitStack() as stack:
+            store = stack.enter_context(closing(open_store(path)))
             ids = {one.recording: one.recording_id for one in store.recordings()}
-            if not self._redact:
-                yield store, ids
-                return
-            from ..cassette.scrub import copied_without_secrets  # a tenth of the start of `proxy --ship`
+            gone: list[Recording] = []
+            if forgotten := self._forgotten_in(store, ids):
+                leaving = forgotten_of(store, forgotten)
+                gone = [one for one in store.recordings() if one.recording in leaving.recordings]
+                copy = self._folder(stack, path, "copied without forgotten sessions") / "copy.db"
+                copied_to(store, leaving, copy)
+                store = stack.enter_context(closing(open_store(copy)))
+            if self._redact:
+                from ..cassette.scrub import copied_without_secrets  # a tenth of the start of `proxy --ship`
 
-            with copied_aside(path, "copied without its secrets"):
-                folder = TemporaryFolder("ship")
-            with folder:
-                copy = Path(folder.name) / "copy.db"
+                copy = self._folder(stack, path, "copied without its secrets") / "copy.db"
                 copied_without_secrets(store, copy, self._key)
-                with closing(open_store(copy)) as safe:
-                    yield safe, ids
+                store = stack.enter_context(closing(open_store(copy)))
+            yield store, ids, gone
+
+    def _folder(self, stack: ExitStack, path: Path, purpose: str) -> Path:
+        with copied_aside(path, purpose):
+            return Path(stack.enter_context(TemporaryFolder("ship")))
+
+    def _forgotten_in(self, store: Store, ids: Mapping[int, str]) -> frozenset[str]:
+        """Return the sessions of a cassette that the lake has forgotten, by their names in the cassette."""
+        forgotten = self._commits.forgotten
+        if not forgotten:
+            return frozenset()
+        found = {one for x in store.exchanges(in_session=True) if (one := x.session_id) and forgotten.has(one)}
+        names = conversation_ids(ModelChecks(store).calls, ids)
+        found |= {name for name, session_id in names.items() if forgotten.has(session_id)}
+        return frozenset(reached(found, children_of(store.parents()))) if found else frozenset()
 
     @property
     def _is_full(self) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import io
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -30,11 +30,11 @@ from deltalake.transaction import AddAction, RemoveAction
 from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
-from .commits import next_version
 from .files import File, add_action, files_in, files_of, indexed, options
 from .location import Lake
-from .scan import conformed, naming, runs
+from .scan import conformed, naming, recordings_in, runs
 from .tables import PARTITION, is_own
+from .transactions import next_version
 
 RETAIN = timedelta(days=7)
 """Least age of an object that is removed from the store: since it left its table, or without a commit since it was
@@ -54,13 +54,23 @@ class Expired:
     rows: int
 
 
+_FIRST_DAY = "2025-01-01"
+"""No omnirecord recorded before it: an earlier day is of a wrong clock. The same holds for a day in the future."""
+
+
+def is_impossible(day: str) -> bool:
+    """Whether a recorder with a right clock recorded nothing on that UTC day, `YYYY-MM-DD`."""
+    return day < _FIRST_DAY or day > f"{(datetime.now(UTC) + timedelta(days=1)).date()}"
+
+
 def first_day_kept(age: timedelta, now: datetime | None = None) -> date:
     """Return the first UTC day that does not expire: a day expires when all of it is older than `age`."""
     return ((now or datetime.now(UTC)) - age).date()
 
 
 def expiring(lake: Lake, until: date) -> list[Expired]:
-    """Return the days before `until`, by table and day. Raises `LakeError`."""
+    """Return the days before `until`, by table and day. Of an impossible day, only what arrived before. Raises
+    `LakeError`."""
     found = list[Expired]()
     for name in reversed(lake.tables()):
         for day, some in groupby(_before(lake, name, until)[0], key=lambda one: one.day):
@@ -92,7 +102,33 @@ def _before(lake: Lake, name: str, until: date) -> tuple[list[File], DeltaTable]
     with lake.failures():
         files = files_in(table)
     lake.refuse_foreign(name, (one.path for one in files))
-    return [one for one in files if one.day < until.isoformat()], table
+    found = [one for one in files if one.day < f"{until}" and not is_impossible(one.day)]
+    odd = [one for one in files if is_impossible(one.day)]
+    if odd:
+        late = set(arrived_since(lake, until))
+        arrived = _arrived(lake, name, odd)
+        found += [one for one in odd if arrived[one.path] < until and not one.may_hold(late)]
+    return found, table
+
+
+def arrived_since(lake: Lake, until: date) -> dict[str, str]:
+    """Return the recordings with an impossible day that arrived on the day `until` or later, with that day.
+
+    Their age counts by the clock of the store. Raises `LakeError`.
+    """
+    files = [one for one in files_of(lake, "recordings")[0] if is_impossible(one.day)]
+    arrived = _arrived(lake, "recordings", files)
+    return recordings_in(lake, [one for one in files if arrived[one.path] >= until]) if files else {}
+
+
+def _arrived(lake: Lake, name: str, files: Sequence[File]) -> dict[str, date]:
+    """Return the UTC day on which the store got each of these files. A missing file counts as new."""
+    found = {one.path: date.max for one in files}
+    with lake.failures():
+        for day in sorted({one.day for one in files}):
+            for some in lake.objects.list(prefix=f"{name}/{PARTITION}={day}/"):
+                found |= {one["path"].removeprefix(f"{name}/"): one["last_modified"].date() for one in some}
+    return found
 
 
 def remove(lake: Lake, name: str, retain: timedelta = RETAIN, *, dry_run: bool = False) -> list[str]:
@@ -115,6 +151,15 @@ def remove(lake: Lake, name: str, retain: timedelta = RETAIN, *, dry_run: bool =
             with suppress(NotFoundError, FileNotFoundError):  # another process removed it
                 lake.objects.delete(f"{name}/{path}")
         return found
+
+
+def left_over(lake: Lake, name: str) -> list[str]:
+    """Return the objects of a table that are in the store, and that its newest version does not need. Raises
+    `LakeError`."""
+    removable = set(remove(lake, name, timedelta(0), dry_run=True))
+    with lake.failures():
+        there = (one["path"] for some in lake.objects.list(prefix=f"{name}/") for one in some) if removable else ()
+        return sorted(path for one in there if (path := one.removeprefix(f"{name}/")) in removable)
 
 
 def shorten_log(lake: Lake, names: Sequence[str]) -> Iterator[str]:
@@ -169,9 +214,13 @@ class Merged:
 
 
 def merges(lake: Lake, name: str, target: int = TARGET) -> list[Merge]:
-    """Return the merges that a table needs: the days with several objects below half the target size, in bytes."""
+    """Return the merges that a table needs: the days with several objects below half the target size, in bytes.
+
+    The time of an object of an impossible day tells its age, so it is merged once.
+    """
     files, _ = files_of(lake, name)
-    days = groupby((one for one in files if one.size < target // 2), key=lambda one: one.day)
+    small = (one for one in files if one.size < target // 2 and (one.recording_id or not is_impossible(one.day)))
+    days = groupby(small, key=lambda one: one.day)
     found = (Merge(name, day, tuple(of_day)) for day, of_day in days)
     return [one for one in found if len(one.files) >= _FEWEST]
 
@@ -246,6 +295,49 @@ def is_committed(table: DeltaTable, actions: Sequence[AddAction | RemoveAction],
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    made: list[AddAction]
+    """The new objects."""
+    rows: int
+    """The number of rows that left."""
+
+
+def rewritten(
+    lake: Lake, table: DeltaTable, name: str, file: File, change: Callable[[pa.Table], pa.Table]
+) -> Rewritten | None:
+    """Write the rows of a file as `change` returns those of each recording. Returns None if nothing changed, and then
+    writes nothing. Raises `LakeError`."""
+    columns = pa.schema(table.schema().to_arrow())
+    schema = columns.remove(columns.get_field_index(PARTITION))
+    made: list[AddAction] = []
+    output = _Output(lake, Merge(name, file.day, (file,)), schema, TARGET, made)
+    is_changed = False
+    gone = 0
+    before: str | None = None
+    try:
+        with lake.failures(name):
+            for rows in _parts(lake, f"{name}/{file.path}", schema):
+                recording = rows["recording_id"][0].as_py()
+                kept = change(rows)
+                is_changed = is_changed or (kept is not rows and not kept.equals(rows))
+                gone += rows.num_rows - kept.num_rows
+                if kept.num_rows:
+                    if before not in (None, recording):
+                        output.end_recording()
+                    before = recording
+                    output.add(kept)
+            if is_changed:
+                output.close()
+    except BaseException:  # Ctrl-C too
+        discard(lake, name, made)
+        raise
+    if not is_changed:
+        discard(lake, name, made)
+        return None
+    return Rewritten([replace(one, data_change=True) for one in made], gone)
+
+
 def without(
     lake: Lake, table: DeltaTable, name: str, file: File, recordings: Collection[str]
 ) -> list[AddAction] | None:
@@ -255,27 +347,12 @@ def without(
     """
     if file.recording_id is not None:
         return [] if file.recording_id in recordings else None
-    columns = pa.schema(table.schema().to_arrow())
-    schema = columns.remove(columns.get_field_index(PARTITION))
-    made: list[AddAction] = []
-    output = _Output(lake, Merge(name, file.day, (file,)), schema, TARGET, made)
-    has_some = False
-    before: str | None = None
-    with lake.failures(name):
-        for rows in _parts(lake, f"{name}/{file.path}", schema):
-            recording = rows["recording_id"][0].as_py()
-            if recording in recordings:
-                has_some = True
-                continue
-            if before not in (None, recording):
-                output.end_recording()
-            before = recording
-            output.add(rows)
-        if not has_some:
-            discard(lake, name, made)
-            return None
-        output.close()
-    return made
+
+    def change(rows: pa.Table) -> pa.Table:
+        return rows.slice(0, 0) if rows["recording_id"][0].as_py() in recordings else rows
+
+    found = rewritten(lake, table, name, file, change)
+    return None if found is None else found.made
 
 
 def _written(lake: Lake, table: DeltaTable, wanted: Merge, target: int, made: list[AddAction]) -> Iterator[File]:

@@ -155,17 +155,6 @@ def test_a_list_of_streams_decodes_no_more_than_a_moment_takes(
     assert [one.partition(":")[0] for one in caplog.messages] == ["stream 1"]
 
 
-def test_a_list_counts_all_events_of_a_stream_that_its_recorder_had_no_time_to_frame(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("omnirecord.cassette.sqlite.reader._LOOK", LIMIT // 8)
-    path = cassette(tmp_path / "a.db", EVENTS, None)
-    with closing(open_store(path)) as store:
-        (stream,) = store.streams()
-        assert store.tally(stream)[0] == {"valid": EVENTS.count(EVENT)}
-    assert caplog.messages == []
-
-
 def test_a_stream_that_was_decoded_in_part_is_the_same_in_the_text_form(tmp_path: Path) -> None:
     path = cassette(tmp_path / "a.db", gzip.compress(EVENTS, mtime=0), framed=True)
     with closing(open_store(path)) as store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -342,6 +343,67 @@ def test_expiry_takes_the_days_before_a_day_and_no_others(tmp_path: Path) -> Non
 
     assert {one.day for name in TABLES for one in files_of(lake, name)[0]} == {days[-1]}
     assert expiring(lake, until) == []
+
+
+def of_day(day: str, folder: Path, number: int = 0) -> Path:
+    """A cassette of a recorder with another clock."""
+    head, *rest = SHIPPED[number].read_text().splitlines()
+    value = json.loads(head)
+    (one,) = value["recordings"]
+    made = {
+        **one,
+        "started_at": f"{day}T12:00:00+00:00",
+        "recording_id": f"0{number}e3a1f1-0000-7000-8000-000000000000",
+    }
+    path = folder / f"{day}-{number}.jsonl"
+    path.write_text("\n".join([json.dumps({**value, "recordings": [made]}), *rest]))
+    return path
+
+
+def arrived(lake: Path, days: int) -> None:
+    """Let all objects of a lake in a folder have arrived that many days ago."""
+    for path in lake.rglob("*.parquet"):
+        os.utime(path, (time.time() - days * 86400,) * 2)
+
+
+@pytest.mark.parametrize("day", ["2001-01-01", "2099-12-31"])
+def test_a_recording_with_an_impossible_day_expires_by_its_arrival(day: str, tmp_path: Path) -> None:
+    url = str(tmp_path / "lake")
+    shipped(url, [of_day(day, tmp_path)])
+    lake = Lake(url)
+    before = content(lake)
+    until = first_day_kept(timedelta(days=90))
+    assert expiring(lake, until) == []
+    list(expire(lake, until))
+    assert content(lake) == before
+    words = ["lake", "expire", url, "--older-than", "90d"]
+    said = CliRunner().invoke(main, words).output
+    assert f"{day}: 1 recording of a wrong clock arrived on {until} or later, and stay" in said
+
+    arrived(tmp_path / "lake", 92)
+    shipped(url, [of_day(day, tmp_path, 1)])
+    assert {(one.day, one.rows) for one in expiring(lake, until) if one.table == "recordings"} == {(day, 1)}
+    list(expire(lake, until))
+
+    assert [one.day for one in files_of(lake, "recordings")[0]] == [day]
+    assert counts(lake) == counts(Lake(shipped_alone(tmp_path, of_day(day, tmp_path, 1))))
+
+
+def shipped_alone(folder: Path, path: Path) -> str:
+    url = str(folder / "alone")
+    shipped(url, [path])
+    return url
+
+
+def test_an_object_of_an_impossible_day_is_merged_once(tmp_path: Path) -> None:
+    url = str(tmp_path / "lake")
+    shipped(url, [of_day("2001-01-01", tmp_path), of_day("2001-01-01", tmp_path, 1)])
+    lake = Lake(url)
+    assert compact(lake).into
+    merged = {path for name in TABLES for path in objects(lake, name) if "merged-" in path}
+    shipped(url, [of_day("2001-01-01", tmp_path, 2)])
+    compact(lake)
+    assert merged <= {f"{name}/{one.path}" for name in TABLES for one in files_of(lake, name)[0]}
 
 
 def test_a_lake_that_fails_says_so_in_a_sentence(tmp_path: Path) -> None:

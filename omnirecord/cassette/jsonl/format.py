@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -180,16 +180,26 @@ def encoded(values: Iterable[dict[str, Any]]) -> Iterator[bytes]:
 
 
 def values(
-    store: Store, takes: Callable[[Exchange], bool] | None = None, *, will_change: bool = False
+    store: Store,
+    takes: Callable[[Exchange], bool] | None = None,
+    *,
+    will_change: bool = False,
+    recordings: Collection[int] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the values of the lines. Numbers and ids are those of the whole cassette, also for a part. `will_change`:
-    the caller changes exchanges. An id that follows from all the lines is left out."""
+    the caller changes exchanges. An id that follows from all the lines is left out.
+
+    `recordings`: the recordings to write, which are no parts then, although `takes` leaves out exchanges for good.
+    """
     is_whole = takes is None and not will_change
     every = store.exchanges()
     exchanges = [x for x in every if takes is None or takes(x)]
     there = Counter(x.recording for x in exchanges)
-    whole = Counter(x.recording for x in every)
-    recordings = [r.recording for r in store.recordings() if takes is None or r.recording in there]
+    if recordings is None:
+        recordings = [r.recording for r in store.recordings() if takes is None or r.recording in there]
+        whole = Counter(x.recording for x in every)
+    else:
+        whole = there
     heads = [_recording(store, one, is_whole, is_part=there[one] < whole[one]) for one in recordings]
     yield {"omnirecord": FORMAT_VERSION, "recordings": heads}
     for incident in store.incidents():

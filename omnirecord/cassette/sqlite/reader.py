@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -46,8 +45,7 @@ log = logging.getLogger("omnirecord")
 _MOST_BLOCKS = 64
 """Frame blocks in the cache for requests of single frames."""
 _LOOK = 32 << 20
-"""Limit for counting frames that are not stored, in bytes of memory, over all streams that have a content coding or are
-being recorded: a list of streams stays fast."""
+"""Limit for counting frames that are not stored, in bytes of memory, over all streams: a list of streams stays fast."""
 _UNDECODED = "more may be recorded than is counted here: `omnirecord events` decodes all of it"
 
 
@@ -475,10 +473,8 @@ class Store(Tables):
             api = self.judge_of(exchange).api
             is_done = False
             if not self._is_framed(exchange, length):
-                # Without a content coding, what the recorder left is as long as what it received in a few seconds.
-                is_limited = self.is_being_recorded or is_coded(exchange)
-                framer = self._framer(exchange, length, self._look if is_limited else None)
-                left = self._look if is_limited else sys.maxsize
+                framer = self._framer(exchange, length, self._look)
+                left = self._look
                 for frame in self._timed(exchange, framer, stored, length, unfinished=False):
                     left -= AN_EVENT + frame.length
                     if left < 0:
@@ -487,8 +483,7 @@ class Store(Tables):
                     size += frame.length
                     is_done = is_done or api.is_end(frame.verdict, frame.type)
                     status = frame.raw if frame.type == SESSION_STATUS else status
-                if is_limited:
-                    self._look = max(0, min(left, self._look - framer.cost))
+                self._look = max(0, min(left, self._look - framer.cost))
                 if (left < 0 or framer.stopped_at is not None) and not self.is_being_recorded:
                     self._tell(exchange, _UNDECODED)
             self._unframed[exchange.exchange] = Unframed(verdicts, size, status, is_done)
