@@ -46,12 +46,20 @@ def recording_rows(store: Store) -> Iterator[Row]:
     streams = Counter(x.recording for x in store.streams())
     for one in store.recordings():
         yield {
-            "recording": one.recording, "recording_id": one.recording_id, "run_id": one.run_id,
-            "started_at": wall_clock(one.started_at, 0), "duration_s": store.last_known_ns(one.recording) / NS,
-            "upstream": one.upstream, "server_version": one.server_version, "labels": dict(one.labels),
-            "version": one.version, "contract": one.contract, "hop": one.hop,
-            "exchanges": exchanges[one.recording], "streams": streams[one.recording],
-        }  # fmt: skip
+            "recording": one.recording,
+            "recording_id": one.recording_id,
+            "run_id": one.run_id,
+            "started_at": wall_clock(one.started_at, 0),
+            "duration_s": store.last_known_ns(one.recording) / NS,
+            "upstream": one.upstream,
+            "server_version": one.server_version,
+            "labels": dict(one.labels),
+            "version": one.version,
+            "contract": one.contract,
+            "hop": one.hop,
+            "exchanges": exchanges[one.recording],
+            "streams": streams[one.recording],
+        }
 
 
 def exchange_rows(store: Store) -> Iterator[Row]:
@@ -62,10 +70,17 @@ def exchange_rows(store: Store) -> Iterator[Row]:
 
 def _exchange_row(x: Exchange, of: _Recordings) -> Row:
     return {
-        "recording": x.recording, "exchange": x.exchange, "kind": x.kind, **of.fields(x),
-        "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
-        "request_cut": x.request_is_cut, "hop": of.hops[x.recording], "answered_from": x.answered_from,
-    }  # fmt: skip
+        "recording": x.recording,
+        "exchange": x.exchange,
+        "kind": x.kind,
+        **of.fields(x),
+        "request_bytes": x.request_bytes,
+        "response_bytes": x.response_bytes,
+        "ending": x.ending,
+        "request_cut": x.request_is_cut,
+        "hop": of.hops[x.recording],
+        "answered_from": x.answered_from,
+    }
 
 
 def exchange_row(store: Store, x: Exchange) -> Row:
@@ -78,14 +93,17 @@ def exchange_row(store: Store, x: Exchange) -> Row:
         response |= content or {"data": None, "raw": None}
     first = store.reads(x.exchange)[:1] if x.stream is not None and x.has_times else []
     return {
-        **row, "stream": x.stream, "started_ns": x.request.at_ns if x.has_times else None,
+        **row,
+        "stream": x.stream,
+        "started_ns": x.request.at_ns if x.has_times else None,
         "first_byte_s": (x.response.at_ns - x.request.at_ns) / NS if x.response and x.has_times else None,
         "first_event_s": (first[0].offset_ns - x.request.at_ns) / NS if first else None,
         "upstream": store.recording(x.recording).upstream,
         "verdicts": store.tally(x)[0] if x.stream is not None else None,
         "request": {"headers": [[*one] for one in x.request.headers], **_content(store, x, "request")},
-        "response": response, "messages": [_message(one) for one in store.messages(x.exchange)],
-    }  # fmt: skip
+        "response": response,
+        "messages": [_message(one) for one in store.messages(x.exchange)],
+    }
 
 
 def _content(store: Store, x: Exchange, side: Side) -> Row:
@@ -97,9 +115,14 @@ def _content(store: Store, x: Exchange, side: Side) -> Row:
 def _message(one: Message) -> Row:
     raw = text(one.data)
     return {
-        "message": one.message, "at_ns": one.at_ns, "sent_ns": one.sent_ns, "dir": one.dir, "opcode": one.opcode,
-        "data": parsed(raw) if isinstance(raw, str) and one.opcode == 1 else None, "raw": raw,
-    }  # fmt: skip
+        "message": one.message,
+        "at_ns": one.at_ns,
+        "sent_ns": one.sent_ns,
+        "dir": one.dir,
+        "opcode": one.opcode,
+        "data": parsed(raw) if isinstance(raw, str) and one.opcode == 1 else None,
+        "raw": raw,
+    }
 
 
 def stream_rows(store: Store) -> Iterator[Row]:
@@ -109,10 +132,16 @@ def stream_rows(store: Store) -> Iterator[Row]:
         verdicts, size = store.tally(x)
         frames = sum(verdicts.values())
         yield {
-            "recording": x.recording, "stream": x.stream, **of.fields(x),
-            "frames": frames, "events": frames - verdicts.get("comment", 0), "bytes": size,
-            "ending": x.ending, "verdicts": verdicts, "hop": of.hops[x.recording],
-        }  # fmt: skip
+            "recording": x.recording,
+            "stream": x.stream,
+            **of.fields(x),
+            "frames": frames,
+            "events": frames - verdicts.get("comment", 0),
+            "bytes": size,
+            "ending": x.ending,
+            "verdicts": verdicts,
+            "hop": of.hops[x.recording],
+        }
 
 
 def session_rows(store: Store, *, is_brief: bool = False) -> Iterator[Row]:
@@ -156,11 +185,17 @@ def _session_row(
     longest = last_stream(told.streams)
     last_status = next((one for one in map(store.last_status, reversed(streams)) if one is not None), None)
     return {
-        "recording": told.recording, "session_id": told.session_id, "started_at": told.started_at,
-        "duration_s": None if told.duration_ns is None else told.duration_ns / 1e9, "streams": len(streams),
-        "exchanges": exchanges, "events": verdicts.total() - verdicts["comment"], "last_status": last_status,
-        "ending": last.ending if longest is None else longest.ending, "parent_session_id": told.parent_id,
-    }  # fmt: skip
+        "recording": told.recording,
+        "session_id": told.session_id,
+        "started_at": told.started_at,
+        "duration_s": None if told.duration_ns is None else told.duration_ns / 1e9,
+        "streams": len(streams),
+        "exchanges": exchanges,
+        "events": verdicts.total() - verdicts["comment"],
+        "last_status": last_status,
+        "ending": last.ending if longest is None else longest.ending,
+        "parent_session_id": told.parent_id,
+    }
 
 
 def verdicts_of(store: Store, one: Concluded) -> Counter[str]:
@@ -263,9 +298,12 @@ def incomplete(store: Source) -> list[str]:
 
 
 def summaries(
-    store: Source, session: str | None = None, examined: Sequence[Finding] | None = None,
-    concluded: Iterable[Concluded] | None = None, talks: Iterable[ConcludedTalk] | None = None,
-) -> list[Summary]:  # fmt: skip
+    store: Source,
+    session: str | None = None,
+    examined: Sequence[Finding] | None = None,
+    concluded: Iterable[Concluded] | None = None,
+    talks: Iterable[ConcludedTalk] | None = None,
+) -> list[Summary]:
     """Return the sessions of a store by their beginning, then the conversations of model calls without a session; with
     `session`, an id or the beginning of one, only that.
 
@@ -310,21 +348,42 @@ def _reading(store: Source, found: list[Summary]) -> Read:
 
 
 def _summary(one: Concluded) -> Summary:
-    told = one.session
-    until = told.started_at and wall_clock(told.started_at, told.until_ns - told.begun_ns)
-    return Summary(
-        told.recording, told.session_id, one.stream, told.parent_id, told.started_at, until, _model(told),
-        len(told.turns), one.conclusion, (),
-    )  # fmt: skip
+    return _of_session(one.session, one.conclusion, stream=one.stream, parent_session_id=one.session.parent_id)
 
 
 def _talk_summary(one: ConcludedTalk, found: Iterable[Finding]) -> Summary:
-    told = one.session
-    until = told.started_at and wall_clock(told.started_at, told.until_ns - told.begun_ns)
+    return _of_session(
+        one.session,
+        one.conclusion,
+        findings=tuple(found),
+        conversation=one.session.conversation,
+        calls=len(one.talk.calls),
+        is_ambiguous=one.talk.is_ambiguous,
+    )
+
+
+def _of_session(
+    told: Session,
+    conclusion: Conclusion,
+    *,
+    stream: int | None = None,
+    parent_session_id: str | None = None,
+    findings: tuple[Finding, ...] = (),
+    **of_conversation: Any,
+) -> Summary:
     return Summary(
-        told.recording, told.session_id, None, None, told.started_at, until, _model(told), len(told.turns),
-        one.conclusion, tuple(found), told.conversation, len(one.talk.calls), one.talk.is_ambiguous,
-    )  # fmt: skip
+        recording=told.recording,
+        session_id=told.session_id,
+        stream=stream,
+        parent_session_id=parent_session_id,
+        started_at=told.started_at,
+        until=told.started_at and wall_clock(told.started_at, told.until_ns - told.begun_ns),
+        model=_model(told),
+        turns=len(told.turns),
+        conclusion=conclusion,
+        findings=findings,
+        **of_conversation,
+    )
 
 
 def _model(told: Session) -> str | None:
@@ -393,26 +452,46 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str, hop: 
     data = parsed(fields.data) if fields else None
     number = data.get("sequence_number") if isinstance(data, dict) else None
     return {
-        "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "seq": frame.seq,
-        "offset_ns": frame.offset_ns, "sent_ns": frame.sent_ns,
+        "recording": x.recording,
+        "stream": x.stream,
+        "session_id": x.session_id,
+        "seq": frame.seq,
+        "offset_ns": frame.offset_ns,
+        "sent_ns": frame.sent_ns,
         "at": wall_clock(started_at, frame.offset_ns) if x.has_times else None,
-        "event": fields.event if fields else None, "type": frame.type,
-        "sequence_number": number if type(number) is int else None, "verdict": frame.verdict,
+        "event": fields.event if fields else None,
+        "type": frame.type,
+        "sequence_number": number if type(number) is int else None,
+        "verdict": frame.verdict,
         "issues": [{"path": path, "message": message} for path, message in frame.issues],
-        "data": data, "raw": None if frame.raw is None else text(frame.raw), "hop": hop,
-    }  # fmt: skip
+        "data": data,
+        "raw": None if frame.raw is None else text(frame.raw),
+        "hop": hop,
+    }
 
 
 def request_row(x: Exchange, body: bytes, started_at: str, hop: str | None = None, at_ns: int | None = None) -> Row:
     """Return a request with its body in the form of an event row; fields of events alone are None. `at_ns`: the time of
     the answer, if `body` is the answer's."""
-    at_ns, raw = x.request.at_ns if at_ns is None else at_ns, text(body)
+    at_ns = x.request.at_ns if at_ns is None else at_ns
+    raw = text(body)
     return {
-        "recording": x.recording, "stream": None, "session_id": x.session_id, "seq": None,
-        "offset_ns": at_ns, "sent_ns": None, "at": wall_clock(started_at, at_ns), "event": None, "type": None,
-        "sequence_number": None, "verdict": None, "issues": [],
-        "data": parsed(raw) if isinstance(raw, str) else None, "raw": raw, "hop": hop,
-    }  # fmt: skip
+        "recording": x.recording,
+        "stream": None,
+        "session_id": x.session_id,
+        "seq": None,
+        "offset_ns": at_ns,
+        "sent_ns": None,
+        "at": wall_clock(started_at, at_ns),
+        "event": None,
+        "type": None,
+        "sequence_number": None,
+        "verdict": None,
+        "issues": [],
+        "data": parsed(raw) if isinstance(raw, str) else None,
+        "raw": raw,
+        "hop": hop,
+    }
 
 
 class _Recordings:
@@ -429,11 +508,15 @@ class _Recordings:
         of its recording."""
         end = x.end_ns if x.end_ns is not None else self._last_known_ns(x.recording)
         return {
-            "session_id": x.session_id, "party": x.party, "party_name": party_name(x), "method": x.request.method,
-            "path": x.request.target, "status": x.response.status if x.response else None,
+            "session_id": x.session_id,
+            "party": x.party,
+            "party_name": party_name(x),
+            "method": x.request.method,
+            "path": x.request.target,
+            "status": x.response.status if x.response else None,
             "started_at": wall_clock(self._started_at[x.recording], x.request.at_ns) if x.has_times else None,
             "duration_s": max(end - x.request.at_ns, 0) / NS if x.has_times else None,
-        }  # fmt: skip
+        }
 
 
 def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None]]:

@@ -133,18 +133,20 @@ class Analysis:
         for told, turn in self._turns():
             for tool in turn.tools:
                 yield _place(told, turn) | {
-                    **_fields(tool, "tools"), **self._times(told, tool, "called", "returned"),
+                    **_fields(tool, "tools"),
+                    **self._times(told, tool, "called", "returned"),
                     "duration_s": _between(told, tool.called_ns, tool.returned_ns),
-                }  # fmt: skip
+                }
 
     def approvals(self) -> Iterator[Row]:
         for told, turn in self._turns():
             until_ns = max((one.until_ns or told.until_ns for one in told.streams), default=told.until_ns)
             for one in turn.approvals:
                 yield _place(told, turn) | {
-                    **_fields(one, "approvals"), **self._times(told, one, "asked", "answered", "resolved"),
+                    **_fields(one, "approvals"),
+                    **self._times(told, one, "asked", "answered", "resolved"),
                     "waited_s": _between(told, 0, waited(turn, one, until_ns)),
-                }  # fmt: skip
+                }
 
     def model_calls(self) -> Iterator[Row]:
         codes = self._model.codes()
@@ -214,11 +216,14 @@ def _turn_row(turn: Turn, measures: TurnStats) -> Row:
         **_fields(measures, "turns"),
         **_fields(turn, "turns"),
         "asked": "\n\n".join(one.text for one in turn.asked) or None,
-        "error_code": error and error.code, "error_message": error and error.message,
+        "error_code": error and error.code,
+        "error_message": error and error.message,
         **{f"{name}_tokens": usage and count(getattr(usage, f"{name}_tokens")) for name in (*_TOKENS, "reasoning")},
-        "cost_usd": usage and cost(usage.cost_usd), "tools": len(turn.tools), "approvals": len(turn.approvals),
+        "cost_usd": usage and cost(usage.cost_usd),
+        "tools": len(turn.tools),
+        "approvals": len(turn.approvals),
         "children": len(turn.children),
-    }  # fmt: skip
+    }
 
 
 _TOKENS = ("input", "output", "total")
@@ -352,10 +357,11 @@ class _Problems:
             return
         unheard_of = self._store.judge_of(x).unheard_of
         odd = [
-            frame for frame in frames
+            frame
+            for frame in frames
             if frame.verdict not in ("comment", "sentinel")
             and (frame.verdict != "valid" or unheard_of(frame.type or "", payload(frame)))
-        ]  # fmt: skip
+        ]
         self._count += len(odd)
         self._trusts = self._count <= _ODD
         self._done[frames[0].stream] = odd

@@ -98,9 +98,12 @@ class Validation:
 
 
 def validation(
-    store: Source, contract: Contract | None = None, session: str | None = None,
-    watch: Callable[[Frames], Frames] = lambda frames: frames, recording: int | None = None,
-) -> Validation:  # fmt: skip
+    store: Source,
+    contract: Contract | None = None,
+    session: str | None = None,
+    watch: Callable[[Frames], Frames] = lambda frames: frames,
+    recording: int | None = None,
+) -> Validation:
     """Return the check of a cassette, or of one session, against a contract, by default each recording's own.
 
     `recording`: only of that one. `watch` is called with the frames and returns them. Raises `UsageError` if no

@@ -99,7 +99,7 @@ class Change:
         """Return the change in one line, as the options of the command line."""
         parts = [] if self.edited is None else ["--edit"]
         parts += [] if self.model is None else [f"--model {self.model}"]
-        parts += ["--set " + quote(f"{one.path}={clip(one_line(one.value), _SHOWN)}") for one in self.sets]
+        parts += ["--set " + quote(f"{setting.path}={clip(one_line(setting.value), _SHOWN)}") for setting in self.sets]
         return ", ".join(parts)
 
     def made(self, body: bytes, target: str, recorded: bytes | None = None) -> Made:
@@ -112,8 +112,8 @@ class Change:
             after = self._edited(api, before, before if recorded is None else Body(_object(recorded), target))
         if self.model is not None:
             after = _with_model(api, after, self.model)
-        for one in self.sets:
-            after = _set(api, after, one)
+        for setting in self.sets:
+            after = _set(api, after, setting)
         return Made(api, before, after)
 
     def _edited(self, api: ModelApi, request: Body, recorded: Body) -> Body:
@@ -121,8 +121,8 @@ class Change:
         edited = Body(deepcopy(self.edited or {}), recorded.target)
         if edited == recorded:
             raise UsageError("--edit changes nothing: the file equals the recorded request")
-        found = Made(api, recorded, edited).carried(_written(request.data), request.target)
-        return request if found is None else Body(_object(found[0]), found[1])
+        carried = Made(api, recorded, edited).carried(_written(request.data), request.target)
+        return request if carried is None else Body(_object(carried[0]), carried[1])
 
 
 @dataclass(frozen=True)
@@ -167,12 +167,12 @@ class Made:
         """Return the messages of a request with the change; None if nothing of it fits."""
         theirs = self._messages(data)
         ours = self._messages(self.before.data)
-        meant = [self._meaning(one) for one in theirs]
-        recorded = [self._meaning(one) for one in ours[: len(theirs)]]
+        meant = [self._meaning(item) for item in theirs]
+        recorded = [self._meaning(item) for item in ours[: len(theirs)]]
         alike = sum(1 for _ in takewhile(bool, map(eq, meant, recorded)))
-        fitting = [one for one in self._splices if one.end <= alike]
-        for one in reversed(fitting):
-            theirs[one.start : one.end] = one.new
+        fitting = [splice for splice in self._splices if splice.end <= alike]
+        for splice in reversed(fitting):
+            theirs[splice.start : splice.end] = splice.new
         return theirs if fitting else None
 
     def _messages(self, data: Data) -> list[Any]:
@@ -229,9 +229,9 @@ def _same(value: Any, other: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items() if key != "cache_control"}
+        return {key: _plain(item) for key, item in value.items() if key != "cache_control"}
     return value
 
 
@@ -249,26 +249,28 @@ def _with_model(api: ModelApi, request: Body, model: str) -> Body:
     return Body(*api.with_model(request.data, request.target, model))
 
 
-def _set(api: ModelApi, request: Body, one: Setting) -> Body:
+def _set(api: ModelApi, request: Body, setting: Setting) -> Body:
     """Return the request with a value set. Raises `UsageError` if that changes nothing."""
-    if one.path == "model":
-        return _with_model(api, request, one.value)
+    if setting.path == "model":
+        return _with_model(api, request, setting.value)
     data = deepcopy(request.data)
-    places = _found(data, one)
+    places = _found(data, setting)
     if not places:
-        places = _added(api, data, one)
+        places = _added(api, data, setting)
     unchanged = []
     for parent, key in places:
         old = parent.get(key, _MISSING) if isinstance(parent, dict) else parent[key]
-        new = _value(one.value, old)
+        new = _value(setting.value, old)
         parent[key] = new
         if new == old and type(new) is type(old):
             unchanged.append(old)
     if len(unchanged) == len(places):
         shown = clip(one_line(json.dumps(unchanged[0], ensure_ascii=False)), _SHOWN)
-        raise UsageError(f"--set {one.path} changes nothing: its value is {shown} already")
-    if api.messages in one.path and list(api.drafts(data)) == list(api.drafts(request.data)):
-        raise UsageError(f"--set {one.path} changes nothing that a model reads{_nearest(api, request.data, one)}")
+        raise UsageError(f"--set {setting.path} changes nothing: its value is {shown} already")
+    if api.messages in setting.path and list(api.drafts(data)) == list(api.drafts(request.data)):
+        raise UsageError(
+            f"--set {setting.path} changes nothing that a model reads{_nearest(api, request.data, setting)}"
+        )
     return Body(data, request.target)
 
 
@@ -282,31 +284,31 @@ def _value(text: str, old: Any) -> Any:
         return text
 
 
-def _found(data: Data, one: Setting) -> list[tuple[Any, Any]]:
+def _found(data: Data, setting: Setting) -> list[tuple[Any, Any]]:
     """Return the places of a path, each as an object or a list with its key. Raises `UsageError` for no JSONPath."""
     from jsonpath import JSONPathError
 
     from ..replayer.matching.json_paths import PATHS
 
     try:
-        matches = list(PATHS.finditer(one.expression, data))
+        matches = list(PATHS.finditer(setting.expression, data))
     except JSONPathError as error:
         raise UsageError(
-            f"--set {one.path}: this is no path ({error.args[0]}): write for instance messages[-1].content, or a"
+            f"--set {setting.path}: this is no path ({error.args[0]}): write for instance messages[-1].content, or a"
             " JSONPath such as $.messages[?@.role=='system'].content"
         ) from None
     if any(match.parent is None for match in matches):
-        raise UsageError(f"--set {one.path}: the path names the whole request: give --edit FILE to replace it")
+        raise UsageError(f"--set {setting.path}: the path names the whole request: give --edit FILE to replace it")
     return [(match.parent.obj, match.parts[-1]) for match in matches if match.parent is not None]
 
 
-def _added(api: ModelApi, data: Data, one: Setting) -> list[tuple[Any, Any]]:
+def _added(api: ModelApi, data: Data, setting: Setting) -> list[tuple[Any, Any]]:
     """Return the place of a field that the request lacks. Missing objects around it are made. Raises `UsageError`."""
     names: list[str] = []
-    expression = one.expression
-    while (found := _LAST_NAME.fullmatch(expression)) is not None:
-        expression = found["parent"]
-        names.insert(0, found["name"] or found["quoted"])
+    expression = setting.expression
+    while (last := _LAST_NAME.fullmatch(expression)) is not None:
+        expression = last["parent"]
+        names.insert(0, last["name"] or last["quoted"])
         parents = [data] if expression == "$" else [p[k] for p, k in _found(data, Setting(expression, ""))]
         objects = [parent for parent in parents if isinstance(parent, dict)]
         if not objects and parents:
@@ -315,7 +317,7 @@ def _added(api: ModelApi, data: Data, one: Setting) -> list[tuple[Any, Any]]:
             if expression == "$" and names[0] not in api.parameters:
                 break
             return [(_within(parent, names[:-1]), names[-1]) for parent in objects]
-    raise UsageError(f"--set {one.path}: the request has no such field{_nearest(api, data, one)}")
+    raise UsageError(f"--set {setting.path}: the request has no such field{_nearest(api, data, setting)}")
 
 
 def _within(parent: Data, names: Iterable[str]) -> Data:
@@ -324,13 +326,13 @@ def _within(parent: Data, names: Iterable[str]) -> Data:
     return parent
 
 
-def _nearest(api: ModelApi, data: Data, one: Setting) -> str:
-    """Return which paths are like this one, as the end of an error."""
+def _nearest(api: ModelApi, data: Data, setting: Setting) -> str:
+    """Return which paths are like that of this setting, as the end of an error."""
     paths = [*_paths(data), *sorted(api.parameters - data.keys())]
-    near = get_close_matches(one.path.removeprefix("$."), paths, 3, 0.5)
-    ends = [path for path in paths if path.rpartition(".")[2] == one.path.rpartition(".")[2]]
-    found = list(dict.fromkeys([*ends[:2], *near]))[:3]
-    where = f": the nearest {'is' if len(found) == 1 else 'are'} {', '.join(found)}" if found else ""
+    near = get_close_matches(setting.path.removeprefix("$."), paths, 3, 0.5)
+    ends = [path for path in paths if path.rpartition(".")[2] == setting.path.rpartition(".")[2]]
+    near_paths = list(dict.fromkeys([*ends[:2], *near]))[:3]
+    where = f": the nearest {'is' if len(near_paths) == 1 else 'are'} {', '.join(near_paths)}" if near_paths else ""
     return f"{where}. It has {', '.join(data)}"
 
 
@@ -339,11 +341,11 @@ def _paths(value: Any, path: str = "") -> list[str]:
     if path.count(".") + path.count("[") > 4:
         return []
     if isinstance(value, Mapping):
-        found = [f"{path}.{name}" if path else name for name in value]
-        return [*found, *(inner for name, at in zip(value, found, strict=True) for inner in _paths(value[name], at))]
+        paths = [f"{path}.{name}" if path else name for name in value]
+        return [*paths, *(inner for name, at in zip(value, paths, strict=True) for inner in _paths(value[name], at))]
     if isinstance(value, list):
         return [
-            inner for at, one in enumerate(value[-50:]) for inner in _paths(one, f"{path}[{at - len(value[-50:])}]")
+            inner for at, item in enumerate(value[-50:]) for inner in _paths(item, f"{path}[{at - len(value[-50:])}]")
         ]
     return []
 

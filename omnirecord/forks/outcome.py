@@ -12,6 +12,7 @@ from ..analysis.gather import model_calls
 from ..analysis.model_calls.values import Link, requests_of
 from ..cassette.open import open_store
 from ..cassette.select import named_session
+from ..providers.answers import CallUsage
 from ..providers.call import ModelCall
 from ..text import clip, joined, one_line, seconds
 from ..wire.normal import Normal
@@ -38,38 +39,46 @@ class Outcome:
 
     def row(self) -> dict[str, Any]:
         return {
-            "calls": self.calls, "tools": self.tools,
+            "calls": self.calls,
+            "tools": self.tools,
             "input_tokens": None if self.tokens is None else self.tokens[0],
             "output_tokens": None if self.tokens is None else self.tokens[1],
-            "duration_s": round(self.took_ns / 1e9, 3), "ending": self.ending, "answer": self.text,
-        }  # fmt: skip
+            "duration_s": round(self.took_ns / 1e9, 3),
+            "ending": self.ending,
+            "answer": self.text,
+        }
 
 
 def outcome_of(links: Iterable[Link]) -> Outcome:
     """Return the outcome of these calls."""
-    links = sorted(links, key=lambda one: one.started_ns)
+    links = sorted(links, key=lambda link: link.started_ns)
     requests = requests_of(links)
-    last = [some[-1].call for some in requests]
-    used = [one.call.usage for one in links if one.call.usage is not None]
-    ends = [one.ended_ns or one.started_ns for one in links]
-    failed = [
-        f"{one.model or 'the model'}: {joined([str(one.status or ''), one.ending])}"
-        f"{f': {clip(one_line(why), _SHOWN)}' if (why := joined([one.reason, one.error], ': ')) else ''}"
-        for one in last
-        if one.has_failed or one.ending == "unknown"
-    ]
+    last = [attempts[-1].call for attempts in requests]
+    ends = [link.ended_ns or link.started_ns for link in links]
     return Outcome(
         calls=len(requests),
-        tools=sum(len(one.tool_calls) for one in last),
-        tokens=(sum(one.input_tokens or 0 for one in used), sum(one.output_tokens or 0 for one in used))
-        if used
-        else None,
+        tools=sum(len(call.tool_calls) for call in last),
+        tokens=_tokens([link.call.usage for link in links if link.call.usage is not None]),
         took_ns=max(ends) - links[0].started_ns if links else 0,
-        failed=tuple(failed),
-        text=next((one.text for one in reversed(last) if one.text), ""),
+        failed=tuple(_failure(call) for call in last if call.has_failed or call.ending == "unknown"),
+        text=next((call.text for call in reversed(last) if call.text), ""),
         ending=last[-1].ending if last else "no live call",
         other_models=tuple(dict.fromkeys(_other_models(last))),
     )
+
+
+def _tokens(usages: Sequence[CallUsage]) -> tuple[int, int] | None:
+    """Return the input and output tokens; None if no call tells them."""
+    if not usages:
+        return None
+    return sum(usage.input_tokens or 0 for usage in usages), sum(usage.output_tokens or 0 for usage in usages)
+
+
+def _failure(call: ModelCall) -> str:
+    """Return how a call failed, in words."""
+    words = f"{call.model or 'the model'}: {joined([str(call.status or ''), call.ending])}"
+    why = joined([call.reason, call.error], ": ")
+    return f"{words}: {clip(one_line(why), _SHOWN)}" if why else words
 
 
 def _other_models(calls: Iterable[ModelCall]) -> Iterator[tuple[str, str]]:
@@ -83,13 +92,13 @@ def of_branch(cassette: Path) -> Outcome:
     """Return the outcome of the live calls of a new cassette."""
     with closing(open_store(cassette, judges=False)) as store:
         recorded = {x.exchange for x in store.exchanges() if x.answered_from is not None}
-        return outcome_of(one for one in model_calls(store).links if one.call.exchange not in recorded)
+        return outcome_of(link for link in model_calls(store).links if link.call.exchange not in recorded)
 
 
 def of_origin(source: str, point: Point) -> Outcome:
     """Return the outcome of the recorded session from call N on."""
     with closing(open_store(named_session(source)[0], judges=False)) as store:
-        return outcome_of(one for one in model_calls(store).links if one.call.exchange in point.after)
+        return outcome_of(link for link in model_calls(store).links if link.call.exchange in point.after)
 
 
 def rows(origin: Outcome, branches: Sequence[tuple[str | None, int, Outcome | None]]) -> Iterator[dict[str, Any]]:
@@ -97,8 +106,12 @@ def rows(origin: Outcome, branches: Sequence[tuple[str | None, int, Outcome | No
 
     The cassette is None if nothing was recorded."""
     known: dict[str, str] = {}
-    first = {"branch": "recorded", "cassette": None, "exit_code": None}
-    for head, outcome in [(first, origin), *((_head(n, *one[:2]), one[2]) for n, one in enumerate(branches, 1))]:
+    outcomes: list[tuple[dict[str, Any], Outcome | None]] = [
+        ({"branch": "recorded", "cassette": None, "exit_code": None}, origin)
+    ]
+    for number, (cassette, exit_code, outcome) in enumerate(branches, 1):
+        outcomes.append(({"branch": str(number), "cassette": cassette, "exit_code": exit_code}, outcome))
+    for head, outcome in outcomes:
         if outcome is None:
             yield head | {"calls": 0, "ending": "no call", "alike": None}
             continue
@@ -107,23 +120,21 @@ def rows(origin: Outcome, branches: Sequence[tuple[str | None, int, Outcome | No
         yield head | outcome.row() | {"alike": None if alike == head["branch"] else alike}
 
 
-def _head(number: int, cassette: str | None, exit_code: int) -> dict[str, Any]:
-    return {"branch": str(number), "cassette": cassette, "exit_code": exit_code}
-
-
 def cells(row: dict[str, Any]) -> dict[str, str]:
     """Return a row as the texts of a table."""
     tokens = row.get("input_tokens")
+    duration_s = row.get("duration_s")
     alike = row.get("alike")
-    answer = row.get("answer") or ""
+    if alike is None:
+        answer = clip(one_line(row.get("answer") or ""), 60) or "-"
+    else:
+        answer = "as recorded" if alike == "recorded" else f"as branch {alike}"
     return {
         "branch": row["branch"],
         "ended": joined([row["ending"], "" if row["exit_code"] is None else f"exit {row['exit_code']}"], ", "),
         "calls": str(row["calls"]),
         "tools": str(row.get("tools", 0)),
         "tokens": "-" if tokens is None else f"{tokens:,} in, {row['output_tokens']:,} out",
-        "time": "-" if row.get("duration_s") is None else seconds(round(row["duration_s"] * 1e9)),
-        "answer": f"as {'recorded' if alike == 'recorded' else f'branch {alike}'}"
-        if alike
-        else clip(one_line(answer), 60) or "-",
+        "time": "-" if duration_s is None else seconds(round(duration_s * 1e9)),
+        "answer": answer,
     }

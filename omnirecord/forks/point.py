@@ -74,16 +74,16 @@ def point_of(source: str, number: int) -> Point:
     with closing(open_store(path, judges=False)) as store:
         calls = _calls(store, path, name)
         session = None if name is None else _session(store, name)
-        own = [one for one in calls if session is None or one.session == session]
+        own = [call for call in calls if session is None or call.session == session]
         if not own:
             raise UsageError(f"the session {name} has no model calls in {path.name}")
-        most = max(one.call for one in own)
+        most = max(call.call for call in own)
         if not 1 <= number <= most:
             raise UsageError(
                 f"--from-call {number}: the session has {counted(most, 'model call')}, which omnirecord show prints"
             )
-        others = {one.same for one in calls if one not in own}
-        is_repeated = isinstance(session, int) and not others.isdisjoint(one.same for one in own)
+        others = {call.same for call in calls if call not in own}
+        is_repeated = isinstance(session, int) and not others.isdisjoint(call.same for call in own)
         return _point(store, own, number, source if is_repeated else str(path))
 
 
@@ -95,13 +95,13 @@ def point_of_turn(source: str, number: int, message: str | None) -> tuple[Point,
         if name is None and len(known) != 1:
             raise UsageError(f"{path.name} has {counted(len(known), 'session')}: name one, as in {path.name}#ID")
         session = recorded_session(store, name or known[0], number, message)
-        recordings = {one.recording: one for one in store.recordings()}
+        recordings = {recording.recording: recording for recording in store.recordings()}
         clock = clocks(recordings.values())
         begin = clock[session.recording], session.begin_ns
         family = with_children(store, the_session(store, name or known[0]))
-        links = [one for one in model_calls(store).links if one.turn is not None and one.turn.session_id in family]
-        at = {one.call.exchange: (clock[one.call.recording], one.call.started_ns) for one in links}
-        after = [one for one in links if at[one.call.exchange] >= begin]
+        links = [link for link in model_calls(store).links if link.turn is not None and link.turn.session_id in family]
+        at = {link.call.exchange: (clock[link.call.recording], link.call.started_ns) for link in links}
+        after = [link for link in links if at[link.call.exchange] >= begin]
         if not after:
             raise UsageError(f"{path.name} has no model call of turn {number}: record both hops (docs/both-hops.md)")
         first = next(x for x in store.exchanges() if x.exchange == after[0].call.exchange)
@@ -114,7 +114,7 @@ def point_of_turn(source: str, number: int, message: str | None) -> tuple[Point,
             attempts=frozenset(),
             before=frozenset(x.exchange for x in store.exchanges() if (clock[x.recording], x.request.at_ns) < begin),
             expected=frozenset(exchange for exchange, when in at.items() if when < begin),
-            after=frozenset(one.call.exchange for one in after),
+            after=frozenset(link.call.exchange for link in after),
             recording_id=recordings[session.recording].recording_id,
             hops=_hops(store),
             turn=number,
@@ -125,25 +125,42 @@ def point_of_turn(source: str, number: int, message: str | None) -> tuple[Point,
 def _calls(store: Store, path: Path, name: str | None) -> list[_Call]:
     """Return the calls of a cassette: by conversation, or by session of Omnigent if the name is that of a session.
     Without a name, they are numbered in the order in which they began."""
-    if name is not None and conversation_named(store, name) is None:
+    if name is None:
+        calls = _in_order(store)
+    elif conversation_named(store, name) is None:
         the_session(store, name)
-        links = [one for one in model_calls(store).links if one.turn is not None]
-        sessions = by_key(links, lambda one: one.turn and one.turn.session_id)
-        found = [_Call(one.call.exchange, session, call, hash(one.call.conversation))
-                 for session, some in sessions.items()
-                 for call, attempts in enumerate(by_key(some, lambda one: one.request).values(), 1)
-                 for one in attempts]  # fmt: skip
+        calls = _by_session(store)
     else:
-        placed = [(call.exchange, place, hash(call.conversation)) for call, place in placed_calls(store)]
-        numbers: dict[tuple[int, int], int] = {}
-        for _, place, _ in placed if name is None else ():
-            numbers.setdefault(place[:2], len(numbers) + 1)
-        found = [_Call(x, place.conversation, numbers.get(place[:2], place.call), same) for x, place, same in placed]
-    if not found:
+        calls = [
+            _Call(call.exchange, place.conversation, place.call, hash(call.conversation))
+            for call, place in placed_calls(store)
+        ]
+    if not calls:
         raise UsageError(
             f"{path.name} holds no model calls, so nothing can be forked: record the program with omnirecord run"
         )
-    return found
+    return calls
+
+
+def _in_order(store: Store) -> list[_Call]:
+    """Return the calls of all conversations, numbered together. The attempts of a request have one number."""
+    numbers: dict[tuple[int, int], int] = {}
+    calls = []
+    for call, place in placed_calls(store):
+        number = numbers.setdefault((place.conversation, place.call), len(numbers) + 1)
+        calls.append(_Call(call.exchange, place.conversation, number, hash(call.conversation)))
+    return calls
+
+
+def _by_session(store: Store) -> list[_Call]:
+    """Return the calls of sessions of Omnigent, numbered in each session."""
+    calls = []
+    links = [link for link in model_calls(store).links if link.turn is not None]
+    for session, of_session in by_key(links, lambda link: link.turn and link.turn.session_id).items():
+        for number, attempts in enumerate(by_key(of_session, lambda link: link.request).values(), 1):
+            for link in attempts:
+                calls.append(_Call(link.call.exchange, session, number, hash(link.call.conversation)))
+    return calls
 
 
 def _session(store: Store, name: str) -> str | int:
@@ -157,10 +174,10 @@ def _point(store: Store, own: Iterable[_Call], number: int, source: str) -> Poin
     clock = clocks(recordings)
     exchanges = store.exchanges()
     at = {x.exchange: (clock[x.recording], x.request.at_ns) for x in exchanges}
-    attempts = frozenset(one.exchange for one in own if one.call == number)
+    attempts = frozenset(call.exchange for call in own if call.call == number)
     first = min(attempts, key=lambda exchange: at[exchange])
     x = next(x for x in exchanges if x.exchange == first)
-    recording = next(one for one in recordings if one.recording == x.recording)
+    recording = next(candidate for candidate in recordings if candidate.recording == x.recording)
     return Point(
         number=number,
         source=source,
@@ -169,8 +186,8 @@ def _point(store: Store, own: Iterable[_Call], number: int, source: str) -> Poin
         body=store.decoded_body(x, "request"),
         attempts=attempts,
         before=frozenset(other for other, when in at.items() if when < at[first]),
-        expected=frozenset(one.exchange for one in own if one.call < number),
-        after=frozenset(one.exchange for one in own if one.call >= number),
+        expected=frozenset(call.exchange for call in own if call.call < number),
+        after=frozenset(call.exchange for call in own if call.call >= number),
         recording_id=recording.recording_id,
         hops=_hops(store),
     )
@@ -178,9 +195,9 @@ def _point(store: Store, own: Iterable[_Call], number: int, source: str) -> Poin
 
 def _hops(store: Store) -> dict[str | None, Hop]:
     """Return the hops of a cassette that have requests."""
-    recordings = {one.recording: one for one in store.recordings()}
-    found: dict[str | None, Hop] = {}
+    recordings = {recording.recording: recording for recording in store.recordings()}
+    hops: dict[str | None, Hop] = {}
     for x in store.exchanges():
         of = recordings[x.recording]
-        found.setdefault(of.hop, Hop(of.upstream, [])).paths.append(path_of(x.request.target))
-    return found
+        hops.setdefault(of.hop, Hop(of.upstream, [])).paths.append(path_of(x.request.target))
+    return hops

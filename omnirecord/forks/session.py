@@ -68,25 +68,27 @@ class RecordedSession:
 def recorded_session(store: Store, name: str, number: int, message: str | None) -> RecordedSession:
     """Return what the client of a session sent up to turn `number`, with another message. Raises `UsageError`."""
     session_id = the_session(store, name)
-    told = next(one for one in whole_sessions(store, session_id) if one.session_id == session_id)
-    if not 1 <= number <= len(told.turns):
-        raise UsageError(f"--from-turn {number}: the session has {counted(len(told.turns), 'turn')}")
-    own = [x for x in store.exchanges(session_id=session_id) if x.party != "runner" and x.recording == told.recording]
+    session = next(known for known in whole_sessions(store, session_id) if known.session_id == session_id)
+    if not 1 <= number <= len(session.turns):
+        raise UsageError(f"--from-turn {number}: the session has {counted(len(session.turns), 'turn')}")
+    own = [
+        x for x in store.exchanges(session_id=session_id) if x.party != "runner" and x.recording == session.recording
+    ]
     created = next((x for x in own if creates_session(x.request.method, x.request.target)), None)
     if created is None:
         raise UsageError(f"the recording has no request that created the session {name}, so it cannot be created again")
     sent = [Sent(act, store.decoded_body(x, "request")) for x in own for act in acts_in(store, [x]) if not act.refused]
-    asked = told.turns[number - 1].asked
-    begin_ns = asked[0].at_ns if asked else told.turns[number - 1].begin_ns
-    end_ns = told.turns[number].begin_ns if number < len(told.turns) else None
-    first = next((one for one in sent if one.act.kind == "message" and one.act.at_ns >= begin_ns), None)
+    asked = session.turns[number - 1].asked
+    begin_ns = asked[0].at_ns if asked else session.turns[number - 1].begin_ns
+    end_ns = session.turns[number].begin_ns if number < len(session.turns) else None
+    first = next((step for step in sent if step.act.kind == "message" and step.act.at_ns >= begin_ns), None)
     if first is None:
         raise UsageError(f"turn {number} of the session {name} has no message of a client")
     if message is not None:
         if message == first.act.text:
             raise UsageError(f"--message changes nothing: the message of turn {number} is this text already")
         first = Sent(first.act, _with_text(first.body, message))
-    later = [one for one in sent if one.act.at_ns > first.act.at_ns and (end_ns is None or one.act.at_ns < end_ns)]
+    later = [step for step in sent if step.act.at_ns > first.act.at_ns and (end_ns is None or step.act.at_ns < end_ns)]
     bound = [
         as_text(as_dict(loads(store.decoded_body(x, "request"))).get("runner_id"))
         for x in own
@@ -96,10 +98,10 @@ def recorded_session(store: Store, name: str, number: int, message: str | None) 
         bundle=store.decoded_body(created, "request"),
         content_type=header(created.request.headers, "content-type") or "application/json",
         runner_id=next(filter(None, bound), None),
-        before=[one for one in sent if one.act.at_ns < first.act.at_ns],
+        before=[step for step in sent if step.act.at_ns < first.act.at_ns],
         turn=[first, *later],
         begin_ns=first.act.at_ns,
-        recording=told.recording,
+        recording=session.recording,
     )
 
 
@@ -107,7 +109,7 @@ def _with_text(body: bytes, text: str) -> bytes:
     """Return the request of a message with another text. Other parts, such as files, stay."""
     data = as_dict(loads(body))
     message = as_dict(data.get("data"))
-    parts = [one for one in as_list(message.get("content")) if as_dict(one).get("type") != "input_text"]
+    parts = [part for part in as_list(message.get("content")) if as_dict(part).get("type") != "input_text"]
     message["content"] = [{"type": "input_text", "text": text}, *parts]
     return json.dumps({**data, "data": message}).encode()
 
@@ -159,7 +161,7 @@ class Client:
         async with asyncio.timeout(_RUNNER_WITHIN):
             while True:
                 listed = await self._json("GET", RUNNERS)
-                online = [as_text(as_dict(one).get("runner_id")) or "" for one in as_list(listed.get("data"))]
+                online = [as_text(as_dict(runner).get("runner_id")) or "" for runner in as_list(listed.get("data"))]
                 if recorded in online or len(online) == 1:
                     return recorded if recorded in online and recorded is not None else online[0]
                 if online:
@@ -173,23 +175,23 @@ class Client:
         """Send these requests, each when its time has come. Return how the last turn ended."""
         posting: asyncio.Task[Any] | None = None
         ended = ""
-        for one in all_sent:
-            if one.act.kind == "message":
+        for step in all_sent:
+            if step.act.kind == "message":
                 if posting is not None:
                     ended = await self._end_of_turn(posting)
                 self._ended = ""
-                posting = asyncio.create_task(self._post("/events", one.body))
-            elif one.act.kind == "answer":
+                posting = asyncio.create_task(self._post("/events", step.body))
+            elif step.act.kind == "answer":
                 event = await self._until(
                     lambda event: event.get("type") == RESPONSE_ELICITATION_REQUEST or _ends(event)
                 )
                 if _ends(event):  # another message, for which the agent does not ask
                     self._ended = str(event.get("type"))
                 else:
-                    await self._post(f"/elicitations/{event.get('elicitation_id')}/resolve", one.body)
+                    await self._post(f"/elicitations/{event.get('elicitation_id')}/resolve", step.body)
             else:
                 await self._until(lambda event: is_of_response(as_text(event.get("type"))))
-                await self._post("/events", one.body)
+                await self._post("/events", step.body)
         return ended if posting is None else await self._end_of_turn(posting)
 
     async def _end_of_turn(self, posting: asyncio.Task[Any]) -> str:

@@ -283,9 +283,13 @@ class Sender:
         return response
 
     def _response(
-        self, request: web.BaseRequest, exchange: Exchange, recorded: Response, fitting: Callable[[Headers], Headers],
+        self,
+        request: web.BaseRequest,
+        exchange: Exchange,
+        recorded: Response,
+        fitting: Callable[[Headers], Headers],
         copy: Copy | None,
-    ) -> RawResponse:  # fmt: skip
+    ) -> RawResponse:
         """Return a response with the recorded fields, and with URLs at the upstream moved to this server. `fitting`
         changes the fields for the body."""
         reached = partial(self._reached, exchange, decoded(request.raw_headers))

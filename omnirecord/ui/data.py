@@ -91,10 +91,14 @@ def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> l
     linked = model_calls(store)
     read = ([diff_session(one, linked, one.frames()) for one in side] for side in sides)
     return [
-        {"a": None if i is None else _key_of(sides[0][i]), "b": None if j is None else _key_of(sides[1][j]),
-         "differences": len(differences), "counts": counts(differences)}
+        {
+            "a": None if i is None else _key_of(sides[0][i]),
+            "b": None if j is None else _key_of(sides[1][j]),
+            "differences": len(differences),
+            "counts": counts(differences),
+        }
         for (i, j), differences in by_session(*read, tolerance_s=TOLERANCE_S)
-    ]  # fmt: skip
+    ]
 
 
 def _key_of(one: Gathered) -> str:
@@ -125,20 +129,28 @@ def search_data(store: Store, exchanges: set[int], hops: Hops | None = None) -> 
     places: dict[str, int] = {}
     links = {} if hops is None else hops.by_exchange
     docs = [
-        {**_search_row(doc, by_number[number], same, places.setdefault(doc.text, len(places))),
-         **({"call": call_in_file(links[number])} if number in links else {})}
+        {
+            **_search_row(doc, by_number[number], same, places.setdefault(doc.text, len(places))),
+            **({"call": call_in_file(links[number])} if number in links else {}),
+        }
         for doc, number, same in found
-    ]  # fmt: skip
+    ]
     return {"texts": list(places), "docs": docs}
 
 
 def _search_row(doc: Doc, x: Exchange, same: int, text: int) -> Row:
     is_request = doc.kind in ("request", "answer")
     row: Row = {
-        "recording": x.recording, "session_id": x.session_id, "stream": None if is_request else x.stream,
-        "exchange": x.exchange if is_request else None, "seq": doc.first_seq, "type": doc.type, "at": doc.first_ns,
-        "same": same, "text": text,
-    }  # fmt: skip
+        "recording": x.recording,
+        "session_id": x.session_id,
+        "stream": None if is_request else x.stream,
+        "exchange": x.exchange if is_request else None,
+        "seq": doc.first_seq,
+        "type": doc.type,
+        "at": doc.first_ns,
+        "same": same,
+        "text": text,
+    }
     if doc.marks:  # position, event, position, event…: their differences take less space
         before = [0, doc.marks[1], *doc.marks]
         row["marks"] = [one - earlier for one, earlier in zip(doc.marks, before, strict=False)]
@@ -226,21 +238,33 @@ class Answers:
 
     def _search(self, asked: Options) -> Any:
         found = search(
-            self._path(), asked.get("query", ""), type=asked.get("type") or None,
-            session=asked.get("session") or None, limit=HITS, width=160,
-        )  # fmt: skip
+            self._path(),
+            asked.get("query", ""),
+            type=asked.get("type") or None,
+            session=asked.get("session") or None,
+            limit=HITS,
+            width=160,
+        )
         rows = [
-            {**{name: hit.row[name] for name in ("recording", "session_id", "stream", "seq", "offset_ns", "type")},
-             "exchange": hit.exchange, "text": hit.snippet.text, "spans": hit.snippet.spans, "call": call_of_hit(hit)}
+            {
+                **{name: hit.row[name] for name in ("recording", "session_id", "stream", "seq", "offset_ns", "type")},
+                "exchange": hit.exchange,
+                "text": hit.snippet.text,
+                "spans": hit.snippet.spans,
+                "call": call_of_hit(hit),
+            }
             for hit in found.hits
-        ]  # fmt: skip
+        ]
         return {"hits": rows, "total": found.total}
 
 
 def overview(
-    store: Store, name: str, files: Mapping[int, str] | None = None, known: Known | None = None,
+    store: Store,
+    name: str,
+    files: Mapping[int, str] | None = None,
+    known: Known | None = None,
     talks: Talks | None = None,
-) -> Row:  # fmt: skip
+) -> Row:
     """The overview. `name`: the cassette's. `files`: the file of each recording of a merged cassette. `known`: see
     `conclusions`. `talks`: returns the conversations; by default they are read. Times are ns of their recording."""
     files = files or {}
@@ -254,11 +278,21 @@ def overview(
         "version": __version__,
         "is_recorded": store.is_being_recorded,
         "recordings": [
-            {"recording": r.recording, "file": files.get(r.recording), "started_at": r.started_at,
-             "version": r.version, "contract": r.contract, "upstream": r.upstream, "recording_id": r.recording_id,
-             "run_id": r.run_id, "labels": dict(r.labels), "server_version": r.server_version, "hop": r.hop,
-             "is_model_hop": r.hop is not None or r.recording in with_calls,
-             "exchanges": sum(x.recording == r.recording for x in exchanges)}
+            {
+                "recording": r.recording,
+                "file": files.get(r.recording),
+                "started_at": r.started_at,
+                "version": r.version,
+                "contract": r.contract,
+                "upstream": r.upstream,
+                "recording_id": r.recording_id,
+                "run_id": r.run_id,
+                "labels": dict(r.labels),
+                "server_version": r.server_version,
+                "hop": r.hop,
+                "is_model_hop": r.hop is not None or r.recording in with_calls,
+                "exchanges": sum(x.recording == r.recording for x in exchanges),
+            }
             for r in recordings
         ],
         "sessions": [
@@ -272,7 +306,7 @@ def overview(
             for one in store.incidents()
             if not tells_of_coding(one.message)  # the server's doing, not the recorder's
         ],
-    }  # fmt: skip
+    }
 
 
 def findings(store: Store, session: str | None = None) -> list[Row]:
@@ -295,11 +329,17 @@ def _session(store: Store, one: Concluded) -> Row:
     told, exchanges, verdicts = one.session, one.gathered.exchanges, verdicts_of(store, one)
     streams = [x for x in exchanges if x.stream is not None]
     return {
-        **session_row(store, one, verdicts), "key": str(key_of_exchange(exchanges[0])), "stream": one.stream,
-        "begun_ns": told.begun_ns, "ended_ns": told.until_ns, "stream_numbers": [x.stream for x in streams],
-        "path": exchanges[0].request.target, "verdicts": verdicts,
-        "bytes": sum(x.response_bytes for x in streams), "asked": one.conclusion.asked,
-    }  # fmt: skip
+        **session_row(store, one, verdicts),
+        "key": str(key_of_exchange(exchanges[0])),
+        "stream": one.stream,
+        "begun_ns": told.begun_ns,
+        "ended_ns": told.until_ns,
+        "stream_numbers": [x.stream for x in streams],
+        "path": exchanges[0].request.target,
+        "verdicts": verdicts,
+        "bytes": sum(x.response_bytes for x in streams),
+        "asked": one.conclusion.asked,
+    }
 
 
 def _conversation(store: Store, one: ConcludedTalk) -> Row:
@@ -307,12 +347,18 @@ def _conversation(store: Store, one: ConcludedTalk) -> Row:
     streams = [x for x in exchanges if x.stream is not None]
     row = talk_row(store, one)
     return {
-        **row, "conclusion": one.conclusion.row(), "key": str(key_of_session(told)), "stream": None,
-        "begun_ns": told.begun_ns, "ended_ns": told.until_ns, "stream_numbers": [x.stream for x in streams],
+        **row,
+        "conclusion": one.conclusion.row(),
+        "key": str(key_of_session(told)),
+        "stream": None,
+        "begun_ns": told.begun_ns,
+        "ended_ns": told.until_ns,
+        "stream_numbers": [x.stream for x in streams],
         "path": exchanges[0].request.target,
         "verdicts": sum((Counter(store.tally(x)[0]) for x in streams), Counter[str]()),
-        "bytes": sum(x.response_bytes for x in streams), "asked": one.conclusion.asked,
-    }  # fmt: skip
+        "bytes": sum(x.response_bytes for x in streams),
+        "asked": one.conclusion.asked,
+    }
 
 
 def _exchanges_of(store: Store, one: ConcludedTalk) -> list[Exchange]:
@@ -327,11 +373,14 @@ def _conversation_data(store: Store, key: Key, talks: Iterable[ConcludedTalk]) -
     started_at = store.recording(key.recording).started_at
     turns = [turn_row(turn, begun_ns=one.session.begun_ns) for turn in one.session.turns]
     return {
-        "key": str(key), "started_at": started_at, "is_recorded": store.is_being_recorded,
+        "key": str(key),
+        "started_at": started_at,
+        "is_recorded": store.is_being_recorded,
         "family": [_told(one.session, [], turns, one.conclusion)],
-        "exchanges": [events.exchange_row(x) for x in _exchanges_of(store, one)], "messages": [],
+        "exchanges": [events.exchange_row(x) for x in _exchanges_of(store, one)],
+        "messages": [],
         "at": wall_clock(started_at, 0),
-    }  # fmt: skip
+    }
 
 
 def session_data(store: Store, key: Key, talks: Talks | None = None) -> Row:
@@ -352,11 +401,14 @@ def session_data(store: Store, key: Key, talks: Talks | None = None) -> Row:
     by_id = {(told.recording, told.session_id): told for told, _ in family}
     ids = {told.session_id for told, _ in family if told.session_id is not None}
     exchanges = [
-        x for x in store.exchanges(recording=key.recording)
+        x
+        for x in store.exchanges(recording=key.recording)
         if x.session_id in ids or (x.session_id is None and x.stream is not None and x.stream == key.stream)
-    ]  # fmt: skip
+    ]
     return {
-        "key": str(key), "started_at": started_at, "is_recorded": store.is_being_recorded,
+        "key": str(key),
+        "started_at": started_at,
+        "is_recorded": store.is_being_recorded,
         "family": [
             _told(told, drafts, list(turn_rows(told, by_id)), concluded(told, children_of(told, by_id)))
             for told, drafts in family
@@ -364,16 +416,24 @@ def session_data(store: Store, key: Key, talks: Talks | None = None) -> Row:
         "exchanges": [events.exchange_row(x) for x in exchanges],
         "messages": [row for x in exchanges if x.kind == "websocket" for row in events.message_rows(store, x)],
         "at": wall_clock(started_at, 0),
-    }  # fmt: skip
+    }
 
 
 def _told(told: Session, drafts: list[Draft], turns: list[Row], why: Conclusion) -> Row:
     return {
-        "key": str(key_of_session(told)), "session_id": told.session_id, "parent_id": told.parent_id,
-        "title": told.snapshot.title if told.snapshot else None, "begun_ns": told.begun_ns,
-        "ended_ns": told.until_ns, "status": told.status, "request": told.request, "cost_usd": told.cost_usd,
-        "heartbeats": told.heartbeats, "streams": [asdict(one) for one in told.streams],
-        "turns": turns, "growth": [growth_of(draft) for draft in drafts],
+        "key": str(key_of_session(told)),
+        "session_id": told.session_id,
+        "parent_id": told.parent_id,
+        "title": told.snapshot.title if told.snapshot else None,
+        "begun_ns": told.begun_ns,
+        "ended_ns": told.until_ns,
+        "status": told.status,
+        "request": told.request,
+        "cost_usd": told.cost_usd,
+        "heartbeats": told.heartbeats,
+        "streams": [asdict(one) for one in told.streams],
+        "turns": turns,
+        "growth": [growth_of(draft) for draft in drafts],
         "stopped": {"code": why.code, "sentence": why.sentence, "at_rest": why.outcome == "finished"},
         "conclusion": why.row(),
-    }  # fmt: skip
+    }

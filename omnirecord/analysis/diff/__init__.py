@@ -93,9 +93,13 @@ class Compared:
 
 
 def compared(
-    a: str | Path, b: str | Path, *, session: str | None = None, tolerance_s: float = TOLERANCE_S,
+    a: str | Path,
+    b: str | Path,
+    *,
+    session: str | None = None,
+    tolerance_s: float = TOLERANCE_S,
     watch: Watch = lambda items, _: items,
-) -> Compared:  # fmt: skip
+) -> Compared:
     """The differences between two cassettes, or a session of each. Raises `UsageError` or `CassetteError`."""
     if not (math.isfinite(tolerance_s) and tolerance_s >= 0):
         raise UsageError(f"the tolerance is {tolerance_s:g}: give a number of seconds that is not negative")
@@ -163,17 +167,20 @@ def by_session(a: Sessions, b: Sessions, *, tolerance_s: float = TOLERANCE_S) ->
 
 def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame]) -> DiffSession:
     """A session of one recording, ready to compare. `calls`: those of the cassette. `frames`: those of its streams."""
-    exchanges, is_child = one.exchanges, one.parent_id is not None
+    exchanges = one.exchanges
+    is_child = one.parent_id is not None
     builder = SessionBuilder(one.acts, is_child=is_child)
     streams = [x for x in exchanges if x.stream is not None]
     frames = list(frames) if len(streams) > 1 else frames
     steps: dict[Draft | None, Steps] = {None: Steps()}
-    has_turns, line = one.has_turns, merged(frames, exchanges)
+    has_turns = one.has_turns
+    line = merged(frames, exchanges)
     deviations = _deviations(line, frames) if isinstance(frames, list) else []
     until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
     line.reverse()
     while line:  # frees each frame: a session may have a hundred thousand
-        heard, before = line.pop(), builder.turns.open
+        heard = line.pop()
+        before = builder.turns.open
         if has_turns:
             builder.add(heard)
         if not heard.in_snapshot and heard.frame.verdict != "comment":
@@ -186,12 +193,17 @@ def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame])
         turns.append(DiffTurn(turn, steps.pop(draft, Steps()).close(), calls.of(turn)))
     outside = [step for rest in steps.values() for step in rest.close()]
     return DiffSession(
-        session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
-        deviations,
-        [(act.kind, act.text or act.action or "", act.refused) for act in one.acts if act.refused],
-        all(x.has_times for x in exchanges), all(x.ending != "unknown" for x in streams),
-        calls.is_recorded,
-    )  # fmt: skip
+        session_id=session_id,
+        is_child=is_child,
+        turns=turns,
+        outside=outside,
+        endings=[x.ending for x in streams if x.ending in BY_THE_SERVER],
+        deviations=deviations,
+        refusals=[(act.kind, act.text or act.action or "", act.refused) for act in one.acts if act.refused],
+        has_times=all(x.has_times for x in exchanges),
+        knows_endings=all(x.ending != "unknown" for x in streams),
+        has_calls=calls.is_recorded,
+    )
 
 
 def _deviations(line: list[MergedFrame], frames: list[TimedFrame]) -> list[dict[str, Counter[str]]]:
@@ -279,9 +291,11 @@ def _summary(one: DiffSession) -> dict[str, Any]:
 def _turn_summary(one: DiffTurn) -> dict[str, Any]:
     turn = one.turn
     return {
-        "asked": [asked.text for asked in turn.asked], "text": turn.text, "tools": [tool.name for tool in turn.tools],
+        "asked": [asked.text for asked in turn.asked],
+        "text": turn.text,
+        "tools": [tool.name for tool in turn.tools],
         "ended": turn.ended,
-    }  # fmt: skip
+    }
 
 
 def _compare_sessions(out: Differences, a: DiffSession, b: DiffSession, tolerance_s: float) -> list[Difference]:

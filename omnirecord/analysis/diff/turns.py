@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count, zip_longest
 from typing import Any, TypeVar
 
@@ -33,10 +33,14 @@ def compare_turn(out: Differences, path: str, a: Turn, b: Turn) -> None:
     _texts(out, f"{path}.asked", [one.text for one in a.asked], [one.text for one in b.asked])
     _texts(out, f"{path}.thoughts", [one.text for one in a.thoughts], [one.text for one in b.thoughts])
     _tools(out, f"{path}.tools", a.tools, b.tools)
-    _all(out, f"{path}.approvals", a.approvals, b.approvals, lambda one: one.message, lambda one: one.elicitation_id,
-         "message", "action")  # fmt: skip
-    _all(out, f"{path}.children", a.children, b.children, lambda one: one.title or "", lambda one: one.session_id,
-         "title", "status", "last_message")  # fmt: skip
+    for n, one, other in elements(_by_text(a.approvals, b.approvals, "message"), a.approvals, b.approvals):
+        if only := _fields(out, "content", f"{path}.approvals[{n}]", one, other, "message", "action"):
+            out.explain(only.elicitation_id)
+    for n, child, counterpart in elements(_by_text(a.children, b.children, "title"), a.children, b.children):
+        if only_child := _fields(
+            out, "content", f"{path}.children[{n}]", child, counterpart, "title", "status", "last_message"
+        ):
+            out.explain(only_child.session_id)
     _texts(out, f"{path}.messages", [one.text for one in a.messages], [one.text for one in b.messages])
     if a.ended != b.ended:
         out.add("content", f"{path}.ended", a.ended, b.ended)
@@ -75,13 +79,9 @@ def _tools(out: Differences, path: str, a: Sequence[Tool], b: Sequence[Tool]) ->
             out.explain(only.call_id)
 
 
-def _all(
-    out: Differences, path: str, a: Sequence[T], b: Sequence[T], key: Callable[[T], str], about: Callable[[T], str],
-    *fields: str,
-) -> None:  # fmt: skip
-    for n, one, other in elements(aligned(a, b, lambda one: _said(key(one)), pair_rest=True), a, b):
-        if only := _fields(out, "content", f"{path}[{n}]", one, other, *fields):
-            out.explain(about(only))
+def _by_text(a: Sequence[T], b: Sequence[T], name: str) -> list[Pair]:
+    """Pair values by the text in this field."""
+    return aligned(a, b, lambda value: _said(getattr(value, name) or ""), pair_rest=True)
 
 
 def _fields(out: Differences, kind: Kind, path: str, a: T | None, b: T | None, *names: str) -> T | None:
@@ -274,10 +274,11 @@ def _summary(attempts: Sequence[Link]) -> dict[str, Any]:
     """The facts of a request that are compared."""
     call, usage = attempts[-1].call, attempts[-1].call.usage
     return {
-        "model": call.model, "attempts": max(call.attempt, len(attempts)),
+        "model": call.model,
+        "attempts": max(call.attempt, len(attempts)),
         "endings": ", ".join(_ending(link) for link in attempts),
         "usage": None if usage is None else {name: getattr(usage, name) for name in _OF_CALL},
-    }  # fmt: skip
+    }
 
 
 def _ending(link: Link) -> str:

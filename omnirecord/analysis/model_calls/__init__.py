@@ -52,10 +52,14 @@ class _Found(NamedTuple):
 
 
 def linked(
-    calls: Iterable[ModelCall], sessions: Iterable[Session], recordings: Iterable[Recording],
-    histories: Mapping[object, History] = NO_HISTORIES, asked: Callable[[ModelCall], Asked] | None = None,
-    known_places: Mapping[int, Place] = NO_PLACES, grouping: Grouping | None = None,
-) -> ModelCalls:  # fmt: skip
+    calls: Iterable[ModelCall],
+    sessions: Iterable[Session],
+    recordings: Iterable[Recording],
+    histories: Mapping[object, History] = NO_HISTORIES,
+    asked: Callable[[ModelCall], Asked] | None = None,
+    known_places: Mapping[int, Place] = NO_PLACES,
+    grouping: Grouping | None = None,
+) -> ModelCalls:
     """Return the calls with their turns. `sessions`: all of the cassette, with their texts.
 
     `histories`: of sessions without their first turns. `asked`: returns the evidence in a request, if it is kept.
@@ -96,9 +100,13 @@ def evidence_of(call: ModelCall) -> Asked:
 
 class _Correlation:
     def __init__(
-        self, calls: list[ModelCall], places: Places, clocks: Clocks, asked: Callable[[ModelCall], Asked],
+        self,
+        calls: list[ModelCall],
+        places: Places,
+        clocks: Clocks,
+        asked: Callable[[ModelCall], Asked],
         grouping: Grouping,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._calls, self._places, self._clocks = calls, places, clocks
         self._grouping = grouping
         self._asked = list(map(asked, calls))

@@ -91,10 +91,13 @@ NOTHING = Asked((), (), (), ())
 
 def asked_of(conversation: Conversation) -> Asked:
     """Return the evidence in a request."""
-    history, said = hash(()), ""
+    history = hash(())
+    said = ""
     run: list[str] = []
     last: tuple[str, ...] = ()
-    said_before, before, prefix = "", "", history
+    said_before = ""
+    before = ""
+    prefix = history
     new: dict[str, None] = {}
     old: dict[str, None] = {}
     outputs: dict[str, str] = {}
@@ -104,7 +107,9 @@ def asked_of(conversation: Conversation) -> Asked:
             if not text or text.startswith(INTERRUPTED_TEXT):
                 continue
             if not run:
-                before, said_before, prefix = (last[0] if last else ""), said, history
+                before = last[0] if last else ""
+                said_before = said
+                prefix = history
                 old |= new
                 new = {}
             run.append(text)
@@ -115,15 +120,22 @@ def asked_of(conversation: Conversation) -> Asked:
             if item.kind == "assistant":
                 said = plain(item.text) or said
             elif item.call_id is not None:
-                (new if item.kind == "output" else old)[item.call_id] = None
-                if item.kind == "output" and is_counted(item.call_id):
-                    outputs[item.call_id] = plain(item.text)
+                if item.kind == "output":
+                    new[item.call_id] = None
+                    if is_counted(item.call_id):
+                        outputs[item.call_id] = plain(item.text)
+                else:
+                    old[item.call_id] = None
     keys: list[Key] = [("history", history)] if last else []
     keys += chain.from_iterable(_message_keys(message, said_before, before) for message in last)
     return Asked(
-        tuple(keys), last, tuple(new), tuple(id_ for id_ in old if id_ not in new),
-        ("history", history) if before else None, outputs,
-    )  # fmt: skip
+        keys=tuple(keys),
+        messages=last,
+        new_ids=tuple(new),
+        old_ids=tuple(id_ for id_ in old if id_ not in new),
+        history=("history", history) if before else None,
+        outputs=outputs,
+    )
 
 
 def _message_keys(message: str, said: str, before: str) -> Iterator[Key]:

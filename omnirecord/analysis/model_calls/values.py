@@ -185,18 +185,34 @@ def call_row(link: Link) -> dict[str, Any]:
     as those of the turn are; without a turn, on its own recording's."""
     call, usage = link.call, link.call.usage
     return {
-        "recording": call.recording, "exchange": call.exchange, "stream": call.stream, "hop": call.hop,
-        "api": call.api, "model": call.model, "request": link.request, "attempt": max(call.attempt, link.attempt),
-        "status": call.status, "started_ns": link.started_ns, "first_byte_ns": link.at(call.first_byte_ns),
-        "first_token_ns": link.at(call.first_token_ns), "ended_ns": link.ended_ns, "ending": call.ending,
-        "reason": call.reason, "error": call.error, "cut_by": call.cut_by, "answered_from": call.answered_from,
+        "recording": call.recording,
+        "exchange": call.exchange,
+        "stream": call.stream,
+        "hop": call.hop,
+        "api": call.api,
+        "model": call.model,
+        "request": link.request,
+        "attempt": max(call.attempt, link.attempt),
+        "status": call.status,
+        "started_ns": link.started_ns,
+        "first_byte_ns": link.at(call.first_byte_ns),
+        "first_token_ns": link.at(call.first_token_ns),
+        "ended_ns": link.ended_ns,
+        "ending": call.ending,
+        "reason": call.reason,
+        "error": call.error,
+        "cut_by": call.cut_by,
+        "answered_from": call.answered_from,
         "usage": None if usage is None else {name: getattr(usage, name) for name in USAGE},
         "asked": None if call.conversation is None else call.conversation.asked,
-        "response_id": call.response_id, "text": call.text, "reasoning": call.reasoning,
+        "response_id": call.response_id,
+        "text": call.text,
+        "reasoning": call.reasoning,
         "tool_calls": tool_calls_of(call),
-        "by": link.by, "certainty": link.certainty,
+        "by": link.by,
+        "certainty": link.certainty,
         "candidates": [key._asdict() for key in link.candidates],
-    }  # fmt: skip
+    }
 
 
 def tool_calls_of(call: ModelCall) -> list[dict[str, str]]:
@@ -261,23 +277,31 @@ class FirstToken(NamedTuple):
 
 def time_spent(turn: Turn, links: Sequence[Link], ambiguous: int = 0) -> TimeSpent:
     """Return where the time of a turn went. `links`: its model calls; `ambiguous`: the number of possible others."""
-    begin, end = turn.begin_ns, turn.ended_ns if turn.ended_ns is not None else turn.last_event_ns
-    end = max(begin, end)
+    begin = turn.begin_ns
+    end = max(begin, turn.last_event_ns if turn.ended_ns is None else turn.ended_ns)
     approvals = [(one.asked_ns, _first(one.answered_ns, one.resolved_ns, end)) for one in turn.approvals]
     models = [(one.started_ns, _first(one.ended_ns, end)) for one in links]
     requests = requests_of(links)
     waits = [(_first(before.ended_ns, end), after.started_ns) for some in requests for before, after in pairwise(some)]
     tools = [(one.called_ns, _first(one.returned_ns, end)) for one in turn.tools]
-    lengths, spans = [0], list[Span]()
+    lengths = [0]
+    spans: list[Span] = []
     for some in (approvals, models, waits, tools):
         within = ((max(begin, a), min(end, b)) for a, b in some)
         spans = union([*spans, *((a, b) for a, b in within if b > a)])
         lengths.append(sum(b - a for a, b in spans))
     approval_ns, model_ns, wait_ns, tool_ns = (b - a for a, b in pairwise(lengths))
     return TimeSpent(
-        end - begin, model_ns, wait_ns, tool_ns, approval_ns, end - begin - lengths[-1], len(links),
-        len(links) - len(requests), ambiguous,
-    )  # fmt: skip
+        total_ns=end - begin,
+        model_ns=model_ns,
+        retry_wait_ns=wait_ns,
+        tool_ns=tool_ns,
+        approval_ns=approval_ns,
+        harness_ns=end - begin - lengths[-1],
+        calls=len(links),
+        retried=len(links) - len(requests),
+        ambiguous_calls=ambiguous,
+    )
 
 
 def spent_in(turn: Turn, calls: ModelCalls) -> TimeSpent | None:

@@ -87,9 +87,18 @@ class StaleIndex(Exception):
 
 
 def search(
-    cassette: str | Path, query: str, *, type: str | None = None, session: str | None = None, since: Given = None,
-    until: Given = None, calls: bool = False, limit: int = LIMIT, width: int = WIDTH, watch: Watch = iter,
-) -> Found:  # fmt: skip
+    cassette: str | Path,
+    query: str,
+    *,
+    type: str | None = None,
+    session: str | None = None,
+    since: Given = None,
+    until: Given = None,
+    calls: bool = False,
+    limit: int = LIMIT,
+    width: int = WIDTH,
+    watch: Watch = iter,
+) -> Found:
     """The hits of a query. `calls`: only those in model calls.
     `width`: characters of a snippet, roughly. Raises `UsageError` or `CassetteError`."""
     if limit < 1:

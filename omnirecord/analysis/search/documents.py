@@ -91,10 +91,15 @@ def _is_blob(text: str) -> bool:
     return len(text) >= _BLOB and text[:_BLOB].isascii() and not any(c.isspace() for c in text[:_BLOB])
 
 
-_ENDS_ALL = frozenset({
-    protocol.RESPONSE_CREATED, protocol.SESSION_INPUT_CONSUMED, protocol.SESSION_STATUS, protocol.TURN_STARTED,
-    *protocol.ENDS,
-})  # fmt: skip
+_ENDS_ALL = frozenset(
+    {
+        protocol.RESPONSE_CREATED,
+        protocol.SESSION_INPUT_CONSUMED,
+        protocol.SESSION_STATUS,
+        protocol.TURN_STARTED,
+        *protocol.ENDS,
+    }
+)
 _OWN_IDS = ("call_id", "item_id")
 """Ids that tell the deltas of one call from those of another."""
 
@@ -162,9 +167,9 @@ class DocumentMaker:
         elif type_ == protocol.RESPONSE_OUTPUT_ITEM_DONE:
             own = _storable(as_text(item.get("call_id")) or as_text(item.get("id")))
             is_output = item.get("type") in ("function_call", "function_call_output")
-            yield from self._close([
-                key for key in self._open if ":m:" in key or (is_output and own and key.endswith(f":c:{own}"))
-            ])  # fmt: skip
+            yield from self._close(
+                [key for key in self._open if ":m:" in key or (is_output and own and key.endswith(f":c:{own}"))]
+            )
 
     def close_all(self) -> Iterator[Doc]:
         """Yield the open texts, which are finished."""
@@ -271,8 +276,9 @@ def of_call(x: Exchange, body: bytes) -> list[Doc]:
     parts += [(item.kind, _text(item), _message_says(item)) for item in conversation.items]
     return [
         Doc("request", f"{PROMPT}.{kind}", None, None, at, at, spaced(text), says, EVER)
-        for kind, text, says in parts if text
-    ]  # fmt: skip
+        for kind, text, says in parts
+        if text
+    ]
 
 
 def of_whole_answer(x: Exchange, api: Api, body: bytes) -> list[Doc]:
@@ -285,8 +291,9 @@ def of_whole_answer(x: Exchange, api: Api, body: bytes) -> list[Doc]:
     at = x.response.at_ns
     return [
         Doc("answer", f"answer.{kind}", None, None, at, at, spaced(text), says, EVER)
-        for kind, text, says in _parts_of(answer) if text
-    ]  # fmt: skip
+        for kind, text, says in _parts_of(answer)
+        if text
+    ]
 
 
 def _parts_of(answer: Answer) -> Iterator[tuple[str, str, int]]:

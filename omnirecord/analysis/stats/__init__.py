@@ -76,43 +76,69 @@ def measured(store: Source, session: str | None = None, calls: ModelCalls | None
 
 
 def measure(
-    one: Gathered, conclusion: Conclusion, started_at: str, *, frames: Sequence[TimedFrame], told: Session,
-    line: Sequence[MergedFrame], calls: ModelCalls,
-) -> SessionStats:  # fmt: skip
+    one: Gathered,
+    conclusion: Conclusion,
+    started_at: str,
+    *,
+    frames: Sequence[TimedFrame],
+    told: Session,
+    line: Sequence[MergedFrame],
+    calls: ModelCalls,
+) -> SessionStats:
     """The numbers of one session in one recording, or of a stream that belongs to none.
 
     `conclusion`: how it ended. `started_at`: the start of the recording. `frames`: those of its streams; `told`: the
     session with its turns; `line`: the merged frames. `calls`: the model calls.
     """
-    exchanges, acts = one.exchanges, one.acts
+    exchanges = one.exchanges
     begun = min(x.request.at_ns for x in exchanges)
     of = by_stream(frames)
     streams = [_stream(x, of.get(x.stream, [])) for x in exchanges if x.stream is not None]
     until = max([*map(_end, exchanges), *(end_ns for (_, end_ns), _ in streams)])
-    spans, numbers, events = union(span for span, _ in streams), tuple(one for _, one in streams), _events(frames)
+    spans = union(span for span, _ in streams)
+    numbers = tuple(numbers for _, numbers in streams)
+    events = _events(frames)
     joined = {one.at_ns for one in line if one.in_snapshot and one.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA}
     found = SessionStats(
-        recording=told.recording, session_id=told.session_id, parent_session_id=one.parent_id,
-        started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
+        recording=told.recording,
+        session_id=told.session_id,
+        parent_session_id=one.parent_id,
+        started_at=wall_clock(started_at, begun),
+        duration_s=conclusion.duration_s,
+        conclusion=conclusion,
         exchanges=len(exchanges),
-        request_bytes=sum(x.request_bytes for x in exchanges), response_bytes=sum(x.response_bytes for x in exchanges),
-        streams=numbers, endings=_counted(one.ending for one in numbers),
+        request_bytes=sum(x.request_bytes for x in exchanges),
+        response_bytes=sum(x.response_bytes for x in exchanges),
+        streams=numbers,
+        endings=_counted(one.ending for one in numbers),
         **_of_events(line, spans),
-        **_of_turns(told.turns, acts, joined, spans[-1][1] if spans else until, calls),
-        proxy_delay_ms=_delays(events), never_sent=_unsent(events),
-    )  # fmt: skip
+        **_of_turns(told.turns, one.acts, joined, spans[-1][1] if spans else until, calls),
+        proxy_delay_ms=_delays(events),
+        never_sent=_unsent(events),
+    )
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
 
 
 def measured_talk(one: ConcludedTalk) -> SessionStats:
     """The numbers of a conversation of model calls. Its calls are its exchanges, and it has no stream."""
-    told, links = one.session, one.talk.links
+    told = one.session
     found = SessionStats(
-        recording=told.recording, session_id=told.session_id, parent_session_id=None, started_at=told.started_at,
-        duration_s=one.conclusion.duration_s, conclusion=one.conclusion, exchanges=len(links), request_bytes=0,
-        response_bytes=0, streams=(), endings={}, **_of_events([], []),
-        **_of_turns(told.turns, [], set(), told.until_ns, one.calls), proxy_delay_ms=None, never_sent=None,
-    )  # fmt: skip
+        recording=told.recording,
+        session_id=told.session_id,
+        parent_session_id=None,
+        started_at=told.started_at,
+        duration_s=one.conclusion.duration_s,
+        conclusion=one.conclusion,
+        exchanges=len(one.talk.links),
+        request_bytes=0,
+        response_bytes=0,
+        streams=(),
+        endings={},
+        **_of_events([], []),
+        **_of_turns(told.turns, [], set(), told.until_ns, one.calls),
+        proxy_delay_ms=None,
+        never_sent=None,
+    )
     return replace(found, events_per_s=None)
 
 
@@ -134,13 +160,16 @@ def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, 
     data = [event for event in events if event.type not in protocol.HEARTBEATS]
     heartbeats = len(events) - len(data)
     return {
-        "events": len(events), "events_by_type": _counted(map(type_of, events)),
-        "verdicts": _counted(map(_VERDICT_HEARD, line)), "heartbeats": heartbeats,
+        "events": len(events),
+        "events_by_type": _counted(map(type_of, events)),
+        "verdicts": _counted(map(_VERDICT_HEARD, line)),
+        "heartbeats": heartbeats,
         "heartbeat_share": round(heartbeats / len(events), 4) if events else None,
-        "gaps": gaps_of(events, spans), "gaps_without_heartbeats": gaps_of(data, spans),
+        "gaps": gaps_of(events, spans),
+        "gaps_without_heartbeats": gaps_of(data, spans),
         "silent_at_end_s": seconds(max(0, spans[-1][1] - data[-1].offset_ns)) if data else None,
         "reported_usage": reported_usage(events),
-    }  # fmt: skip
+    }
 
 
 def _of_turns(
@@ -153,21 +182,25 @@ def _of_turns(
     streamed = total(one.streamed_tokens for one in timed)
     streaming = total(one.streaming for one in all_)
     return {
-        "turns": tuple(one.stats() for one in all_), "turns_ended": _counted(turn.ended for turn in turns),
+        "turns": tuple(one.stats() for one in all_),
+        "turns_ended": _counted(turn.ended for turn in turns),
         "first_event_s": spread(one.first_event for one in all_),
         "first_token_s": spread(one.first_token for one in all_),
         "first_text_s": spread(one.first_text for one in all_),
         "events_per_s": per_second(sum(one.turn.events for one in all_), total(one.spent for one in all_)),
-        "streaming_s": seconds(streaming), "deltas": sum(one.deltas for one in all_),
+        "streaming_s": seconds(streaming),
+        "deltas": sum(one.deltas for one in all_),
         "deltas_per_s": per_second(sum(one.later_deltas for one in all_), streaming),
         "output_tokens": total(one.output_tokens for one in all_),
         "output_tokens_per_s": per_second(streamed, total(one.streaming for one in timed)),
-        "tools": tools_of(turns), "tool_s": seconds(total(one.tools for one in all_)),
-        "approvals": approvals_of(turns, until_ns), "approval_s": seconds(total(one.approvals for one in all_)),
+        "tools": tools_of(turns),
+        "tool_s": seconds(total(one.tools for one in all_)),
+        "approvals": approvals_of(turns, until_ns),
+        "approval_s": seconds(total(one.approvals for one in all_)),
         "usage": usage_of(turns),
         "first_token_parts": first_token_stats(one.parts for one in all_),
         "model_calls": model_stats([link for one in all_ for link in one.links]),
-    }  # fmt: skip
+    }
 
 
 def tools_of(turns: Iterable[Turn]) -> tuple[ToolStats, ...]:
@@ -248,18 +281,27 @@ class TurnMeasures:
         silence = turn.longest_silence
         before_s, model_s, after_s = map(seconds, self.parts or (None, None, None))
         return TurnStats(
-            turn=turn.turn, ended=turn.ended,
+            turn=turn.turn,
+            ended=turn.ended,
             duration_s=seconds(None if turn.ended_ns is None else turn.ended_ns - begun),
-            first_event_s=seconds(self.first_event), first_token_s=seconds(self.first_token),
-            first_text_s=seconds(self.first_text), events=turn.events,
-            events_per_s=per_second(turn.events, self.spent), deltas=self.deltas, streaming_s=seconds(self.streaming),
-            deltas_per_s=per_second(self.later_deltas, self.streaming), output_tokens=self.output_tokens,
+            first_event_s=seconds(self.first_event),
+            first_token_s=seconds(self.first_token),
+            first_text_s=seconds(self.first_text),
+            events=turn.events,
+            events_per_s=per_second(turn.events, self.spent),
+            deltas=self.deltas,
+            streaming_s=seconds(self.streaming),
+            deltas_per_s=per_second(self.later_deltas, self.streaming),
+            output_tokens=self.output_tokens,
             output_tokens_per_s=per_second(self.streamed_tokens, self.streaming),
-            tool_s=seconds(self.tools), approval_s=seconds(self.approvals),
+            tool_s=seconds(self.tools),
+            approval_s=seconds(self.approvals),
             longest_silence_s=seconds(silence.length_ns if silence else None),
-            first_token_before_s=before_s, first_token_model_s=model_s, first_token_after_s=after_s,
+            first_token_before_s=before_s,
+            first_token_model_s=model_s,
+            first_token_after_s=after_s,
             model_calls=model_stats(self.links),
-        )  # fmt: skip
+        )
 
 
 def model_stats(links: Sequence[Link]) -> ModelStats | None:
@@ -271,12 +313,17 @@ def model_stats(links: Sequence[Link]) -> ModelStats | None:
     tokens = {name: total(count(getattr(one, name)) for one in used) for name in _OF_CALLS}
     firsts = (None if one.first_token_ns is None else one.first_token_ns - one.started_ns for one in calls)
     return ModelStats(
-        calls=len(calls), requests=requests, retried=len(calls) - requests, failed=sum(one.has_failed for one in calls),
+        calls=len(calls),
+        requests=requests,
+        retried=len(calls) - requests,
+        failed=sum(one.has_failed for one in calls),
         rate_limited=sum(one.is_rate_limited for one in calls),
         model_s=seconds(total(None if one.ended_ns is None else one.ended_ns - one.started_ns for one in calls)),
-        first_token_s=spread(firsts), **tokens, counted=len(used),
+        first_token_s=spread(firsts),
+        **tokens,
+        counted=len(used),
         uncounted=sum(one.usage is None and one.ending not in ("refused", "open") for one in calls),
-    )  # fmt: skip
+    )
 
 
 def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | None:
@@ -305,11 +352,18 @@ def _stream(x: Exchange, frames: list[TimedFrame]) -> tuple[Span, StreamStats]:
     times = [x.response.at_ns if x.response else asked, *(frame.offset_ns for frame in (*frames[:1], *frames[-1:]))]
     span = min(times), max([_end(x), *times])
     return span, StreamStats(
-        stream=x.stream or 0, party=x.party, ending=x.ending, duration_s=seconds(span[1] - asked),
+        stream=x.stream or 0,
+        party=x.party,
+        ending=x.ending,
+        duration_s=seconds(span[1] - asked),
         first_event_s=seconds(max(0, events[0].offset_ns - asked) if events else None),
-        frames=len(frames), events=len(events), content_bytes=sum(map(_LENGTH, frames)),
-        wire_bytes=x.response_bytes, proxy_delay_ms=_delays(events), never_sent=_unsent(events),
-    )  # fmt: skip
+        frames=len(frames),
+        events=len(events),
+        content_bytes=sum(map(_LENGTH, frames)),
+        wire_bytes=x.response_bytes,
+        proxy_delay_ms=_delays(events),
+        never_sent=_unsent(events),
+    )
 
 
 def _end(x: Exchange) -> int:

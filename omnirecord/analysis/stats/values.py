@@ -312,9 +312,15 @@ def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:
     first = places[lengths.index(length)]
     before, after = events[first], events[first + 1]
     return Gaps(
-        len(lengths), round(p50 / NS, 9), round(p99 / NS, 9), length / NS,
-        f"{before.stream}:{before.seq}", type_of(before), f"{after.stream}:{after.seq}", type_of(after),
-    )  # fmt: skip
+        count=len(lengths),
+        p50_s=round(p50 / NS, 9),
+        p99_s=round(p99 / NS, 9),
+        longest_s=length / NS,
+        longest_from=f"{before.stream}:{before.seq}",
+        longest_from_type=type_of(before),
+        longest_to=f"{after.stream}:{after.seq}",
+        longest_to_type=type_of(after),
+    )
 
 
 def type_of(event: TimedFrame) -> str:

@@ -58,10 +58,16 @@ def lines_of(
     astray = [x for x in strays_in(store) if x.exchange not in listed] if session is None else []
     if not others or calls.links or astray or any(one.exchanges[0].exchange not in listed for one in gathered(store)):
         yield from transcript(
-            (one for one in sessions if one.request is None), page, by_id=by_id, astray=failures_in(store, astray),
-            calls=calls, recordings=store.recordings(), with_astray_calls=session is None,
-        )  # fmt: skip
-        yield from [Line("", "blank")] if others else ()
+            (one for one in sessions if one.request is None),
+            page,
+            by_id=by_id,
+            astray=failures_in(store, astray),
+            calls=calls,
+            recordings=store.recordings(),
+            with_astray_calls=session is None,
+        )
+        if others:
+            yield Line("", "blank")
     yield from lines_of_others(store, others, page)
     yield from _recordings(store, None if session is None else the_session(store, session), page)
 
@@ -149,9 +155,13 @@ def turn_row(
     how the session ended. `begun_ns`: the session's beginning."""
     used, stopped = spent_in(turn, calls), None if why is None else {"code": why.code, "sentence": why.sentence}
     return {
-        **asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": why and why.row(),
-        "model_calls": list(map(call_row, calls.of(turn))), "time_spent": asdict(used) if used else None,
-    }  # fmt: skip
+        **asdict(turn),
+        "session_begun_ns": begun_ns,
+        "stopped": stopped,
+        "conclusion": why and why.row(),
+        "model_calls": list(map(call_row, calls.of(turn))),
+        "time_spent": asdict(used) if used else None,
+    }
 
 
 def row_without_turn(link: Link) -> dict[str, Any]:
@@ -161,10 +171,15 @@ def row_without_turn(link: Link) -> dict[str, Any]:
 
 
 def transcript(
-    sessions: Iterable[Session], page: Page | None = None, *, by_id: ById | None = None,
-    astray: Sequence[FailedRequest] = (), calls: ModelCalls = NO_CALLS, recordings: Sequence[Recording] = (),
+    sessions: Iterable[Session],
+    page: Page | None = None,
+    *,
+    by_id: ById | None = None,
+    astray: Sequence[FailedRequest] = (),
+    calls: ModelCalls = NO_CALLS,
+    recordings: Sequence[Recording] = (),
     with_astray_calls: bool = True,
-) -> Iterator[Line]:  # fmt: skip
+) -> Iterator[Line]:
     """Return the lines of all sessions, sub-agents inside their parents, an empty line between sessions.
 
     `by_id`: the same sessions by their ids, if a list of them takes too much memory. `astray`: failed requests without
@@ -199,9 +214,13 @@ class Tree:
     """All sessions, and those that have been written."""
 
     def __init__(
-        self, sessions: Iterable[Session], page: Page, calls: ModelCalls = NO_CALLS, by_id: ById | None = None,
+        self,
+        sessions: Iterable[Session],
+        page: Page,
+        calls: ModelCalls = NO_CALLS,
+        by_id: ById | None = None,
         forks: Mapping[int, Fork] = NO_FORKS,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._calls = calls
         self._forks = forks
         self._all = list(sessions) if by_id is None else sessions
@@ -373,6 +392,9 @@ def total(session: Session) -> str:
     if not used or (len(used) == 1 and (price is None or costs)):
         return ""
     tokens = [sum(one.input_tokens or 0 for one in used), sum(one.output_tokens or 0 for one in used)]
-    parts = [f"All {counted(len(used), 'turn')} together" if len(used) > 1 else "In all",
-             f"{tokens[0]:,} in, {tokens[1]:,} out tokens", sentences.cost(price)]  # fmt: skip
+    parts = [
+        f"All {counted(len(used), 'turn')} together" if len(used) > 1 else "In all",
+        f"{tokens[0]:,} in, {tokens[1]:,} out tokens",
+        sentences.cost(price),
+    ]
     return joined(parts, " · ")

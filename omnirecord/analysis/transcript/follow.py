@@ -63,9 +63,14 @@ class UnfoldingTurn:
         return self.told_end is None or bool(self._tools or self._asking) or at_work
 
     def news(
-        self, page: Page, builder: TurnBuilder, *, last: bool = False, calls: Iterable[Link] = (),
+        self,
+        page: Page,
+        builder: TurnBuilder,
+        *,
+        last: bool = False,
+        calls: Iterable[Link] = (),
         spent: Callable[[], str | None] = lambda: None,
-    ) -> Iterator[Line]:  # fmt: skip
+    ) -> Iterator[Line]:
         """Return the lines of what is complete since the last call. `last`: nothing follows. `calls`: the model calls
         that are complete. `spent`: returns where the time of the turn went."""
         draft, called = self.draft, list(call_pieces(page, calls))
@@ -364,9 +369,12 @@ class Following:
     ) -> Iterator[Line]:
         key = TurnKey(session.recording, session.session_id, turn.number)
         return turn.news(
-            self._page_of(session), session.builder.turns, last=last, calls=linked.get(key, ()),
+            self._page_of(session),
+            session.builder.turns,
+            last=last,
+            calls=linked.get(key, ()),
             spent=lambda: spent(spent_in(session.turn(turn.draft, turn.number), self._growing.calls)),
-        )  # fmt: skip
+        )
 
     def growing(self) -> Iterator[Line]:
         """Return the lines of what is not complete."""

@@ -190,9 +190,14 @@ class AstrayCalls:
         self._under = None
 
     def of(
-        self, page: Page, links: Iterable[Link], recordings: Callable[[], Sequence[Recording]], *, alone: bool,
+        self,
+        page: Page,
+        links: Iterable[Link],
+        recordings: Callable[[], Sequence[Recording]],
+        *,
+        alone: bool,
         count: int | None = None,
-    ) -> Iterator[Line]:  # fmt: skip
+    ) -> Iterator[Line]:
         """Return the lines of further calls. `alone`: without sessions. `count`: of all calls, if they are known."""
         for link in links:
             recording = link.call.recording
@@ -294,9 +299,10 @@ def exchanges_of_others(store: Store) -> dict[int, list[Exchange]]:
     left_out = with_omnigent - with_streams - without_verdicts
     by_recording = by_key(exchanges, lambda x: x.recording)
     return {
-        recording: wanted for recording, some in by_recording.items() if recording not in left_out
-        and (wanted := [x for x in some if _is_other(x, others, with_omnigent)])
-    }  # fmt: skip
+        recording: wanted
+        for recording, some in by_recording.items()
+        if recording not in left_out and (wanted := [x for x in some if _is_other(x, others, with_omnigent)])
+    }
 
 
 def _is_other(x: Exchange, others: Container[int], with_omnigent: Container[int]) -> bool:
