@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.omnigent_rig.process import Process, StackError
+from tests.omnigent_rig.process import START_TIMEOUT_S, Process, StackError
 
 _FD = "OMNIGENT_RUNNER_ZYGOTE_CONTROL_FD"
 _PROGRAM = """\
@@ -59,7 +59,10 @@ class Zygote(Process):
     async def ask(self, **request: Any) -> Any:
         """Return what it answers to a request."""
         self._writer.write(f"{json.dumps(request)}\n".encode())
-        line = await self._reader.readline()
+        try:
+            line = await asyncio.wait_for(self._reader.readline(), START_TIMEOUT_S)
+        except TimeoutError:
+            raise StackError(f"what forks the runner does not answer {request['cmd']}:\n{self.last_words()}") from None
         if not line:
             raise StackError(f"what forks the runner has ended:\n{self.last_words()}")
         ((name, value),) = json.loads(line).items()

@@ -92,7 +92,10 @@ class Running:
             await asyncio.sleep(0.01)
 
     async def wait(self) -> int | None:
-        await asyncio.to_thread(self._process.join)
+        """Return the exit code, once it has ended. Raises `AssertionError` if that takes five times as long as a
+        command may take: some tests stop it much later than they begin to wait."""
+        await asyncio.to_thread(self._process.join, 5 * _LONGEST)
+        _is_over(self._process)
         return self._process.exitcode
 
     def errors(self) -> str:
