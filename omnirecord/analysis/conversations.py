@@ -26,10 +26,9 @@ from ..providers.parts import Item, after_answer
 from ..text import clip, joined, one_line
 from .gather import model_calls
 from .model_calls.values import Link, ModelCalls, Talk, TurnKey
-from .turns.conclusion import MOST_ASKED, Conclusion, Outcome
+from .turns.conclusion import MOST_ASKED, Code, Conclusion, Outcome
 from .turns.tool_output import failure_in
 from .turns.values import Asked, Ended, Fault, Passage, Session, Tool, Trouble, Turn, TurnUsage
-from .turns.why_stopped import Code
 
 _MOST_TOOLS = 3
 """Tools that are named."""

@@ -26,9 +26,8 @@ from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
 from .conversations import ConcludedTalk, conversations_in
 from .gather import Concluded, Concluding, Gathered, briefs, conclusions, model_calls
-from .turns.conclusion import Conclusion
+from .turns.conclusion import Conclusion, last_stream
 from .turns.values import Session
-from .turns.why_stopped import last_stream
 
 if TYPE_CHECKING:
     from .doctor.doctor import Read, SessionChecks

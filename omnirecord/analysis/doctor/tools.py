@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
 from ...model import by_key
+from ..turns.conclusion import AT_WORK
 from ..turns.draft import Trace
 from ..turns.patience import PATIENCE, SECOND, TOGETHER
 from ..turns.requests import Act
 from ..turns.values import Approval, Ref, Tool
-from ..turns.why_stopped import AT_WORK
 from .finding import Sign, said, seconds, sign_at
 from .session import Examined
 

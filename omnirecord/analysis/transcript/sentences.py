@@ -15,10 +15,10 @@ from ...omnigent.protocol import SYSTEM_TEXT
 from ...text import cells, counted, fitting, joined, one_line, seconds, visible
 from ...wire.strict_json import as_dict, loads
 from ..turns.builder import LAST
+from ..turns.conclusion import is_unanswered, is_untouched
 from ..turns.draft import pace_of
 from ..turns.requests import FailedRequest
 from ..turns.values import Approval, Asked, Child, Listening, Note, Passage, Silence, Tool, Trouble, Turn, TurnUsage
-from ..turns.why_stopped import is_unanswered, is_untouched
 
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
 _ANSWERS = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}

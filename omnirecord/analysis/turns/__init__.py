@@ -8,7 +8,7 @@
   frozen `Turn` (`values`).
 - `events` adds each event to its turn by its type, `builder` each output item.
 - `requests` reads what clients did: messages, interrupts, answers, and what the server refused.
-- `why_stopped` finds out why a recording holds no more of a session; `conclusion` has that in one line.
+- `conclusion` tells how a session ended, and why a recording holds no more of it.
 
 No frame makes it fail: an event that fits no type is counted, and read as far as possible.
 """

@@ -10,9 +10,9 @@ import pytest
 
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.gather import whole_sessions
+from omnirecord.analysis.turns.conclusion import AT_REST, concluded
 from omnirecord.analysis.turns.draft import Draft
 from omnirecord.analysis.turns.values import Approval, Child, Fault, Listening, Session, Silence, Snapshot, Turn
-from omnirecord.analysis.turns.why_stopped import AT_REST, stopped
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
 from tests.support.examples import each
@@ -39,20 +39,20 @@ def session(*turns: Turn, streams: tuple[Listening, ...] | None = None, **fields
 
 
 def why(one: Session, others: dict[str, Session] | None = None) -> tuple[str, str]:
-    told = stopped(one, others)
+    told = concluded(one, others)
     return told.code, told.sentence
 
 
 @each("path", sorted(CASSETTES.glob("*.jsonl")))
 def test_the_shipped_sessions_are_at_rest_but_for_the_one_that_failed(path: Path) -> None:
     store = open_store(path)
-    told = [stopped(one).code for one in whole_sessions(store)]
+    told = [concluded(one).code for one in whole_sessions(store)]
     store.close()
     assert set(told) == {"failed" if path.stem == "failed" else "finished"}
 
 
 def test_a_finished_session_ends_with_its_client_going_away() -> None:
-    told = stopped(session(turn("completed")))
+    told = concluded(session(turn("completed")))
     assert told.code in AT_REST
     assert told.sentence == (
         "Finished: the agent had answered, and nothing more was asked. The client closed its stream 3.00 s later, as"
@@ -76,7 +76,7 @@ def test_a_finished_session_ends_with_its_client_going_away() -> None:
     ],
 )
 def test_what_cut_a_turn_off(ending: str, after: Any, code: str, said: str) -> None:
-    told = stopped(session(turn(), streams=(heard(ending, server_after=after),)))
+    told = concluded(session(turn(), streams=(heard(ending, server_after=after),)))
     assert (told.code, told.code in AT_REST) == (code, False)
     assert told.sentence.startswith("The agent was in the middle of its turn.")
     assert said in told.sentence
@@ -84,7 +84,7 @@ def test_what_cut_a_turn_off(ending: str, after: Any, code: str, said: str) -> N
 
 def test_the_end_of_a_stream_behind_a_finished_turn_is_no_cut() -> None:
     for ending in ("eof", "upstream_lost", "recorder_stopped", "recorder_killed"):
-        assert stopped(session(turn("completed"), streams=(heard(ending),))).code == "finished"
+        assert concluded(session(turn("completed"), streams=(heard(ending),))).code == "finished"
 
 
 def test_a_session_that_is_being_recorded_has_not_stopped() -> None:
@@ -93,7 +93,7 @@ def test_a_session_that_is_being_recorded_has_not_stopped() -> None:
         "still_recording",
         "It is still being recorded. The agent was in the middle of its turn.",
     )
-    assert stopped(session(turn("completed"), streams=(heard(), *open_))).code == "still_recording"
+    assert concluded(session(turn("completed"), streams=(heard(), *open_))).code == "still_recording"
 
 
 def test_an_approval_that_nobody_gave() -> None:
@@ -109,15 +109,15 @@ def test_an_approval_that_nobody_gave() -> None:
 
 def test_a_denial_because_the_client_closed_its_post() -> None:
     asked = Approval("e", "May I?", 2 * S, None, None, None, None, left_ns=4 * S)
-    said = stopped(session(turn("denied", last=4, approvals=(asked,)))).sentence
+    said = concluded(session(turn("denied", last=4, approvals=(asked,)))).sentence
     assert "(“May I?”): the client closed the POST of its message after 2.00 s, so the server denied it." in said
     long_before = replace(asked, left_ns=2 * S)
-    assert "closed the POST" not in stopped(session(turn("denied", last=4, approvals=(long_before,)))).sentence
+    assert "closed the POST" not in concluded(session(turn("denied", last=4, approvals=(long_before,)))).sentence
 
 
 def test_a_refusal_that_somebody_gave() -> None:
     asked = Approval("e", "Sure?", 2 * S, 3 * S, "decline", 3 * S, "client")
-    assert stopped(session(turn("denied", approvals=(asked,)))).code == "denied"
+    assert concluded(session(turn("denied", approvals=(asked,)))).code == "denied"
 
 
 def test_a_runner_that_was_lost() -> None:
@@ -126,7 +126,7 @@ def test_a_runner_that_was_lost() -> None:
     assert code == "runner_lost"
     assert "The server gave the turn up after 2.00 s without an event of the agent." in said
     snapshot = Snapshot(4 * S, "running", None, None, None, False, ())
-    assert stopped(session(turn(), snapshot=snapshot)).code == "runner_lost"
+    assert concluded(session(turn(), snapshot=snapshot)).code == "runner_lost"
 
 
 def test_other_ways_to_fail() -> None:
@@ -134,23 +134,23 @@ def test_other_ways_to_fail() -> None:
     assert why(session(failed))[1].startswith("The last turn failed: boom: It broke. The client")
     refused = turn("failed", error=Fault("HTTP 503", "no runner"), events=0)
     assert why(session(refused))[0] == "refused"
-    assert stopped(session(turn("completed"), status="failed", status_ns=4 * S)).code == "failed"
+    assert concluded(session(turn("completed"), status="failed", status_ns=4 * S)).code == "failed"
 
 
 @pytest.mark.parametrize("ended", ["interrupted", "incomplete", "cancelled"])
 def test_a_turn_that_ended_otherwise_gives_its_name(ended: str) -> None:
-    assert stopped(session(turn(ended))).code == ended
+    assert concluded(session(turn(ended))).code == ended
 
 
 def test_a_message_that_was_not_taken_up() -> None:
-    assert stopped(session(turn(events=0))).code == "not_taken_up"
+    assert concluded(session(turn(events=0))).code == "not_taken_up"
 
 
 def test_an_end_that_was_missed_is_known_from_what_was_said_later() -> None:
     code, said = why(session(turn(), status="idle", status_ns=4 * S))
     assert (code, "no client was connected when its end came" in said) == ("end_missed", True)
-    assert stopped(session(turn(), status="idle", status_ns=2 * S)).code == "end_missing"
-    assert stopped(session(turn(), status="running", status_ns=4 * S)).code == "client_left"
+    assert concluded(session(turn(), status="idle", status_ns=2 * S)).code == "end_missing"
+    assert concluded(session(turn(), status="running", status_ns=4 * S)).code == "client_left"
 
 
 def test_an_answer_that_nobody_heard_is_told_where_it_was_read_later() -> None:
@@ -163,12 +163,20 @@ def test_an_answer_that_nobody_heard_is_told_where_it_was_read_later() -> None:
 
 def test_a_sub_agent_that_was_still_at_work() -> None:
     parent = session(turn("completed", children=(Child("k", "reviewer", S, S, "in_progress", None),)))
-    assert stopped(parent).code == "child_unfinished"
-    assert "“reviewer”" in stopped(parent).sentence
-    assert stopped(parent, {"k": session(turn())}).code == "child_unfinished"
-    assert stopped(parent, {"k": session(turn("completed"))}).code == "finished"
+    assert concluded(parent).code == "child_unfinished"
+    assert "“reviewer”" in concluded(parent).sentence
+    assert concluded(parent, {"k": session(turn())}).code == "child_unfinished"
+    assert concluded(parent, {"k": session(turn("completed"))}).code == "finished"
     done = session(turn("completed", children=(Child("k", "reviewer", S, S, "completed", None),)))
-    assert stopped(done).code == "finished"
+    assert concluded(done).code == "finished"
+
+
+def test_the_verdict_names_the_sub_agent_that_the_sentence_names() -> None:
+    working = (Child(id_, id_, S, S, "in_progress", None) for id_ in ("writer", "reviewer"))
+    parent = session(turn("completed", children=tuple(working)))
+    told = concluded(parent, {"writer": session(turn()), "reviewer": session(turn("completed"))})
+    assert "“writer”" in told.sentence
+    assert told.verdict.startswith("Unfinished: waiting for the sub-agent writer")
 
 
 def test_what_an_unfinished_turn_waited_for_and_how_long_it_was_silent() -> None:
@@ -183,9 +191,9 @@ def test_what_an_unfinished_turn_waited_for_and_how_long_it_was_silent() -> None
 
 
 def test_a_session_in_which_nothing_was_asked_or_heard() -> None:
-    assert stopped(session()).code == "nothing_asked"
-    assert stopped(session(streams=())).code == "nobody_listened"
-    assert "No client listened" in stopped(session(turn(events=0), streams=())).sentence
+    assert concluded(session()).code == "nothing_asked"
+    assert concluded(session(streams=())).code == "nobody_listened"
+    assert "No client listened" in concluded(session(turn(events=0), streams=())).sentence
 
 
 def test_which_codes_leave_nothing_undone() -> None:
@@ -194,7 +202,7 @@ def test_which_codes_leave_nothing_undone() -> None:
 
 
 def told(made: Made) -> list[str]:
-    return [stopped(one).code for one in whole_sessions(made.store())]
+    return [concluded(one).code for one in whole_sessions(made.store())]
 
 
 def test_a_server_that_went_on_for_others_has_dropped_its_reader() -> None:
@@ -254,6 +262,6 @@ def test_what_a_hostile_session_says_is_one_harmless_line() -> None:
     made = Made()
     made.stream("s", 1.0, (1.0, heartbeat()), (2.0, event("response.failed", response={"error": {"message": evil}})))
     (one,) = whole_sessions(made.store())
-    sentence = stopped(one).sentence
+    sentence = concluded(one).sentence
     assert sentence.isprintable()
     assert len(sentence) < 400
