@@ -51,7 +51,8 @@ class Gathered:
 
     def frames(self) -> Iterator[TimedFrame]:
         """Return the frames of all its streams, stream by stream."""
-        return Held().of(frame for x in self.exchanges if x.stream is not None for frame in self._store.frames(x))
+        streams = (x for x in self.exchanges if x.stream is not None)
+        return Held().lists(some for x in streams for some in self._store.frame_lists(x))
 
     def outline(self) -> Iterator[TimedFrame]:
         """Return the frames without most deltas: enough for the conclusion, in a fraction of the time.
@@ -60,8 +61,7 @@ class Gathered:
         """
         streams = sorted((x for x in self.exchanges if x.stream is not None), key=lambda x: x.request.at_ns)
         overlap = any(a.end_ns is None or a.end_ns > b.request.at_ns for a, b in pairwise(streams))
-        read = self._store.frames if overlap else self._store.outline
-        return Held().of(frame for x in streams for frame in read(x))
+        return self.frames() if overlap else Held().of(frame for x in streams for frame in self._store.outline(x))
 
     def told(
         self, around: Around, frames: Iterable[TimedFrame] | None = None, long_silence: int = LONG_SILENCE, *,

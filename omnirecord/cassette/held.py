@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from ..errors import TooLarge
 from ..model import TimedFrame
@@ -21,6 +22,10 @@ class Held:
             if self._left < 0:
                 raise self._too_large()
             yield frame
+
+    def lists(self, lists: Iterable[list[TimedFrame]]) -> Iterator[TimedFrame]:
+        """Return the frames of these lists."""
+        return chain.from_iterable(map(self.all, lists))
 
     def all(self, frames: Iterable[TimedFrame]) -> list[TimedFrame]:
         """Return the frames. Those of a list are in memory already, and are not counted one by one."""

@@ -335,8 +335,12 @@ class RecordingRows:
         return [x for x in self.exchanges(session_id=session_id) if x.kind == "sse"]
 
     def frames(self, exchange: Exchange, /) -> Iterator[TimedFrame]:
+        return chain.from_iterable(self.frame_lists(exchange))
+
+    def frame_lists(self, exchange: Exchange, /) -> Iterator[list[TimedFrame]]:
         is_wanted = self._sessions is None or exchange.session_id in self._sessions
-        return iter(self._frames.get(exchange.exchange, ()) if is_wanted else ())
+        if is_wanted and exchange.exchange in self._frames:
+            yield self._frames[exchange.exchange]
 
     def outline(self, exchange: Exchange, /) -> Iterator[TimedFrame]:
         return _outlined(self.frames(exchange))

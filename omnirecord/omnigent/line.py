@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby, takewhile
+from itertools import chain, groupby, repeat, takewhile
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -72,10 +72,17 @@ class _Stream:
 
 
 class Line:
-    """`dropped` is called with each frame that `add` leaves out, and with whether it belongs to a connect snapshot."""
+    """`dropped` is called with each frame that `add` leaves out, and with whether it belongs to a connect snapshot.
+    `knows_all`: whether all streams are announced before the first frame."""
 
-    def __init__(self, dropped: Callable[[TimedFrame, bool], object] = lambda _frame, _in_snapshot: None) -> None:
+    def __init__(
+        self, dropped: Callable[[TimedFrame, bool], object] = lambda _frame, _in_snapshot: None, *,
+        knows_all: bool = False,
+    ) -> None:  # fmt: skip
         self._dropped = dropped
+        self._knows_all = knows_all
+        self._is_alone = False
+        """Whether no other stream is open or follows: no frame can be a copy."""
         self._ends: dict[int, int] = {}
         """When each stream ended, in ns; `_NEVER` for a stream that goes on."""
         self._streams: dict[int, _Stream] = {}
@@ -98,7 +105,8 @@ class Line:
     def add(self, frames: Iterable[TimedFrame]) -> Iterator[MergedFrame]:
         """Yield the frames that are new events. `frames`: of all streams, by time."""
         streams, recent = self._streams, self._recent
-        for frame in frames:
+        coming = iter(frames)
+        for frame in coming:
             at_ns = frame.offset_ns
             stream = streams.get(frame.stream) or self._begin(frame.stream, at_ns)
             if stream.snapshot is not None:
@@ -109,6 +117,10 @@ class Line:
                         yield _new(MergedFrame, (frame, True))
                     continue
                 stream.snapshot = None
+            if self._is_alone:
+                yield _new(MergedFrame, (frame, False))
+                yield from map(_new, repeat(MergedFrame), zip(coming, repeat(False)))
+                return
             if (self._told or len(self._open) > 1) and self._is_copy(stream, frame):
                 self._dropped(frame, False)
                 continue
@@ -128,6 +140,8 @@ class Line:
         missed = Counter(event for then, event in self._told if then < at_ns - SUBSCRIBING)
         stream = self._streams[number] = self._open[number] = _Stream(missed, is_second=is_second)
         self._first_end_ns = min(self._first_end_ns, self._ends.get(number, _NEVER))
+        follows = not self._knows_all or len(self._streams) < len(self._ends)
+        self._is_alone = not (follows or is_second or self._told)
         return stream
 
     def _is_copy(self, stream: _Stream, frame: TimedFrame) -> bool:
@@ -177,7 +191,7 @@ def merged(frames: Iterable[TimedFrame], exchanges: Iterable[Exchange] = ()) -> 
     """Return the frames of one session in one recording, each event once, by time. `exchanges`: those of its streams;
     the stream of another exchange ends with its last frame."""
     streams = by_stream(frames)
-    line = Line()
+    line = Line(knows_all=True)
     for number, some in streams.items():
         line.listen(number, some[-1].offset_ns)
     for x in exchanges:
@@ -188,7 +202,7 @@ def merged(frames: Iterable[TimedFrame], exchanges: Iterable[Exchange] = ()) -> 
 
 def in_order(streams: Iterable[Iterable[TimedFrame]]) -> list[TimedFrame]:
     """Return the frames of all streams by time."""
-    return sorted((frame for stream in streams for frame in stream), key=_AT_NS)
+    return sorted(chain.from_iterable(streams), key=_AT_NS)
 
 
 def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:

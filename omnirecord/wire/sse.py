@@ -277,8 +277,10 @@ def data_start(raw: bytes) -> int:
     line. The data ends two bytes before the end of the frame. 0 for any other form.
     """
     line = raw.find(b"\n") + 1 if raw.startswith(b"event: ") else 0
-    usual = raw.startswith(b"data: ", line) and raw.find(b"\n", line) == len(raw) - 2
-    return line + len(b"data: ") if usual and raw.endswith(b"\n") and b"\r" not in raw else 0
+    start = line + len(b"data: ")
+    # The data is one line, and an empty line ends the frame.
+    usual = raw[line:start] == b"data: " and raw[raw.find(b"\n", start) :] == b"\n\n"
+    return start if usual and b"\r" not in raw else 0
 
 
 def is_utf8(data: bytes) -> bool:

@@ -128,7 +128,8 @@ def fresh_payload(frame: TimedFrame) -> dict[str, Any]:
     UTF-8; it has a type then."""
     if frame.verdict in _WITHOUT_PAYLOAD or (frame.verdict == "malformed" and frame.type is None):
         return {}
-    return as_dict(payload_of(frame))
+    value = payload_of(frame)
+    return value if type(value) is dict else {}
 
 
 payload = functools.lru_cache(maxsize=1)(fresh_payload)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice, takewhile
+from itertools import chain, takewhile
 from typing import Any
 
 from ...cassette.contracts import load
@@ -51,8 +51,6 @@ from .turns import turn_signs
 
 _MOST = 20
 _AFTERWARDS = 2**62
-_CHUNK = 512
-"""Frames that are held of a stream that is read."""
 
 
 def examine(
@@ -163,7 +161,7 @@ def read_streams(store: Source, checks: SessionChecks, one: Gathered, around: Ar
             for x in group:
                 checks.read(x, store.frames(x), payload)
         elif len(group) == 1:
-            checks.read(group[0], _added(builder, line, payload.chunks(store.frames(group[0]))), payload)
+            checks.read(group[0], _added(builder, line, payload.chunks(store.frame_lists(group[0]))), payload)
         else:
             held = Held()
             frames = [held.all(store.frames(x)) for x in group]
@@ -197,20 +195,17 @@ class ParsedOnce:
     """The payloads of frames that two readers need, parsed once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, dict[str, Any]] = {}
-        self._chunk: list[TimedFrame] = []
-        """The frames of `_known`. While they are held, no other frame gets one of their ids."""
+        self._known: dict[int, tuple[TimedFrame, dict[str, Any]]] = {}
+        """The frames of the last chunk with their payloads, by number."""
 
     def __call__(self, frame: TimedFrame) -> dict[str, Any]:
-        found = self._known.get(id(frame))
-        return fresh_payload(frame) if found is None else found
+        found = self._known.get(frame.seq)
+        return found[1] if found is not None and found[0] is frame else fresh_payload(frame)
 
-    def chunks(self, frames: Iterable[TimedFrame]) -> Iterator[list[TimedFrame]]:
-        """The frames in chunks. The payloads of the last chunk are known."""
-        coming = iter(frames)
-        while chunk := list(islice(coming, _CHUNK)):
-            self._chunk = chunk
-            self._known = {id(frame): fresh_payload(frame) for frame in chunk}
+    def chunks(self, chunks: Iterable[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
+        """The chunks. The payloads of the last one are known."""
+        for chunk in chunks:
+            self._known = {frame.seq: (frame, fresh_payload(frame)) for frame in chunk}
             yield chunk
 
 

@@ -60,14 +60,17 @@ def _pieces(line: str, room: int) -> Iterator[str]:
         return
     begun, used, width = "", 0, len if line.isascii() else cells
     for word in _WORD.findall(line):
-        if used and used + width(word) > room:
+        taken = width(word)
+        if used and used + taken > room:
             yield begun
             begun, used, word = "", 0, word.lstrip(" ")
-        while width(word) > room:
+            taken = width(word)
+        while taken > room:
             head = fitting(word, room) or word[:1]
             yield head
             word = word[len(head) :]
-        begun, used = begun + word, used + width(word)
+            taken = width(word)
+        begun, used = begun + word, used + taken
     yield begun
 
 

@@ -145,8 +145,8 @@ class SessionBuilder:
             self.middles[frame.stream] = open_
 
     def line(self, exchanges: Iterable[Exchange]) -> Line:
-        """Return the `Line` for the frames of these exchanges."""
-        line, end_ns = Line(self.dropped), -1
+        """Return the `Line` for the frames of these exchanges, which are all of the session."""
+        line, end_ns = Line(self.dropped, knows_all=True), -1
         for x in exchanges:
             if x.stream is not None:
                 line.listen(x.stream, x.end_ns)

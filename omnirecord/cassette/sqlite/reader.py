@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("omnirecord")
 _MOST_BLOCKS = 64
 """Frame blocks in the cache for requests of single frames."""
+_AT_ONCE = 512
+"""Frames of bytes without stored frames that are made at once."""
 _LOOK = 32 << 20
 """Limit for counting frames that are not stored, in bytes of memory, over all streams: a list of streams stays fast."""
 _UNDECODED = "more may be recorded than is counted here: `omnirecord events` decodes all of it"
@@ -303,17 +305,23 @@ class Store(Tables):
         return [Missing(frame.stream, frame.seq, frame.length) for frame in frames if frame.raw is None]
 
     def frames(self, exchange: Exchange, *, unfinished: bool = False, after: int = 0) -> Iterator[TimedFrame]:
-        """Yield the frames of a stream after frame number `after`. `unfinished` includes the start of the next frame
+        """Return the frames of a stream after frame number `after`. `unfinished` includes the start of the next frame
         while the stream continues."""
+        return chain.from_iterable(self.frame_lists(exchange, unfinished=unfinished, after=after))
+
+    def frame_lists(
+        self, exchange: Exchange, *, unfinished: bool = False, after: int = 0
+    ) -> Iterator[list[TimedFrame]]:
+        """Yield what `frames` returns, in lists of at most some hundred frames."""
         stored, length = (0, 0) if after == 0 else self._stored(exchange)
         for some in self._checked(lambda: self._stored_lists(exchange.exchange, exchange.stream or 0, after)):
             if after == 0:
                 stored = some[-1].seq
                 length = length + sum([frame.length for frame in some])
-            yield from some
-        for frame in self._derived(exchange, stored, length, unfinished):
-            if frame.seq > after:
-                yield frame
+            yield some
+        derived = (one for one in self._derived(exchange, stored, length, unfinished) if one.seq > after)
+        while some := list(islice(derived, _AT_ONCE)):
+            yield some
 
     def outline(self, exchange: Exchange) -> Iterator[TimedFrame]:
         """Yield the frames of a stream without most of its deltas; see `outlined`. Takes a fraction of `frames`."""
