@@ -11,6 +11,7 @@ from ..text import counted, visible
 from .arguments import cassette_argument, shown
 from .common import output_options, print_lines, print_rows
 from .group import Failure
+from .options import of_replay
 
 _ERRORS = {
     "timing_error_ms": "timing error",
@@ -21,15 +22,7 @@ _ERRORS = {
 
 @click.command()
 @cassette_argument
-@click.option(
-    "--timing",
-    default="compressed",
-    show_default=True,
-    type=click.Choice(["original", "compressed", "instant"]),
-    help="Same as --timing of serve.",
-)
-@click.option("--speed", type=float, metavar="N", help="Same as --speed of serve.")
-@click.option("--max-gap", type=float, metavar="S", help="Same as --max-gap of serve.")
+@of_replay("timing", "speed", "max_gap", timing={"default": "compressed"})
 @output_options
 def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | None, as_json: bool) -> None:
     """Replay a cassette, and compare the bytes and times of every stream with the recording.

@@ -5,8 +5,6 @@ These rules hold for all models:
 1. No field is dropped: a field that no model names is kept (`model_extra`) and dumped again.
 2. A model accepts and refuses the same values as the real client's: same kinds, same defaults, null in the same places.
    A value that the live schema leaves open (`dict[str, Any]`) is open here too.
-3. An open value has an accessor `typed_…` beside it: the same value as a model, or None if it does not fit. So an odd
-   value does not change the verdict of its event.
 
 Models are built when they are first used: all 56 of Omnigent at import would cost every command a sixth of a second.
 """
@@ -16,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from .known import TAG, sequence_number, type_name
@@ -26,14 +24,6 @@ class Shape(BaseModel):
     """A nested object."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
-
-    @classmethod
-    def fit(cls, value: object) -> Self | None:
-        """Return the value as this model; None if it does not fit."""
-        try:
-            return cls.model_validate(value)
-        except ValidationError:
-            return None
 
 
 class ByType:

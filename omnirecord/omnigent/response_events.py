@@ -5,95 +5,20 @@ A turn begins with `response.created`, or with `response.in_progress`, as the li
 with completed, failed, incomplete or cancelled; an interrupted turn, or one whose runner died, has no end. Compaction
 replaces a long history by a summary.
 
-The live schema leaves an item of the output open, so the models of items affect no verdict. `output_item` returns the
-model of the item's type, or a plain `OutputItem` if the type is another one or the fields do not fit. Other fields are
-kept.
+The live schema leaves an item of the output open, and so do the models: it is a mapping.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
-from ..contract.events import Event, Shape, hold, types_of
-from ..contract.known import type_name
+from ..contract.events import Event, Shape
 
 
 class OmnigentEvent(Event):
     """The base of all events."""
-
-
-class OutputItem(Shape):
-    """An item of any type."""
-
-    type: str | None = None
-    id: str | None = None
-    response_id: str | None = None
-    status: str | None = None
-    created_at: int | None = None
-
-
-class MessageItem(OutputItem):
-    """A message of a user or the assistant."""
-
-    type: Literal["message"]
-    role: str | None = None
-    content: list[dict[str, Any]] = Field(default_factory=list)
-    model: str | None = None
-
-    @property
-    def text(self) -> str:
-        """The text of its parts, joined."""
-        texts = (part.get("text") for part in self.content)
-        return "".join(text for text in texts if isinstance(text, str))
-
-
-class FunctionCallItem(OutputItem):
-    """A tool that the model wants called. `arguments` is JSON in a string."""
-
-    type: Literal["function_call"]
-    call_id: str
-    name: str
-    arguments: str = ""
-
-
-class FunctionCallOutputItem(OutputItem):
-    """The output of a tool: text, or a list of content parts."""
-
-    type: Literal["function_call_output"]
-    call_id: str
-    output: str | list[Any] | dict[str, Any] | None = None
-
-
-class ReasoningItem(OutputItem):
-    """The model's thoughts, as far as its provider shows them."""
-
-    type: Literal["reasoning"]
-    summary: list[dict[str, Any]] = Field(default_factory=list)
-    content: list[dict[str, Any]] | None = None
-    encrypted_content: str | None = None
-
-
-class CompactionItem(OutputItem):
-    """The summary that stands for the history before it."""
-
-    type: Literal["compaction"]
-    summary: str | None = None
-    last_item_id: str | None = None
-    model: str | None = None
-    token_count: int | None = None
-
-
-ITEMS = {name: model for model in OutputItem.__subclasses__() for name in types_of(model)}
-
-
-def output_item(item: Mapping[str, Any]) -> OutputItem:
-    """Return the item as the model of its type; as a plain `OutputItem` with all fields if it fits none."""
-    type_ = type_name(item)
-    known = ITEMS.get(type_ or "", OutputItem)
-    return known.fit(item) or OutputItem.fit(item) or hold(OutputItem, item, type=type_)
 
 
 ErrorSource = Literal["llm", "execution", "tool", "harness"]
@@ -171,11 +96,6 @@ class FailedResponseObject(Shape):
     error: ErrorDetail | None = None
     incomplete_details: IncompleteDetails | None = None
 
-    @property
-    def typed_output(self) -> list[OutputItem]:
-        """The output items, each as the model of its type."""
-        return [output_item(item) for item in self.output]
-
 
 class ResponseObject(FailedResponseObject):
     """A response, which is one turn of the agent."""
@@ -250,11 +170,6 @@ class OutputItemDoneEvent(OmnigentEvent):
 
     type: Literal["response.output_item.done"]
     item: dict[str, Any]
-
-    @property
-    def typed_item(self) -> OutputItem:
-        """The item as the model of its type."""
-        return output_item(self.item)
 
 
 class OutputFileDoneEvent(OmnigentEvent):

@@ -3,8 +3,8 @@ carry: viewers, todos, resources, child sessions.
 
 Events marked "not on the page" are sent by the live server, and the reference page lacks them; `session.skills` is on
 the page only. Three objects describe values that the live schema leaves open (`TodoEntry`, `ChildSessionSummary`,
-`SessionResourceObject`). Only `typed_…` accessors return them. Most of their fields are optional, since the server
-sends parts. What a new event type needs is said in `contract`.
+`SessionResourceObject`): they affect no verdict (`SHAPES` in `contract`). What a new event type needs is said in
+`contract`.
 """
 
 from __future__ import annotations
@@ -150,11 +150,6 @@ class SessionChildSessionUpdatedEvent(_OfConversation):
     child_session_id: str
     child: dict[str, Any]
 
-    @property
-    def typed_child(self) -> ChildSessionSummary | None:
-        """The change as a model."""
-        return ChildSessionSummary.fit(self.child)
-
 
 class SessionAgentChangedEvent(_OfConversation):
     """The session was handed to another agent."""
@@ -200,12 +195,6 @@ class SessionTodosEvent(_OfConversation):
     type: Literal["session.todos"]
     todos: list[dict[str, Any]]
 
-    @property
-    def typed_todos(self) -> list[TodoEntry] | None:
-        """The entries as models; None where any of them does not fit."""
-        fitting = [entry for todo in self.todos if (entry := TodoEntry.fit(todo)) is not None]
-        return fitting if len(fitting) == len(self.todos) else None
-
 
 class SessionSandboxStatusEvent(_OfConversation):
     """How far the session's sandbox has got."""
@@ -235,11 +224,6 @@ class SessionResourceCreatedEvent(OmnigentEvent):
 
     type: Literal["session.resource.created"]
     resource: dict[str, Any]
-
-    @property
-    def typed_resource(self) -> SessionResourceObject | None:
-        """The resource, as a model."""
-        return SessionResourceObject.fit(self.resource)
 
 
 class SessionResourceDeletedEvent(OmnigentEvent):

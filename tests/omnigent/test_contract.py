@@ -19,7 +19,6 @@ from omnirecord.contract.events import Event, UntypedEvent
 from omnirecord.contract.judge import Contract, Judgement
 from omnirecord.errors import UsageError
 from omnirecord.omnigent.contract import MODELS, REQUIRED, ServerStreamEvent, load
-from omnirecord.omnigent.response_events import output_item
 from omnirecord.wire.sse import Parser
 from tests.support.contract_cases import DELTA, DOCUMENTED, EXAMPLES, OMNIGENT, edited, frame, judge, loaded, paths
 from tests.support.examples import each
@@ -265,44 +264,6 @@ def test_an_event_without_a_usable_type_has_none(payload: dict[str, Any]) -> Non
 def test_a_lone_surrogate_in_a_fields_name_costs_no_event_its_model() -> None:
     event = OMNIGENT.event({**EXAMPLES["session.model"], "\ud800": 1})
     assert (event.model_extra or {}) == {"\ufffd": 1}
-
-
-@each(
-    ("item", "name"),
-    [
-        ({"type": "message", "content": [{"text": "a"}, {"image": 1}, {"text": "b"}]}, "MessageItem"),
-        ({"type": "function_call", "call_id": "c", "name": "n"}, "FunctionCallItem"),
-        ({"type": "function_call_output", "call_id": "c", "output": "o"}, "FunctionCallOutputItem"),
-        ({"type": "reasoning", "summary": []}, "ReasoningItem"),
-        ({"type": "compaction", "summary": "s"}, "CompactionItem"),
-        ({"type": "web_search_call", "action": {}}, "OutputItem"),
-        ({"type": "message", "content": "no list"}, "OutputItem"),
-        ({"type": "message", "id": 5}, "OutputItem"),
-        ({"type": []}, "OutputItem"),
-        ({}, "OutputItem"),
-    ],
-)
-def test_an_output_item_has_the_model_of_its_type_if_it_fits_and_its_fields_always(
-    item: dict[str, Any], name: str
-) -> None:
-    typed = output_item(item)
-    assert type(typed).__name__ == name
-    assert typed.model_dump(exclude_unset=True) == item
-
-
-def test_open_values_have_a_typed_twin_that_is_none_where_they_do_not_fit() -> None:
-    def twin(type_: str, name: str, **changed: Any) -> Any:
-        return getattr(OMNIGENT.event({**EXAMPLES[type_], **changed}), f"typed_{name}")
-
-    assert twin("session.todos", "todos")[0].activeForm == "Writing it"
-    assert twin("session.todos", "todos", todos=[{"content": 5}]) is None
-    assert twin("session.child_session.updated", "child").busy is True
-    assert twin("session.child_session.updated", "child", child={"busy": []}) is None
-    assert twin("session.resource.created", "resource").name == "tui:main"
-    assert twin("session.resource.created", "resource", resource={"name": 5}) is None
-    assert twin("response.output_item.done", "item").name == "sys_os_shell"
-    completed = OMNIGENT.event(EXAMPLES["response.completed"])
-    assert completed.response.typed_output[0].text == "Hello"  # type: ignore[attr-defined]
 
 
 # Loading
