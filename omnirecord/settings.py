@@ -190,7 +190,7 @@ def _check_meaning(name: str, value: Any, where: str) -> None:
 
             Rules.parse(value)
         elif name == "gates":
-            from .replayer.player.plan import GateRule
+            from .replayer.player.gates import GateRule
 
             GateRule(value)
         elif name in ("upstream", "upstreams"):
@@ -231,7 +231,7 @@ def _refuse_credentials(name: str, value: Any, where: str) -> None:
 
 
 def _labels(value: Any, where: str) -> dict[str, str]:
-    from .cassette.identity import labels_of
+    from .cassette.labels import labels_of
 
     try:
         return labels_of(value, {})
@@ -291,7 +291,7 @@ def _of_text(name: str, variable: str, text: str, environment: Mapping[str, str]
 
     kinds = kinds_of(name)
     if name == "labels":
-        from .cassette.identity import labels_of
+        from .cassette.labels import labels_of
 
         return labels_of((), environment)
     if "Names" in kinds:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..cassette.identity import exit_code_of
+from ..cassette.labels import exit_code_of
 from ..cassette.select import Source
 from ..model import Recording, since_1970, wall_clock
 from ..providers.call import ModelCall

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..model import Recording
 from ..text import clip, one_line
-from .identity import LONGEST_VALUE
+from .labels import LONGEST_VALUE
 
 _OF, _RECORDING, _CALL, _TURN, _CHANGE = "fork.of", "fork.recording", "fork.call", "fork.turn", "fork.change"
 

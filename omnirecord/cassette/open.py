@@ -33,7 +33,7 @@ from .contracts import AUTO, load
 from .conversations import Takes, conversation_named, may_be_conversation, part_named
 from .files import unwritable
 from .framing import PORTION, Framed, Framer
-from .identity import uuid7
+from .recording_ids import uuid7
 from .select import named_session
 from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows, stream_rows
 from .sqlite.connection import clear_errors, closed_on_error, is_usable_path

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cassette.identity import EXIT_CODE
+from ..cassette.labels import EXIT_CODE
 from ..errors import UsageError
 from ..text import clip, counted, one_line
 from . import child

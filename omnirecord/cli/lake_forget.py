@@ -71,7 +71,7 @@ def forget(
       omnirecord lake forget lake --label user=alice
       omnirecord lake forget lake --where "asked LIKE '%passport%'"
     """
-    from ..cassette.identity import labels_of
+    from ..cassette.labels import labels_of
     from ..lake.forgotten import Forgotten
 
     if where is not None and not where.strip():

@@ -146,7 +146,7 @@ def sessions(
       omnirecord lake sessions lake
       omnirecord lake sessions lake --finding tool-without-output --since 7d
     """
-    from ..cassette.identity import labels_of
+    from ..cassette.labels import labels_of
     from ..lake.query import LakeQuery
     from ..lake.sessions import Wanted
     from ..lake.sessions import sessions as matching
@@ -218,7 +218,7 @@ def search(
     Example:
       omnirecord lake search lake 'release OR shell' --since 7d
     """
-    from ..cassette.identity import labels_of
+    from ..cassette.labels import labels_of
     from ..lake.query import LakeQuery
     from ..lake.search import search as found_in
     from ..lake.search import wanted_of

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cassette.identity import EXIT_CODE
+from ..cassette.labels import EXIT_CODE
 from ..errors import UsageError
 from ..server.timers import monotonic
 from ..text import counted

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cassette.identity import EXIT_CODE
+from ..cassette.labels import EXIT_CODE
 from ..errors import UsageError
 from ..omnigent.routes import path_of
 from ..providers.variables import Replayed, Route, checked_url, hop_of, replayed, routes_of, variable_of

@@ -70,7 +70,7 @@ def ship(
     Examples:
       omnirecord ship session.db --lake lake
     """
-    from ..cassette.identity import labels_of
+    from ..cassette.labels import labels_of
     from ..lake.location import Lake
     from ..lake.ship import Shipper
 

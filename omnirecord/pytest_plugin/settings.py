@@ -90,7 +90,7 @@ def _check(key: str, value: Any, where: str) -> None:
 
             rules_of(_all_of(key, value))
         elif key == "labels":
-            from ..cassette.identity import labels_of
+            from ..cassette.labels import labels_of
 
             labels_of(value)
     except UsageError as error:

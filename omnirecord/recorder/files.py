@@ -22,7 +22,7 @@ from itertools import count
 from pathlib import Path
 
 from ..cassette.files import free_path
-from ..cassette.identity import uuid7
+from ..cassette.recording_ids import uuid7
 from ..cassette.rotation import RotatedCassettes, Unshipped
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.writer import UNWRITABLE

@@ -35,8 +35,9 @@ from ..wire.redirects import Reached, at_own_address
 from .beyond import Copy
 from .omnigent_ui.page import MadeUp
 from .player import Answering, Failing, Playing
+from .player.gates import Gate
 from .player.stream_choice import frame_of
-from .player.timeline import NS, Gate, Timeline
+from .player.timeline import NS, Timeline
 
 log = logging.getLogger("omnirecord")
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from omnirecord.cassette.identity import uuid7
 from omnirecord.cassette.join import join, parse_shift
 from omnirecord.cassette.open import open_store
+from omnirecord.cassette.recording_ids import uuid7
 from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.cli import main
 from omnirecord.errors import UsageError

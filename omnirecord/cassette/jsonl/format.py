@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ... import model
 from ...model import FORMAT_VERSION, LIMIT, Direction, Ending, Exchange, Kind, Message
 from ...text import dumps
-from ..identity import is_derived
+from ..recording_ids import is_derived
 from ..sqlite import Store, is_coded
 
 

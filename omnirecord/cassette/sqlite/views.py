@@ -14,7 +14,7 @@ from typing import Any
 
 from ...model import VERDICTS
 from ...omnigent import protocol
-from ..identity import derived_id
+from ..recording_ids import derived_id
 from .rows import FRAMED, size_of
 
 

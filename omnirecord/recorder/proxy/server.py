@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ...cassette.identity import labels_of
+from ...cassette.labels import labels_of
 from ...errors import UsageError
 from ...model import UNRECORDED
 from ...omnigent.routes import CONTROL, path_of

@@ -27,7 +27,8 @@ from ..matching.key import Incoming, Mismatch, Miss
 from ..matching.rules import Rules, rules_of
 from ..stream_parts import chunks_of
 from .controls import Controls, Position
-from .plan import GateRule, ReplayPlan, Session
+from .gates import GateRule
+from .plan import ReplayPlan, Session
 from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates
 from .rewrite import SessionMap, answer_to, ids_differ, own_id, parts_to, renamed, session_map
 from .stream_choice import StreamChoice

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from fnmatch import fnmatchcase
 from functools import cached_property
 from operator import itemgetter
 from typing import Any
@@ -26,39 +25,12 @@ from ...wire.limits import AN_EVENT
 from ...wire.strict_json import as_dict, as_list, loads, payload_of
 from ..event_address.matcher import Stream
 from ..stream_parts import Part, StreamParts, coded_parts, parts_of
+from .gates import GateRule
 from .timeline import NS
 
 log = logging.getLogger("omnirecord")
 _MOST_MISSING = 10
 """Number of lines about events without bytes for a stream, at most."""
-
-
-class GateRule:
-    """Which requests are gates: by default messages, interrupts and answers to elicitations. `specs` and `off`: the
-    values of `--gate 'METHOD GLOB'` and `--no-gate`. `opens`: every open of a stream after the first of a session tree
-    is a gate, too. Raises `UsageError`."""
-
-    def __init__(self, specs: Iterable[str] = (), *, off: bool = False, opens: bool = False) -> None:
-        self.off = off
-        self.opens = opens
-        self._globs = []
-        for spec in specs:
-            method, _, glob = spec.partition(" ")
-            if not method or not glob.strip():
-                raise UsageError(f"--gate {spec!r} is no 'METHOD GLOB': write for instance {routes.GATE_EXAMPLE!r}")
-            self._globs.append((method.upper(), glob.strip()))
-        if self._globs and off:
-            raise UsageError("--gate and --no-gate exclude each other")
-
-    def __call__(self, exchange: Exchange) -> bool:
-        response = exchange.response
-        if self.off or exchange.party == "runner" or response is None or not 200 <= response.status < 300:
-            return False
-        method = exchange.request.method
-        target = exchange.request.target
-        if not self._globs:
-            return routes.is_gate(method, target)
-        return any(fnmatchcase(method, m) and fnmatchcase(routes.path_of(target), glob) for m, glob in self._globs)
 
 
 @dataclass(slots=True)

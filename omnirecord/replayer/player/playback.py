@@ -18,8 +18,9 @@ from ..faults.apply import Faulty
 from ..matching import Asked
 from ..matching.key import Miss
 from ..stream_parts import Burst, Chunks, Part, StreamParts
+from .gates import Gate
 from .plan import Session, Tree, start_of
-from .timeline import Gate, SortKey, Timeline, sort_key
+from .timeline import SortKey, Timeline, sort_key
 
 _CODING = "content-encoding"
 _NO_FAULTS = Faulty(())

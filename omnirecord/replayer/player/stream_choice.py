@@ -22,10 +22,11 @@ from ...omnigent.line import connect_snapshot_length, merged
 from ...omnigent.protocol import SNAPSHOT_TYPES
 from ...wire.strict_json import payload
 from ..stream_parts import Part, decoded_parts, part_of
+from .gates import Gate
 from .plan import ReplayPlan, Session, Tree, start_of
 from .playback import Playing, Playthrough
 from .rewrite import Effects
-from .timeline import Gate, Scale, Timeline, scale_of
+from .timeline import Scale, Timeline, scale_of
 
 if TYPE_CHECKING:
     from . import Options

@@ -18,6 +18,7 @@ from itertools import accumulate, pairwise
 from ...errors import UsageError
 from ...wire.limits import checked_seconds
 from ..stream_parts import Part
+from .gates import Gate
 
 NS = 1_000_000_000
 _SLOWEST = 1e-6
@@ -80,20 +81,6 @@ class Scale:
 
 SortKey = tuple[float, float, float]
 """The order of parts in a session tree: offset in ns, stream, frame number."""
-
-
-@dataclass(slots=True)
-class Gate:
-    """A recorded request. Later events wait until a client sends it again."""
-
-    exchange: int
-    at_ns: int
-    """Recorded offset of its first byte, in ns: nothing later passes while the gate is closed."""
-    what: str
-    """The request for messages, as `POST /v1/sessions/…/events`."""
-    open: bool = False
-    is_reported: bool = False
-    """Whether the wait for it was logged."""
 
 
 class Timeline:

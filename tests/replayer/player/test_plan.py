@@ -12,7 +12,8 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import is_coded
 from omnirecord.errors import UsageError
 from omnirecord.omnigent.line import connect_snapshot_length
-from omnirecord.replayer.player.plan import GateRule, ReplayPlan
+from omnirecord.replayer.player.gates import GateRule
+from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.replayer.stream_parts import Part, StreamParts, parts_of
 from tests.support.cassettes import (
     HEALTHY,

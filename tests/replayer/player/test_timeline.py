@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.replayer.player.timeline import NS, Gate, Scale, Timeline, Timing, timing_of
+from omnirecord.replayer.player.gates import Gate
+from omnirecord.replayer.player.timeline import NS, Scale, Timeline, Timing, timing_of
 from tests.support.examples import examples
 
 HOUR = 3600 * NS
