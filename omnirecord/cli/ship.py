@@ -64,7 +64,7 @@ def ship(
 
     The command skips a recording that is in the lake, or that expired from the lake. So each recording is shipped once,
     even if several `ship` commands run at the same time or are killed. Exit code 1
-    if a recording is not in the lake afterwards.
+    if a recording is not in the lake afterwards, 2 if the lake fails.
 
     \b
     Examples:
@@ -94,8 +94,7 @@ def ship(
         sys.stdout.flush()
         os._exit(128 + signal.SIGINT)  # without a wait for the store: a lake takes a killed shipper
     results.summary()
-    if results.is_incomplete:
-        sys.exit(1)
+    sys.exit(2 if results.has_failed else 1 if results.is_incomplete else 0)
 
 
 class Results:
@@ -109,6 +108,8 @@ class Results:
         self.events = self._bytes = 0
         self.is_incomplete = False
         """Whether a recording was not shipped."""
+        self.has_failed = False
+        """Whether the lake failed."""
 
     def tell(self, one: Shipped) -> None:
         """Print a result: an object with `--json`, else only why a recording was not shipped, each reason once."""
@@ -148,6 +149,7 @@ def _ship(paths: list[Path], make: Callable[[], Shipper], results: Results) -> N
         except LakeError as error:
             for one in shipper.unshipped(sizes):
                 results.tell(replace(one, message=str(error)))
+            results.has_failed = True
             return
     if warning := shipper.warning:
         say(warning)

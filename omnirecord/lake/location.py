@@ -13,7 +13,8 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,13 +41,21 @@ _MEASURED = "delta.dataSkippingStatsColumns"
 """Without it, `DeltaTable.to_pyarrow_dataset` takes a column without statistics for one that is always null."""
 _TIMEOUT = timedelta(seconds=30)
 """Longest wait for one answer of the store."""
+_ASKED = 64
+"""Most objects that are asked for one by one; of more, the store lists all."""
+_REQUESTS = 32
+"""Objects that are asked for at a time."""
 _PATIENCE = timedelta(seconds=60)
 """Longest time for a request with its retries."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3")
 _DENIED = exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError
 _DAMAGED = re.compile("Corrupt|corrupt|No magic bytes|Invalid Parquet|checkpoint file|Json error")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_FULL = re.compile(r"\b507\b|Insufficient Storage|StorageFull")
+_FULL = re.compile(
+    r"\b507\b|Insufficient Storage|StorageFull|No space left|os error 28\)|quota exceeded", re.IGNORECASE
+)
+_REFUSED = re.compile(r"403 Forbidden|401 Unauthorized|AccessDenied|necessary privileges|os error 13\)")
+_NO_BUCKET = re.compile(r"NoSuchBucket|bucket does not exist|ContainerNotFound", re.IGNORECASE)
 _NO_CREDENTIALS = re.compile(
     r"169\.254\.169\.254|metadata\.google|Missing ?(SecretAccessKey|AccessKey|Account|Bearer)|must be specified"
 )
@@ -213,6 +222,18 @@ class Lake:
             return False
         return True
 
+    def absent(self, table: str, paths: Sequence[str]) -> set[str]:
+        """Return those files of a table that the store lacks. Raises what obstore raises."""
+        if self.is_local:
+            return {path for path in paths if not os.path.exists(f"{self.url}/{table}/{path}")}  # noqa: PTH110  # fast
+        if len(paths) > _ASKED:
+            prefix = f"{table}/"
+            there = {one["path"].removeprefix(prefix) for some in self.objects.list(prefix) for one in some}
+            return {path for path in set(paths) - there if not self.has(f"{table}/{path}")}
+        with ThreadPoolExecutor(_REQUESTS) as threads:
+            found = threads.map(lambda path: self.has(f"{table}/{path}"), paths)
+            return {path for path, is_there in zip(paths, found, strict=True) if not is_there}
+
     def marker(self) -> Marker:
         """Return the marker. Raises `LakeError` if there is no lake, or if its layout is newer than this version."""
         try:
@@ -226,6 +247,8 @@ class Lake:
                         raise FileNotFoundError
                     value = json.loads(bytes(self.objects.get(MARKER).bytes()))
                 except (exceptions.NotFoundError, FileNotFoundError) as error:
+                    if _NO_BUCKET.search(str(error)):
+                        raise
                     sentence = f"{self.url} is no lake: make one with `omnirecord lake init {self.url}`"
                     raise LakeError(sentence) from error
                 found = Marker(*(value[name] for name in ("lake", "format", "created_at", "created_by")))
@@ -314,24 +337,33 @@ def _allows_http() -> bool:
 
 def _sentence(error: BaseException, is_local: bool) -> str:
     """Return what a failure of the store is and what to do, without credentials."""
-    detail = _SECRET.sub(
-        r"\1\2…",
-        " ".join(_COLOUR.sub("", str(error)).split()).partition(" Debug source:")[0].partition(": <unknown> 1:")[0],
-    )[:300]
+    said = " ".join(_COLOUR.sub("", str(error)).split()).partition(" Debug source:")[0]
+    detail = _SECRET.sub(r"\1\2…", said.partition(": <unknown> 1:")[0].partition(": <?xml")[0])[:300]
     if _NO_CREDENTIALS.search(detail):
         return f"no credentials: {_CREDENTIALS} ({detail})"
-    if isinstance(error, _DENIED) or "(os error 13)" in detail:
-        where = "owner and mode of the folder" if is_local else "credentials in the environment and their rights"
-        return f"access denied: check the {where} ({detail})"
+    if isinstance(error, _DENIED) or is_refused(said):
+        return about_refusal(is_local, detail)
+    if _NO_BUCKET.search(said):
+        return f"the bucket does not exist: make it, or check the URL ({detail})"
     if isinstance(error, exceptions.NotFoundError | TableNotFoundError | FileNotFoundError):
         return f"not found: check the {'path' if is_local else 'name of the bucket and the path'} ({detail})"
-    if _FULL.search(detail):
+    if _FULL.search(said):
         return f"the store is full: add space, and try again; nothing local was changed ({detail})"
     if _DAMAGED.search(detail):
         return f"a file of the lake is damaged: restore it from a copy of the lake ({detail})"
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.strerror}: check the folder and its disk"
     return f"the store failed: try again, and nothing local was changed ({detail})"
+
+
+def is_refused(said: str) -> bool:
+    """Whether the text of an error says that a store denies access."""
+    return _REFUSED.search(said) is not None
+
+
+def about_refusal(is_local: bool, detail: str) -> str:
+    where = "owner and mode of the folder" if is_local else "credentials in the environment and their rights"
+    return f"access denied: check the {where} ({detail})"
 
 
 _SMALL = 1 << 20

@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import PyFileSystem
 
 from ..cassette.files import TemporaryFolder
@@ -25,8 +26,8 @@ from ..cassette.sql import Result, distinct
 from ..errors import LakeError, UsageError
 from ..model import reached
 from .files import File, Files, files_of
-from .location import Lake
-from .scan import Kept, Objects, Where, damage_in, recordings_in, scanned
+from .location import Lake, about_refusal, is_refused
+from .scan import Kept, Where, damage_in, recordings_in, scanned
 from .sql import ABOUT, COLUMNS, NEEDS, SELECTS, checked, mistake, named, nothing, plain, quoted, sql_type
 from .tables import PARTITION, SCHEMAS
 
@@ -241,6 +242,8 @@ class LakeQuery:
     def _of_the_store(self, error: duckdb.Error) -> LakeError:
         """Return the sentence for a file that cannot be read."""
         said = " ".join(str(error).rpartition(" failed: ")[2].split())
+        if is_refused(said):
+            return LakeError(f"{self._lake.url}: {about_refusal(self._lake.is_local, said[:200])}")
         return self._missing(said) if _GONE.search(said) else self._missing(said, "a file of it cannot be read")
 
     def _missing(self, said: str, what: str = "a file of it is missing") -> LakeError:
@@ -300,15 +303,12 @@ class LakeQuery:
         return " UNION ALL ".join(parts) or nothing(schema)
 
     def _there(self, name: str, files: list[File]) -> list[File]:
-        """Return the files without those that are missing in a folder; those in a store turn out as they are read."""
-        if not self._lake.is_local:
-            return files
-        folder = self._lake.table_url(name)
-        there = [one for one in files if Path(folder, one.path).exists()]
-        if len(there) < len(files):
-            for one in set(files).difference(there):
-                self._lake.missing.add(name, one.path)
-        return there
+        """Return the files without those that are missing, which are noted in the lake. DuckDB would read none."""
+        with self._lake.failures():
+            absent = self._lake.absent(name, [one.path for one in files])
+        for path in absent:
+            self._lake.missing.add(name, path)
+        return [one for one in files if one.path not in absent] if absent else files
 
     def _part(self, name: str, files: list[File], schema: pa.Schema) -> str:
         """Return a SELECT with the columns of the table. A column that no file has is null."""
@@ -338,13 +338,14 @@ class LakeQuery:
     def _dataset(self, name: str, files: list[File], schema: pa.Schema) -> str:
         """Register a dataset of Arrow over objects of a store, and return its name.
 
-        DuckDB hands columns and filters to it.
+        Credentials and addresses are those of the Delta tables. DuckDB hands columns and filters to it.
         """
         from pyarrow import dataset  # takes long to import, and only stores other than folders need it
 
         sizes = {one.path: one.size for one in files}
         scan = dataset.ParquetFragmentScanOptions(pre_buffer=True)
-        system = PyFileSystem(Objects(self._lake, name, sizes))
+        handler = DeltaStorageHandler(self._lake.table_url(name), self._lake.storage_options, sizes)
+        system = PyFileSystem(handler)
         form = dataset.ParquetFileFormat(default_fragment_scan_options=scan)
         fragments = [
             form.make_fragment(one.path, system, dataset.field(PARTITION) == date.fromisoformat(one.day))

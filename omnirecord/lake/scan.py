@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
-from functools import cache, cached_property, reduce
+from functools import cached_property, reduce
 from itertools import accumulate, compress, groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -23,7 +23,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake.fs import DeltaStorageHandler
 from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
@@ -333,13 +332,11 @@ def may_have(group: pq.RowGroupMetaData, values: Sequence[Any], name: str) -> bo
 class Ranges(io.RawIOBase):
     """An object as a file. Each read is a request of its range."""
 
-    def __init__(self, lake: Lake, path: str, size: int, end: bytes = b"") -> None:
+    def __init__(self, lake: Lake, path: str, size: int) -> None:
         self._lake = lake
         self._path = path
         self._size = size
         self._at = 0
-        self._known = end
-        """The last bytes of the object."""
 
     def readable(self) -> bool:
         return True
@@ -358,43 +355,9 @@ class Ranges(io.RawIOBase):
         end = self._size if size is None or size < 0 else min(self._size, self._at + size)
         if end <= self._at:
             return b""
-        if (known := self._at - self._size + len(self._known)) >= 0:
-            data = self._known[known : known + end - self._at]
-        else:
-            data = bytes(self._lake.objects.get_range(self._path, start=self._at, end=end))
+        data = bytes(self._lake.objects.get_range(self._path, start=self._at, end=end))
         self._at += len(data)
         return data
-
-
-class Objects(DeltaStorageHandler):
-    """The objects of a table as files of Arrow. One that is missing has no rows, and is noted in the lake.
-
-    `sizes`: of the objects by their paths, in bytes.
-    """
-
-    def __init__(self, lake: Lake, name: str, sizes: Mapping[str, int]) -> None:
-        super().__init__(lake.table_url(name), lake.storage_options, dict(sizes))
-        self._lake = lake
-        self._name = name
-        self._sizes = sizes
-
-    def open_input_file(self, path: str) -> pa.NativeFile:
-        size = self._sizes[path]
-        within = f"{self._name}/{path}"
-        try:
-            end = bytes(self._lake.objects.get_range(within, start=max(0, size - _SMALL), end=size))
-        except (NotFoundError, FileNotFoundError):
-            self._lake.missing.add(self._name, path)
-            return pa.BufferReader(_empty(self._name))
-        return pa.PythonFile(Ranges(self._lake, within, size, end), mode="r")
-
-
-@cache
-def _empty(name: str) -> bytes:
-    """Return a Parquet file of a table without rows."""
-    sink = io.BytesIO()
-    pq.write_table(pa.schema([SCHEMAS[name].field(_RECORDING)]).empty_table(), sink)
-    return sink.getvalue()
 
 
 _SIGNS = (

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from obstore.exceptions import GenericError
 
 from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
+from omnirecord.errors import LakeError
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import LakeQuery
 from tests.support.cassettes import HEALTHY
@@ -66,7 +68,7 @@ def test_without_the_right_to_write_a_lake_can_be_checked_and_asked(store: Front
     assert run("lake", "sessions", url, code=0).stdout.count("\n") == 2
     path = cassette(tmp_path)
     before = path.read_bytes()
-    done = run("ship", path, "--lake", url, code=1)
+    done = run("ship", path, "--lake", url, code=2)
     assert "access denied: check the credentials in the environment and their rights" in done.stderr
     assert done.stdout == "1 not shipped\n"
     assert path.read_bytes() == before
@@ -84,6 +86,34 @@ def test_a_store_that_denies_access_is_a_sentence_without_credentials(store: Fro
         assert "testing" not in said
 
 
+def test_403_on_the_log_or_on_an_object_is_access_denied(store: Front, url: str, tmp_path: Path) -> None:
+    for part in ("_delta_log", ".parquet"):
+        store.refuse = lambda _method, target, part=part: 403 if part in target else None  # type: ignore[misc]
+        for words in (
+            ["lake", "sessions", url],
+            ["lake", "sql", url, "SELECT count(DISTINCT raw) FROM events"],
+            ["lake", "init", url],
+            ["lake", "get", url, "0", "-o", tmp_path / "a.db"],
+            ["ship", cassette(tmp_path), "--lake", url],
+        ):
+            if words[1] != "init" or part == "_delta_log":
+                assert "access denied: check the credentials" in run(*words, code=2).stderr
+    store.refuse = lambda _method, target: 403 if "_delta_log" in target else None
+    assert "the table recordings cannot be read: access denied" in run("lake", "check", url, code=1).stdout
+
+
+def test_a_bucket_that_does_not_exist_is_called_missing(url: str) -> None:
+    other = f"{url.removesuffix('/lake')}-other/lake"
+    for words in (["lake", "init", other], ["lake", "sessions", other], ["ship", HEALTHY["text"], "--lake", other]):
+        assert f"{other}: the bucket does not exist: make it, or check the URL" in run(*words, code=2).stderr
+
+
+def test_a_full_disk_is_a_full_store(tmp_path: Path) -> None:
+    said = "Unable to copy data to file: No space left on device (os error 28)"
+    with pytest.raises(LakeError, match="the store is full: add space, and try again"), Lake(str(tmp_path)).failures():
+        raise GenericError(said)
+
+
 @pytest.mark.parametrize("full_of", [".parquet", "_delta_log"], ids=["objects", "commits"])
 def test_a_full_store_gets_the_rest_with_the_next_call(full_of: str, store: Front, url: str, tmp_path: Path) -> None:
     path = cassette(tmp_path)
@@ -97,7 +127,7 @@ def test_a_full_store_gets_the_rest_with_the_next_call(full_of: str, store: Fron
         return 507 if room < 0 else None
 
     store.refuse = refuse
-    done = run("ship", path, "--lake", url, code=1)
+    done = run("ship", path, "--lake", url, code=2)
     assert "the store is full: add space, and try again" in done.stderr
     assert done.stdout == "1 not shipped\n"
     assert store.refused
