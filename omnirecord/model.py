@@ -187,6 +187,8 @@ class Exchange:
     """Whether the body of the request was not read to its end, for instance since the server answered before."""
     answered_from: int | None = None
     """The number of the exchange of another cassette that is the answer; None if the upstream answered."""
+    is_replaced: bool = False
+    """Whether a later exchange took its place, in record mode `new_episodes`: clients need not send it any more."""
 
     @property
     def has_times(self) -> bool:

@@ -156,6 +156,8 @@ class _Builder:
         items = () if call.conversation is None else call.conversation.items
         new = () if is_again else items[after_answer(items) :]
         asked = tuple(Asked(one.text, at_ns, "user") for one in new if one.kind == "user")
+        if not asked and not self._turns:  # its beginning is in another conversation, or was not recorded
+            asked = tuple(Asked(one.text, at_ns, "user") for one in items if one.kind == "user")[-1:]
         if asked or not self._turns:
             self._turns.append(_Turn(at_ns, asked, [], [], [], [], [], at_ns))
         turn = self._turns[-1]

@@ -11,9 +11,12 @@ from typing import Any
 
 from aiohttp import web
 
-from ..cassette.files import checked_new
-from ..cassette.open import open_store
+from ..cassette.conversations import placed_calls
+from ..cassette.files import TemporaryFolder, checked_new, whole_or_not
+from ..cassette.jsonl import jsonl_bytes
+from ..cassette.open import brought_together, open_store
 from ..cassette.select import named_session
+from ..cassette.sqlite import Writer, rows
 from ..errors import UsageError
 from ..model import Exchange
 from ..recorder.proxy.forward import RequestHead
@@ -22,6 +25,7 @@ from ..replayer.beyond import Answered, Copy, Decide, Over, Question, Served, Wh
 from ..replayer.matching.key import Incoming, Miss
 from ..replayer.player.plan import hop_of, hops_of
 from ..replayer.server import Replay
+from ..replayer.verdict import replaced_in
 from ..server.access import File
 from ..wire.headers import without
 
@@ -83,9 +87,9 @@ class Episodes(Replay):
     """A replay that lets upstreams answer what the recording does not, and records it (see the package).
 
     `upstreams`: the URLs by hop; None is the hop without a name, or else the first hop of the cassette. `into`: a new
-    cassette; without requests, there is none. `decide`: where the answer of
-    a request comes from. `recording`: arguments of `RecordOptions`. `chosen`: those of `Replay`. Raises as `Replay` and
-    `Proxy`.
+    cassette; without requests, there is none. `decide`: where the answer of a request comes from. `replaces`: whether
+    a live request takes the place of a recorded one that is not sent. `recording`: arguments of `RecordOptions`.
+    `chosen`: those of `Replay`. Raises as `Replay` and `Proxy`.
     """
 
     def __init__(
@@ -95,14 +99,25 @@ class Episodes(Replay):
         *,
         into: File | None = None,
         decide: Decide = lambda _: "either",
+        replaces: bool = True,
         recording: Mapping[str, Any] | None = None,
         **chosen: Any,
     ) -> None:
         super().__init__(cassette, repeats=False, **chosen)
         self._upstreams = upstreams
         self._into = None if into is None else checked_new(Path(into))
-        if into is None and (named_session(cassette)[1] is not None or self.cassette.suffix != ".db"):
-            raise UsageError(f"{cassette}: exchanges are appended to a whole .db only. Name a new cassette for them")
+        if into is None and (named_session(cassette)[1] is not None or self.cassette.suffix not in (".db", ".jsonl")):
+            raise UsageError(
+                f"{cassette}: exchanges are appended to a whole .db or .jsonl only. Name a new cassette for them"
+            )
+        self._folder: TemporaryFolder | None = None
+        """The folder with the .db that is recorded into, if the cassette is a .jsonl."""
+        self._is_marked = False
+        self._replaces = replaces
+        if replaces:
+            self.taken_over = lambda: {x.exchange for x in replaced_in(self, self._talks)}
+        self._talks: Mapping[int, int] = {}
+        """The conversations of the recorded model calls, by exchange."""
         self._decide_where = decide
         self._recording = recording or {}
         self._recorder: Proxy | None = None
@@ -162,8 +177,9 @@ class Episodes(Replay):
         urls = {**{hop: recorded or _NOWHERE for hop, recorded in played.items()}, **live}
         first = urls.pop(None, None)
         named = {hop: url for hop, url in urls.items() if hop is not None}
+        file = await asyncio.to_thread(self._file)
         recorder = self._recorder = Proxy(
-            first, self.db, upstreams=named, behind=played, is_lazy=True, answered=self._answered, **self._recording
+            first, file, upstreams=named, behind=played, is_lazy=True, answered=self._answered, **self._recording
         )
         self.beyond = _Recorder(recorder, set(live), self._decide_where, keeps_answers=self._into is not None)
         await recorder.__aenter__()
@@ -179,6 +195,7 @@ class Episodes(Replay):
         with closing(open_store(self.cassette, judges=False)) as store:
             recordings = store.recordings()
             used = {x.recording for x in store.exchanges()}
+            self._talks = {call.exchange: place.conversation for call, place in placed_calls(store)}
         upstreams = {one.hop: one.upstream for one in recordings}
         only = self._options.only
         hops = hops_of(recordings, used) if only is None else [hop_of(recordings, only)]
@@ -204,5 +221,35 @@ class Episodes(Replay):
         if self._recorder is not None:
             self._recorder.last_labels |= self.last_labels
             await self._recorder.stop(0)
-            if self._into is not None and not self.recorded:
+            if self._into is None:
+                await asyncio.to_thread(self._complete, self._recorder.db)
+            elif not self.recorded:
                 self._into.unlink(missing_ok=True)
+
+    def _file(self) -> Path:
+        """Return the .db to record into."""
+        if self._into is not None or self.cassette.suffix == ".db":
+            return self.db
+        self._folder = TemporaryFolder("episodes")
+        db = Path(self._folder.name) / "recording.db"
+        brought_together([self.cassette], db)
+        return db
+
+    def _complete(self, db: Path) -> None:
+        """Mark the recorded exchanges that live ones replaced, and write a .jsonl again."""
+        if self._is_marked:
+            return
+        self._is_marked = True
+        replaced = self.taken_over()
+        back = {one.exchange for _, one in self.served if one.exchange is not None} & self._replaced_before()
+        if replaced or back:
+            with closing(Writer(db)) as writer:
+                writer.write([*map(rows.replaced, sorted(replaced)), *map(rows.not_replaced, sorted(back))])
+        if self._folder is not None:
+            if replaced or back or self.recorded:
+                with closing(open_store(db)) as store, whole_or_not(self.cassette) as file:
+                    file.writelines(jsonl_bytes(store))
+            self._folder.cleanup()
+
+    def _replaced_before(self) -> set[int]:
+        return set().union(*(hop.replaced for hop in self.hops))

@@ -213,6 +213,7 @@ class _Content:
             derives_reads,
             x.request_is_cut,
             x.answered_from,
+            x.is_replaced,
         )
         self._flush(_MANY)
 

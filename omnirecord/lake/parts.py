@@ -137,6 +137,7 @@ _EXCHANGES = (
     "derives_reads",
     "request_cut",
     "answered_from",
+    "replaced",
 )
 _EVENTS = ("seq", "raw", "raw_bytes", "length", "offset_ns", "sent_ns")
 _READS = ("n", "offset_ns", "sent_ns", "size", "is_lost")
@@ -227,6 +228,7 @@ class Part:
             "response": self._response(row, [n for n, *_, is_lost in of_reads if is_lost]),
             "ending": row[16],
             **({} if row[20] is None else {"answered_from": row[20]}),
+            **({"replaced": True} if row[21] else {}),
         }
         if stream is not None:
             stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}

@@ -177,10 +177,10 @@ class Reader:
         exchanges: dict[str, list[Exchange]] = defaultdict(list)
         bodies: dict[str, dict[tuple[int, Side], bytes]] = defaultdict(dict)
         numbers = {id_: one.recording for id_, one in recordings.items()}
-        for id_, number, *values, is_cut, answered_from, request, response in tuples(
+        for id_, number, *values, is_cut, answered_from, is_replaced, request, response in tuples(
             rows["exchanges"], *COLUMNS["exchanges"]
         ):
-            row = number, numbers[id_], *values, True, False, is_cut, answered_from
+            row = number, numbers[id_], *values, True, False, is_cut, answered_from, is_replaced
             exchanges[id_].append(exchange_of(row, alive=False, headers=headers_of)[0])
             if request is not None:
                 bodies[id_][number, "request"] = request
@@ -242,7 +242,7 @@ COLUMNS: dict[str, list[str]] = {
     "exchanges": [
         "recording_id", "exchange", "kind", "stream", "session_id", "party", "request_at_ns", "method", "target",
         "request_headers", "response_at_ns", "end_ns", "status", "reason", "response_headers", "ending",
-        "request_bytes", "response_bytes", "request_cut", "answered_from",
+        "request_bytes", "response_bytes", "request_cut", "answered_from", "replaced",
         "request_body", "response_body",
     ],
     "events": [

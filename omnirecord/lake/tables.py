@@ -118,6 +118,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("derives_reads", pa.bool_()),
         ("request_cut", pa.bool_()),
         ("answered_from", pa.int32()),
+        ("replaced", pa.bool_()),
     ),
     "messages": _table(
         ("session_id", pa.string()),
@@ -169,6 +170,7 @@ with `derives_reads`, `reads` has only the reads that do not follow from the eve
 `response_body` of a stream is null unless it has a content coding. Headers are JSON pairs. `max_decoded` is the limit
 in bytes at which the recorder stopped decoding. `request_cut`: the body of the request was not read to its end.
 `answered_from`: the number of the exchange of another cassette that is the answer.
+`replaced`: a later exchange took its place, in record mode `new_episodes`.
 """
 
 TABLES = tuple(SCHEMAS)

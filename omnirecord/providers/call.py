@@ -104,6 +104,8 @@ class ModelCall:
     """Whether its client sends a retry count."""
     answered_from: int | None = None
     """The number of the exchange of another cassette that is the answer; None if the provider answered."""
+    is_replaced: bool = False
+    """Whether a later call took its place, in record mode `new_episodes`."""
     beginnings: tuple[bytes, ...] = ()
     """Digests of the first 1, 2, 4, 8, … KiB of the request, as far as it has them."""
 
@@ -200,9 +202,7 @@ def call_of(
             answer.ending = "failed"  # a page of a proxy, for instance
             answer.error = f"the answer is {media_type} instead of JSON"
     if status is not None and status >= 400:
-        answer.refuse(response)
-        if x.ending == _UNREACHABLE and answer.error is not None:
-            answer.error = answer.error.removeprefix(UNREACHED)
+        _refuse(x, status, answer, response)
     ending, reason, cut_by = _ending(x, answer, is_lost=is_lost)
     conversation = conversation_of(request, x.request.target)
     model = answer.model or (conversation.model if conversation else as_text(body.get("model")))
@@ -236,8 +236,18 @@ def call_of(
         request_is_cut=x.request_is_cut,
         counts_attempts=header(x.request.headers, _RETRY_COUNT) is not None,
         answered_from=x.answered_from,
+        is_replaced=x.is_replaced,
         beginnings=tuple(_beginnings(request)),
     )
+
+
+def _refuse(x: Exchange, status: int, answer: Answer, response: bytes) -> None:
+    """Set the end of an error status. The error gets no words that are told elsewhere."""
+    answer.refuse(response)
+    if answer.error is not None:
+        answer.error = answer.error.removeprefix(f"{status}: ")
+        if x.ending == _UNREACHABLE:
+            answer.error = answer.error.removeprefix(UNREACHED)
 
 
 def _beginnings(body: bytes) -> Iterator[bytes]:

@@ -18,7 +18,8 @@ The evidence, strongest first:
 4. The history was shortened, but its last answer, and the message before that, are those of an earlier call.
 
 A call without evidence begins a conversation, even if an earlier request is equal: two runs of a program are two
-conversations. If several conversations are possible, the call is in the first one, and `candidates` names all.
+conversations. If calls were replaced, in record mode `new_episodes`, the calls in their place are another one. If
+several conversations are possible, the call is in the first one, and `candidates` names all.
 """
 
 from __future__ import annotations
@@ -105,6 +106,10 @@ class Grouping:
         """The number of requests of each conversation."""
         self._owners: dict[str, int | None] = {}
         """The conversation of an id; None if it has several."""
+        self._replaced_in: dict[int, int] = {}
+        """The conversations with replaced calls, each with the recording of these."""
+        self._next: dict[int, int] = {}
+        """The conversations in their place."""
         self._by_messages: dict[int, deque[_Earlier]] = {}
         self._by_answer: dict[int, list[_Earlier]] = {}
 
@@ -170,11 +175,22 @@ class Grouping:
                 candidates = _rivals(free)
                 free[0].is_continued = True
                 conversation = free[0].place.conversation
+        while self._replaced_in.get(conversation or 0, call.recording) != call.recording:
+            conversation = self._next.get(conversation or 0) or self._begun(conversation)
         if conversation is None:
-            self._requests.append(0)
-            conversation = len(self._requests)
+            conversation = self._begun()
+        if call.is_replaced:
+            self._replaced_in[conversation] = call.recording
         self._requests[conversation - 1] += 1
         return Place(conversation, self._requests[conversation - 1], 1, candidates)
+
+    def _begun(self, in_place_of: int | None = None) -> int:
+        """Return the number of a new conversation."""
+        self._requests.append(0)
+        number = len(self._requests)
+        if in_place_of is not None:
+            self._next[in_place_of] = number
+        return number
 
     def _owner(self, ids: Sequence[str]) -> int | None:
         """Return the conversation that owns an id; that of the last id counts."""

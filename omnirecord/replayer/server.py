@@ -135,6 +135,8 @@ class Replay(WithBlock, PlayheadControl):
         self._given: set[int] = set()  # the exchanges that a client has got whole, or gets
         self.beyond: Beyond | None = None
         """What requests that match nothing go on to; None: nowhere. Set it before the replay is entered."""
+        self.taken_over: Callable[[], set[int]] = set
+        """Returns the exchanges, of all hops, in whose place live ones came."""
         self.logs_misses = True
         self.used_by: UsedBy = "python"
         if options.skip_gates_after is not None:
@@ -182,8 +184,19 @@ class Replay(WithBlock, PlayheadControl):
 
     @property
     def unplayed(self) -> list[Exchange]:
+        """The recorded requests of clients that no client has sent yet, and that no live one replaces."""
+        taken_over = self.taken_over()
+        return [x for x in self.unsent if x.exchange not in taken_over]
+
+    @property
+    def unsent(self) -> list[Exchange]:
         """The recorded requests of clients that no client has sent yet."""
         return self._player.unplayed()
+
+    @property
+    def replaced(self) -> set[int]:
+        """The recorded exchanges of this hop that later ones replaced before this replay."""
+        return {x.exchange for x in self._plan.exchanges if x.is_replaced}
 
     def told(self, exchange: Exchange) -> str:
         """Return a recorded request as words (`Player.told`)."""
@@ -259,7 +272,7 @@ class Replay(WithBlock, PlayheadControl):
         replay = Replay(self.cassette, only=hop, **self._of_every_hop)
         replay._listener = Listener(replay._handle, place)
         replay.beyond, replay.on_request = self.beyond, self.on_request
-        replay.served, replay.lost = self.served, self.lost
+        replay.served, replay.lost, replay.taken_over = self.served, self.lost, self.taken_over
         replay.logs_misses = self.logs_misses
         replay.used_by = self.used_by
         return replay

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..model import Exchange
@@ -11,6 +11,7 @@ from ..omnigent.routes import path_of
 from ..text import counted, visible
 from .beyond import Served, Source
 from .control import differences, listed
+from .matching.key import ADVICE
 from .server import Replay
 
 _RETRIED = (408, 409, 425, 429)
@@ -53,7 +54,10 @@ def verdict_of(
     `is_expected`: whether the client has to send a recorded request."""
     served = [one for _, one in replay.served]
     expected = sum(is_expected(x) for hop in replay.hops for x in hop.due)
-    missing, replaced = _unsent(replay, is_expected)
+    replaced = replay.taken_over()
+    unsent = [(hop, x) for hop in replay.hops for x in hop.unsent if is_expected(x)]
+    missing = [visible(hop.told(x)) for hop, x in unsent if x.exchange not in replaced]
+    told = [visible(hop.told(x)) for hop, x in unsent if x.exchange in replaced]
     counts = (
         f"{done} {name}{f', recorded into {into}' if into else ''}: {counted(expected, 'request')} expected,"
         f" {len(served):,} made, {_shares(served)}, {len(missing):,} missing"
@@ -65,7 +69,7 @@ def verdict_of(
         *(line for hop in replay.hops for line in differences(hop.unmatched, hop.mismatches, ())),
         *listed("recorded, but not sent", missing),
     ]
-    requests = [*_requests(served), *listed("recorded, and replaced by a live one", replaced)] if into else []
+    requests = [*_requests(served), *listed("recorded, and replaced by a live one", told)] if into else []
     return Verdict(counts, requests, problems)
 
 
@@ -83,10 +87,16 @@ def _told(served: Served) -> str:
 def _requests(served: Sequence[Served]) -> Iterator[str]:
     """Yield lines that say for each request where its answer is from, and why it is live."""
     yield f"{counted(len(served), 'request')}:"
+    advice: dict[str, None] = {}
     for one in served[:_SHOWN]:
-        yield f"  {told_source(one)}"
+        for line in f"  {told_source(one)}".split("\n"):
+            if line.strip().startswith(ADVICE):
+                advice[line.strip()] = None
+            else:
+                yield line
     if len(served) > _SHOWN:
         yield f"  and {len(served) - _SHOWN} more"
+    yield from advice
 
 
 def told_source(served: Served) -> str:
@@ -118,16 +128,26 @@ def _failed(replay: Replay) -> list[Served]:
     return failed[::-1]
 
 
-def _unsent(replay: Replay, is_expected: Callable[[Exchange], bool]) -> tuple[list[str], list[str]]:
-    """Return the expected requests that no client has sent: those without, and those with a live request in their
-    place."""
-    live = Counter((hop, one.method, path_of(one.target)) for hop, one in replay.served if one.source == "live")
-    missing: list[str] = []
-    replaced: list[str] = []
-    for hop in replay.hops:
-        for x in filter(is_expected, hop.unplayed):
-            key = hop.only, x.request.method, path_of(x.request.target)
-            is_replaced = live[key] > 0
-            live[key] -= is_replaced
-            (replaced if is_replaced else missing).append(visible(hop.told(x)))
-    return missing, replaced
+def replaced_in(replay: Replay, talks: Mapping[int, int]) -> list[Exchange]:
+    """Return the recorded requests that no client has sent, and in whose place other requests came.
+
+    These are live ones with a good answer, or recorded ones that had been replaced before. Each takes the place of one
+    to the same path. If a model call is replaced, so is the rest of its conversation, which may have another length
+    now. `talks`: the conversations by exchange."""
+    lost = set(map(id, replay.lost))
+    before = set().union(*(hop.replaced for hop in replay.hops))
+    came = Counter(
+        (hop, one.method, path_of(one.target))
+        for hop, one in replay.served
+        if (one.source == "live" and 0 < one.status < 400 and id(one) not in lost) or one.exchange in before
+    )
+    unsent = [(hop.only, x) for hop in replay.hops for x in hop.unsent]
+    replaced = []
+    for hop, x in unsent:
+        key = hop, x.request.method, path_of(x.request.target)
+        if came[key] > 0:
+            came[key] -= 1
+            replaced.append(x)
+    changed = {talks[x.exchange] for x in replaced if x.exchange in talks}
+    known = {x.exchange for x in replaced}
+    return replaced + [x for _, x in unsent if x.exchange not in known and talks.get(x.exchange) in changed]

@@ -181,7 +181,7 @@ async def test_secrets_of_live_calls_are_masked_as_by_proxy(tmp_path: Path) -> N
         (NEW, "--record new_episodes adds to a recording: give --replay CASSETTE as well\n"),
         (("--replay", "a.db", "-o", "b.db"), "a replay records nothing, and connects to no server: leave out -o, or"),
         (("--replay", "a.db", *NEW, "-o", "a.db"), "a.db exists already, and a new cassette is written: name another"),
-        (("--replay", "a.jsonl", *NEW), "a.jsonl: exchanges are appended to a whole .db only. Name a new cassette for"),
+        (("--replay", "a.jsonl#1", *NEW), "a.jsonl#1: exchanges are appended to a whole .db or .jsonl only. Name"),
     ],
 )  # fmt: skip
 async def test_a_mistake_gets_one_sentence(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

@@ -142,3 +142,54 @@ async def test_a_provider_that_cannot_be_reached_is_named_and_its_call_is_forked
         done = await asyncio.to_thread(forked.run, words, tmp_path, environment=environment)
         assert (done.code, done.out) == (0, b"There is no snow.\n"), done.errors.decode()
         assert [body["messages"][0]["content"] for body in provider.requests] == ["Snow?"] * 2
+
+
+async def extended(folder: Path, provider: ModelApis, cassette: str, command: list[str], word: str) -> Done:
+    """Run the agent against a cassette and this provider, and append what the cassette lacks."""
+    words = ["--replay", cassette, "--record", "new_episodes", "--", *command, word]
+    return await asyncio.to_thread(run, folder, *words, OPENAI_BASE_URL=provider.url, OPENAI_API_KEY="k")
+
+
+def replayed(folder: Path, cassette: str, command: list[str], word: str) -> Done:
+    return run(folder, "--replay", cassette, "--", *command, word)
+
+
+@pytest.mark.parametrize("cassette", ["a.db", "a.jsonl"])
+async def test_a_changed_agent_passes_on_the_cassette_to_which_it_appended(tmp_path: Path, cassette: str) -> None:
+    rainy = [*agent()[:2], agent()[2].replace("sunny", "rainy")]
+    assert (await recorded(tmp_path, agent(), "Twice?")).code == 0
+    if cassette == "a.jsonl":
+        forked.run(["export", "a.db", "-o", "a.jsonl"], tmp_path, environment=variables())
+        (tmp_path / "a.db").unlink()
+    async with ModelApis(SCRIPT) as provider:
+        done = await extended(tmp_path, provider, cassette, rainy, "Twice?")
+        assert (done.code, done.out, len(provider.requests)) == (0, b"Twice.\n", 2), done.errors.decode()
+        errors = done.errors.decode()
+        assert "2 requests recorded, and replaced by a live one:" in errors
+        assert errors.count("To ignore such a difference: --match") == 1
+    for _ in range(2):
+        done = replayed(tmp_path, cassette, rainy, "Twice?")
+        assert (done.code, done.out) == (0, b"Twice.\n"), done.errors.decode()
+        assert "3 requests expected, 3 made, 3 answered from the recording, 0 live, 0 missing" in done.errors.decode()
+    rows = forked.run(["sessions", cassette, "--json"], tmp_path, environment=variables()).out.decode().splitlines()
+    assert [(json.loads(row)["model_calls"], json.loads(row)["asked"]) for row in rows] == [
+        (3, "Twice?"),
+        (2, "Twice?"),
+    ]
+    async with ModelApis(SCRIPT) as provider:  # the first program again: its calls are still there
+        done = await extended(tmp_path, provider, cassette, agent(), "Twice?")
+        assert (done.code, len(provider.requests)) == (0, 0), done.errors.decode()
+    assert replayed(tmp_path, cassette, agent(), "Twice?").code == 0
+    assert replayed(tmp_path, cassette, rainy, "Twice?").code == 1
+
+
+async def test_a_changed_agent_may_make_fewer_calls_but_one_that_stops_early_fails(tmp_path: Path) -> None:
+    assert (await recorded(tmp_path, agent(), "Twice?")).code == 0
+    async with ModelApis(SCRIPT) as provider:
+        done = await extended(tmp_path, provider, "a.db", agent("break"), "Twice?")
+        assert (done.code, len(provider.requests)) == (1, 0)
+        assert "2 requests recorded, but not sent:" in done.errors.decode()
+        done = await extended(tmp_path, provider, "a.db", agent(), "Hi")
+        assert (done.code, len(provider.requests)) == (0, 1), done.errors.decode()
+        assert "3 requests recorded, and replaced by a live one:" in done.errors.decode()
+    assert replayed(tmp_path, "a.db", agent(), "Hi").code == 0

@@ -188,7 +188,7 @@ async def test_an_upstream_without_a_hop_in_the_cassette_is_recorded_beside_it(t
 @pytest.mark.parametrize(
     ("name", "into", "told"),
     [
-        ("a.jsonl", None, "exchanges are appended to a whole .db only. Name a new cassette"),
+        ("a.jsonl#1", None, "exchanges are appended to a whole .db or .jsonl only. Name a new cassette"),
         ("a.db", "a.db", "a.db exists already"),
         ("a.db", "b.jsonl", "b.jsonl cannot be recorded into"),
         ("a.db", "b.txt", "b.txt is no .db, and a recording is an SQLite file: name it .*/b.db"),

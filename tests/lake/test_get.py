@@ -142,7 +142,7 @@ def odd() -> Made:
     tape.stream("s", 9.0, *zipped([(9.1, status("idle")), (9.2, delta("z"))]), headers=coded, ending="upstream_lost")
     tape.websocket("/v1/sessions/s/terminal", 10.0, (10.1, "up", b"\xff"), (10.2, "down", "text"))
     tape.post("/v1/sessions/s/events", 2.5, body=b"only the begi", status=413, cut=True)
-    tape.post("/v1/sessions/s/events", 2.6, body=b"{}", answered_from=7)
+    tape.post("/v1/sessions/s/events", 2.6, body=b"{}", answered_from=7, replaced=True)
     tape.incident(3.0, "the disk was full")
     return tape
 

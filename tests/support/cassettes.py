@@ -123,6 +123,7 @@ class Made:
         self, method: str, target: str, at: float, *, until: float | None = None, status: int = 200, body: Any = b"",
         answer: Any = b"", headers: Headers = JSON, sent: Headers = (), party: str = "client",
         ending: Ending = "eof", answered: bool = True, cut: bool = False, answered_from: int | None = None,
+        replaced: bool = False,
     ) -> int:  # fmt: skip
         """One request and its answer, which came at `until`; the exchange's number. `cut`: its body is cut.
         `answered_from`: the exchange of another cassette with the answer."""
@@ -135,6 +136,7 @@ class Made:
         made += [rows.chunk(number, "request", 0, body)] if body else []
         made += [rows.cut(number)] if cut else []
         made += [rows.answered_from(number, answered_from)] if answered_from is not None else []
+        made += [rows.replaced(number)] if replaced else []
         if answered:
             made.append(rows.response(number, "http", None, end, status, "OK", headers))
             made += [rows.chunk(number, "response", 0, answer)] if answer else []

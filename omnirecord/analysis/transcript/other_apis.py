@@ -69,7 +69,8 @@ def told(page: Page, call: ModelCall) -> str:
     tools = ", ".join(one.name or "(no name)" for one in call.tool_calls)
     asks = f"asks for {page.short(tools)}" if tools else ""
     recorded = "" if call.answered_from is None else "from the recording"
-    return joined([_how(page, call), byte, token, asks, _usage(call), recorded], " · ")
+    replaced = "replaced by a later call" if call.is_replaced else ""
+    return joined([_how(page, call), byte, token, asks, _usage(call), recorded, replaced], " · ")
 
 
 def _how(page: Page, call: ModelCall) -> str:

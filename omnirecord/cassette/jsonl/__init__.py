@@ -242,6 +242,8 @@ class Reader:
             yield rows.cut(number)
         if value.answered_from is not None:
             yield rows.answered_from(number, value.answered_from)
+        if value.replaced:
+            yield rows.replaced(number)
         if answer is not None and answer.status is not None:
             stream = None if value.stream is None else value.stream + self._offsets.stream
             at = request.at_ns if answer.at_ns is None else answer.at_ns

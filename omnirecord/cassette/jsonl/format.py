@@ -105,6 +105,7 @@ class ExchangeLine(_Line):
     response: ResponseLine | None
     ending: Ending
     answered_from: Number | None = None
+    replaced: bool = False
 
 
 class FrameLine(NamedTuple):
@@ -255,6 +256,7 @@ def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
         "response": _response(store, value),
         "ending": value.ending,
         **({} if value.answered_from is None else {"answered_from": value.answered_from}),
+        **({"replaced": True} if value.is_replaced else {}),
     }
 
 

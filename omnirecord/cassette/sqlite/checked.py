@@ -55,7 +55,7 @@ def exchange_of(row: Any, alive: bool, headers: model.ReadHeaders) -> tuple[Exch
     headers, at the first access to them."""
     number, recording, kind, stream, session_id, party, at_ns, method, target, request_headers = row[:10]
     response_at, end_ns, status, reason, response_headers, ending, sent, received, is_recorded, more, *rest = row[10:]
-    is_cut, answered_from = rest
+    is_cut, answered_from, is_replaced = rest
     if not is_recorded:
         raise ValueError(f"exchange {number} belongs to no recording")
     if kind not in model.KINDS or (kind == "sse") is not (stream is not None) or (kind == "sse" and status is None):
@@ -96,6 +96,7 @@ def exchange_of(row: Any, alive: bool, headers: model.ReadHeaders) -> tuple[Exch
         end_ns,
         bool(is_cut),
         _int_or_none(answered_from, "answered_from"),
+        bool(is_replaced),
     )
     if exchange.ending == "eof" and not exchange.has_times:
         exchange = replace(exchange, ending="unknown")  # imported by a version without this ending

@@ -136,9 +136,21 @@ def answered_from(exchange: int, other: int) -> Row:
     return chunk(exchange, "answered_from", other, b"")
 
 
-def chunk(
-    exchange: int, side: Side | Literal["content", "framed", "cut", "answered_from"], start: int, data: bytes
-) -> Row:
+def replaced(exchange: int) -> Row:
+    """Return the row that says that a later exchange took the place of this one."""
+    return chunk(exchange, "replaced", 0, b"")
+
+
+def not_replaced(exchange: int) -> Row:
+    """Return the row that takes this back."""
+    return "DELETE FROM chunks WHERE exchange = ? AND side = 'replaced'", (exchange,)
+
+
+Mark = Literal["content", "framed", "cut", "answered_from", "replaced"]
+"""A side that is no part of a body as it was sent."""
+
+
+def chunk(exchange: int, side: Side | Mark, start: int, data: bytes) -> Row:
     """Return the row of a part of a body, at offset `start`."""
     return CHUNK, (exchange, side, start, data)
 

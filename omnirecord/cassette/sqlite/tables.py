@@ -44,7 +44,8 @@ EXCHANGE = (
     " EXISTS (SELECT 1 FROM recordings r WHERE r.recording = x.recording),"
     f" x.kind = 'sse' AND {size_of('response')} > {FRAMED},"
     " EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'cut'),"
-    " (SELECT start FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'answered_from') FROM exchanges x"
+    " (SELECT start FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'answered_from'),"
+    " EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'replaced') FROM exchanges x"
 )
 
 

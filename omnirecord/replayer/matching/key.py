@@ -133,6 +133,10 @@ UsedBy = Literal["serve", "python", "pytest"]
 """How a replay was started: with the command, from Python, or by the plugin."""
 
 
+ADVICE = "To ignore "
+"""Beginning of a line with advice."""
+
+
 @dataclass(frozen=True, slots=True)
 class Advice:
     """How to ignore the differences of a miss. `what`: the differences; `rule`: the rule that ignores them."""
@@ -148,7 +152,7 @@ class Advice:
             "python": argument,
             "pytest": f"@pytest.mark.omnirecord({argument})",
         }
-        return f"To ignore {self.what}: {written[used_by]}"
+        return f"{ADVICE}{self.what}: {written[used_by]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,11 +159,11 @@ class Player:
         self.streams.made.add(exchange.exchange)
 
     def due(self) -> list[Exchange]:
-        """Return the answered requests of recorded clients, without bookkeeping requests."""
+        """Return the answered requests of recorded clients, without bookkeeping and replaced requests."""
         return [
             x
             for x in self._plan.exchanges
-            if x.party != "runner" and x.response is not None
+            if x.party != "runner" and x.response is not None and not x.is_replaced
             if not routes.is_bookkeeping(x.request.method, x.request.target)
         ]
 
