@@ -150,6 +150,8 @@ def fork(
         sys.exit(_from_turn(source, from_turn, message, runner, change, new_cassette(output), as_json, chosen))
     assert from_call is not None
     point = point_of(source, from_call)
+    if point.place:
+        say(point.place)
     change = _change(model, sets, edit, point)
     branches = [_Branch(source, point, change, change.told(), file, **chosen) for file in _files(output, repeat)]
     with child.signals_held() as mask:
@@ -298,6 +300,7 @@ class _Branch:
             _upstreams(point, upstream),
             into=db,
             decide=self.branch.decide,
+            replaces=False,
             recording={**recording, "labels": labels, "contract": contract, "contracts": contracts},
             timing="instant",
             match=match,
@@ -458,4 +461,6 @@ def _compare(source: str, point: Point, branches: Sequence[tuple[_Branch, int]],
         for branch, code in branches
     ]
     compared = list(rows(of_origin(source, point), of_branches))
-    print_found(as_json, compared, table(list(map(cells, compared))))
+    where = f"call {point.number}" if point.turn is None else f"turn {point.turn}"
+    lines = [f"From {where} on:", *table(list(map(cells, compared)))]
+    print_found(as_json, compared, lines)

@@ -25,7 +25,9 @@ from typing import Any, NamedTuple
 from ..errors import UsageError
 from ..providers.api import Data, ModelApi
 from ..providers.register import api_of, model_api
-from ..text import clip, one_line
+from ..redaction.names import field_looks_secret, is_secret_field, may_be_secret_field
+from ..redaction.redactor import Redactor, content_scanner
+from ..text import clip, counted, one_line
 from ..wire.strict_json import as_dict, loads
 
 _MISSING = object()
@@ -33,6 +35,7 @@ _MISSING = object()
 _LAST_NAME = re.compile(
     r"(?P<parent>.*?)(?:\.(?P<name>[A-Za-z_][\w-]*)|\[(?P<quote>['\"])(?P<quoted>[^'\"]+)(?P=quote)\])"
 )
+_INDEX = re.compile(r"\[(-?[0-9]{1,9})\]")
 _OPENING, _CLOSING = "[(", "])"
 _SHOWN = 100
 """Characters of a value in an error, and in the words for a change."""
@@ -72,6 +75,15 @@ class Setting(NamedTuple):
         raise UsageError(f"--set {text!r} is no PATH=VALUE: write for instance messages[-1].content='Another question'")
 
     @property
+    def shown(self) -> str:
+        """The value, without secrets."""
+        last = _LAST_NAME.fullmatch(self.expression)
+        name = (last["name"] or last["quoted"]) if last is not None else ""
+        if is_secret_field(name) or (may_be_secret_field(name) and field_looks_secret(name, self.value)):
+            return "****"
+        return Redactor(b"", content_scanner("content")).text(self.value)
+
+    @property
     def expression(self) -> str:
         """The path as JSONPath."""
         return self.path if self.path.startswith("$") else f"$.{self.path}"
@@ -99,7 +111,7 @@ class Change:
         """Return the change in one line, as the options of the command line."""
         parts = [] if self.edited is None else ["--edit"]
         parts += [] if self.model is None else [f"--model {self.model}"]
-        parts += ["--set " + quote(f"{setting.path}={clip(one_line(setting.value), _SHOWN)}") for setting in self.sets]
+        parts += ["--set " + quote(f"{setting.path}={clip(one_line(setting.shown), _SHOWN)}") for setting in self.sets]
         return ", ".join(parts)
 
     def made(self, body: bytes, target: str, recorded: bytes | None = None) -> Made:
@@ -328,12 +340,26 @@ def _within(parent: Data, names: Iterable[str]) -> Data:
 
 def _nearest(api: ModelApi, data: Data, setting: Setting) -> str:
     """Return which paths are like that of this setting, as the end of an error."""
+    if past_end := _past_end(data, setting):
+        return past_end
     paths = [*_paths(data), *sorted(api.parameters - data.keys())]
     near = get_close_matches(setting.path.removeprefix("$."), paths, 3, 0.5)
     ends = [path for path in paths if path.rpartition(".")[2] == setting.path.rpartition(".")[2]]
     near_paths = list(dict.fromkeys([*ends[:2], *near]))[:3]
     where = f": the nearest {'is' if len(near_paths) == 1 else 'are'} {', '.join(near_paths)}" if near_paths else ""
     return f"{where}. It has {', '.join(data)}"
+
+
+def _past_end(data: Data, one: Setting) -> str:
+    """Return that an index is past the end of its list; empty if none is."""
+    for index in _INDEX.finditer(one.expression):
+        where = one.expression[: index.start()]
+        lists = [data] if where == "$" else [parent[key] for parent, key in _found(data, Setting(where, ""))]
+        if not lists or not isinstance(lists[0], list):
+            return ""
+        if not -len(lists[0]) <= int(index[1]) < len(lists[0]):
+            return f": {where.removeprefix('$.')} has {counted(len(lists[0]), 'item')}, and the last one is [-1]"
+    return ""
 
 
 def _paths(value: Any, path: str = "") -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +51,8 @@ class Point:
     call N. `attempts`: its exchanges. `before`: the exchanges that began before it, calls or not. `expected`: the calls
     of the session among these. `after`: those of call N and of the later calls of the session. `recording_id`: that of
     call N. `hops`: those of the cassette, by name. `turn`: the turn, if the fork begins with one: then call N is its
-    first call, and `attempts` is empty.
+    first call, and `attempts` is empty. `place`: what call N is if the cassette has several conversations and none is
+    named; else empty.
     """
 
     number: int
@@ -66,6 +67,7 @@ class Point:
     recording_id: str
     hops: Mapping[str | None, Hop]
     turn: int | None = None
+    place: str = ""
 
 
 def point_of(source: str, number: int) -> Point:
@@ -79,12 +81,14 @@ def point_of(source: str, number: int) -> Point:
             raise UsageError(f"the session {name} has no model calls in {path.name}")
         most = max(call.call for call in own)
         if not 1 <= number <= most:
+            what = "the session" if name is not None else "the cassette"
             raise UsageError(
-                f"--from-call {number}: the session has {counted(most, 'model call')}, which omnirecord show prints"
+                f"--from-call {number}: {what} has {counted(most, 'model call')}, which omnirecord show prints"
             )
         others = {call.same for call in calls if call not in own}
         is_repeated = isinstance(session, int) and not others.isdisjoint(call.same for call in own)
-        return _point(store, own, number, source if is_repeated else str(path))
+        point = _point(store, own, number, source if is_repeated else str(path))
+        return point if name is not None else replace(point, place=_place(store, path, point))
 
 
 def point_of_turn(source: str, number: int, message: str | None) -> tuple[Point, RecordedSession]:
@@ -161,6 +165,15 @@ def _by_session(store: Store) -> list[_Call]:
             for link in attempts:
                 calls.append(_Call(link.call.exchange, session, number, hash(link.call.conversation)))
     return calls
+
+
+def _place(store: Store, path: Path, point: Point) -> str:
+    """Return the conversation of call N, and its number there. It is empty if there is one conversation."""
+    places = {call.exchange: place for call, place in placed_calls(store)}
+    if len({one.conversation for one in places.values()}) < 2:
+        return ""
+    place = places[min(point.attempts)]
+    return f"call {point.number} of {path.name} is call {place.call} of {path.name}#{place.conversation}"
 
 
 def _session(store: Store, name: str) -> str | int:

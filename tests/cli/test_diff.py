@@ -141,10 +141,10 @@ def test_model_calls_of_cassettes_without_turns_are_compared(tmp_path: Path) -> 
     code, out, _ = run(calls, others)
     assert code == 1
     assert out.splitlines()[:4] == [
-        "2 differences: 2 in calls", "model calls", "  without a turn",
-        "    calls   model_calls[0].request.messages[0]: Hi -> Hello",
+        "2 differences: 2 in calls", "model calls", "  call 1",
+        "    calls   request.messages[0]: Hi -> Hello",
     ]  # fmt: skip
-    assert "model_calls[1], only in A:" in out
+    assert "  call 2\n    calls   the call, only in A:" in out
 
 
 def test_the_answers_of_calls_without_turns_are_compared(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_the_answers_of_calls_without_turns_are_compared(tmp_path: Path) -> None
         reads = [(1.1, opening()), (1.2, word(word_)), (1.3, ending())]
         tape.stream(RESPONSES, 1.0, *reads, method="POST", body=asked(user("Hi")), ending="eof")
         tape.save(path)
-    assert run(a, b)[1].splitlines()[-1].strip() == "calls   model_calls[0].texts[0]: Hello -> Hullo"
+    assert run(a, b)[1].splitlines()[-1].strip() == "calls   texts[0]: Hello -> Hullo"
 
 
 def test_model_calls_of_one_side_alone_are_said_to_be_uncompared(tmp_path: Path) -> None:

@@ -243,6 +243,7 @@ async def test_several_branches_are_compared(tmp_path: Path) -> None:
     options = ("--from-call", "2", "--set", "input=One", "--repeat", "2", "-o", "b.db")
     done, asked = await fork(tmp_path, *options, words=("Hi", "Bye"))
     assert (done.code, asked) == (0, ["One", "One"])
+    assert done.errors.decode().splitlines()[-5] == "From call 2 on:"
     heads, *rows = [line.split("  ") for line in done.errors.decode().splitlines()[-4:]]
     found = [[cell.strip() for cell in row if cell] for row in rows]
     assert [cell.strip() for cell in heads if cell] == ["branch", "ended", "calls", "tools", "tokens", "time", "answer"]
@@ -326,8 +327,8 @@ async def test_mistakes_are_said_before_the_command_starts(tmp_path: Path) -> No
     assert "--message is for a session of Omnigent" in error("--from-call", "1", "--message", "x", "--", "true")
     assert "leave out the command" in error("--from-turn", "1", "--", "true")
     assert "a.db has 0 sessions: name one" in error("--from-turn", "1")
-    assert "--from-call 2: the session has 1 model call" in error("--from-call", "2", "--", "true")
-    assert "--from-call 0: the session has 1 model call" in error("--from-call", "0", "--", "true")
+    assert "--from-call 2: the cassette has 1 model call" in error("--from-call", "2", "--", "true")
+    assert "--from-call 0: the cassette has 1 model call" in error("--from-call", "0", "--", "true")
     assert "--model m changes nothing" in error("--from-call", "1", "--model", "m", "--", "true")
     assert "--set x: the request has no such field" in error("--from-call", "1", "--set", "x=1", "--", "true")
     assert "--edit no.json cannot be read" in error("--from-call", "1", "--edit", "no.json", "--", "true")
@@ -404,3 +405,31 @@ async def test_without_a_command_the_addresses_are_printed_and_a_signal_ends_the
             process.kill()
     assert (said.stdout, len(provider.requests), process.returncode) == (b"Hello.\nGoodbye.\n", 1, 0)
     assert b"2 made, 1 answered from the recording, 1 live, 0 missing" in errors
+
+
+async def test_of_several_conversations_the_fork_says_which_call_it_means(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    done, _ = await fork(tmp_path, "--from-call", "2", "-o", "b.db", words=("Hi", "Bye"))
+    assert done.errors.decode().startswith("omnirecord: call 2 of a.db is call 1 of a.db#2\n")
+    done, _ = await fork(tmp_path, "--from-call", "1", "-o", "c.db", words=("Hi", "Bye"), of="a.db#2")
+    assert " is call " not in done.errors.decode()
+
+
+async def test_a_secret_of_the_change_is_masked(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi")
+    secrets = ("sk-proj-SeventeenSecretsOfOpenAi00", "EighteenSecrets1234567890abcdef")
+    changes = ("--set", f"input=My key is {secrets[0]}", "--set", f"metadata.api_key={secrets[1]}")
+    done, asked = await fork(tmp_path, "--from-call", "1", *changes, "-o", "b.db", words=("Hi",))
+    assert asked == [f"My key is {secrets[0]}"]
+    assert not any(one in done.errors.decode() for one in secrets)
+    with open_cassette(tmp_path / "b.db") as cassette:
+        labels = [one.labels for one in cassette.recordings()]
+    assert all(one["fork.change"].count("***") >= 2 for one in labels)
+    assert not any(one in str(labels) for one in secrets)
+
+
+async def test_a_live_call_takes_no_place_of_a_call_before_the_fork(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye", "One")
+    done, asked = await fork(tmp_path, "--from-call", "3", "-o", "b.db", words=("Hi", "One"))
+    assert (done.code, asked) == (1, ["One"])
+    assert "2 requests expected, 2 made, 1 answered from the recording, 1 live, 1 missing" in done.errors.decode()

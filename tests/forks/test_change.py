@@ -118,7 +118,7 @@ def test_another_model_is_in_the_body_or_in_the_path() -> None:
         ({"model": "m"}, "--model m changes nothing: the request already asks this model"),
         ({"edited": ASKED}, "--edit changes nothing: the file equals the recorded request"),
         ({"sets": ["temprature=1"]}, "--set temprature: the request has no such field: the nearest is temperature."),
-        ({"sets": ["messages[4].content=x"]}, "--set messages[4].content: the request has no such field: the nearest"),
+        ({"sets": ["messages[4].content=x"]}, "--set messages[4].content: the request has no such field: messages has"),
         ({"sets": ["messages[-1].contnt=x"]}, "--set messages[-1].contnt changes nothing that a model reads"),
         ({"sets": ["messages[-1"]}, "--set 'messages[-1' is no PATH=VALUE"),
         ({"sets": ["=x"]}, "--set '=x' is no PATH=VALUE"),

@@ -233,7 +233,8 @@ def plain(span: Span) -> str:
     return f"{before}{span.text}{behind}"
 
 
-_CALLS = "without a turn"
+_CALL = "call "
+"""Beginning of the heading of a model call without a turn."""
 
 
 def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
@@ -245,13 +246,16 @@ def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
         at, where = _place(one.path)
         if one.session_id is None and at == "the session":
             at = where = "the stream"
-        group = one.session_id or ("model calls" if at == _CALLS else "a stream without a session")
+        group = one.session_id or ("model calls" if at.startswith(_CALL) else "a stream without a session")
         if group != session:
-            session, turn = group, None
+            session, turn, told = group, None, 0
             yield f"session {visible(one.session_id)}" if one.session_id else group
         if at != turn:
-            turn, told = at, 0
-            yield f"  {at}"
+            turn = at
+            if not at.startswith(_CALL):
+                told = 0
+            if told < MAX_ROWS:
+                yield f"  {at}"
         told += 1
         if told <= MAX_ROWS:
             yield from _lines(one, where, paint)
@@ -266,7 +270,7 @@ def _place(path: str) -> tuple[str, str]:
     if what == "turns":
         return f"turn {int(number) + 1}", where.lstrip(".") or "the turn"
     if what == "model_calls":
-        return _CALLS, path
+        return f"{_CALL}{int(number) + 1}", where.lstrip(".") or "the call"
     return ("the session", "the session") if what == "sessions" else ("around the turns", path)
 
 

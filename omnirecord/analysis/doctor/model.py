@@ -102,7 +102,7 @@ class ModelChecks:
         return found
 
     def _repeated(self, link: Link) -> str:
-        """Return the cause of a 404 if both the upstream's URL and the client have a part of the path."""
+        """Return the URL of a 404, and its cause if both the upstream's URL and the client have a part of the path."""
         upstream = self._upstreams.get(link.call.recording)
         if link.call.status != 404 or upstream is None:
             return ""
@@ -110,7 +110,9 @@ class ModelChecks:
         targets = (x.request.target for x in self.hops.exchanges() if x.exchange == link.call.exchange)
         target = next(targets, "").partition("?")[0]
         part = repeated_part(prefix, target)
-        return f": the path is {prefix}{target}, as both --upstream and the client have {part}" if part else ""
+        if part:
+            return f": the path is {prefix}{target}, as both --upstream and the client have {part}"
+        return f", at {said(upstream.rstrip('/') + target, _LIMIT)}"
 
     def _left_open(self, recording: int) -> Iterator[tuple[int, Sign]]:
         """Return the streams that stayed open after the end of the answer: exchange and sign."""
