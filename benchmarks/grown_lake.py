@@ -61,7 +61,7 @@ def base(folder: Path, lengths: Sequence[int] = ()) -> list[dict[str, pa.Table]]
     for path in paths:
         with closing(open_store(path)) as store:
             tables = [_tables(extracted(store, recording)) for recording in store.recordings()]
-        plain = [one for one in tables if not _is_coded(one)]
+        plain = [one for one in tables if "exchanges" in one and not _is_coded(one)]
         if lengths and len(tables) == len(plain) == 1 and _DELTA in path.read_text():
             plain = [_lengthened(folder, path, next(each))]
         found += plain

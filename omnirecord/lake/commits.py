@@ -2,10 +2,11 @@
 
 The id of a recording is an application transaction of each table. Delta refuses a second commit with it, also after
 the rows were compacted or expired. `repair` makes the version of this transaction odd: then the table lacks rows of the
-recording, and takes them again. The object of a recording has the id as its name. It is created, never overwritten.
-A shipper that finds the same object of a killed or concurrent shipper commits that object. An old object may be removed
-by `compact` at any moment, so it is left alone, and the recording's object gets another name. Ages are those by the
-clock of the store, as `compact` judges them. After its commit, a shipper looks whether its objects are there.
+recording, and takes them again. The object of a recording has the id as its name. Small recordings of one commit share
+an object, whose name is made of their ids. An object is created, never overwritten. A shipper that finds the same
+object of a killed or concurrent shipper commits that object. An old object may be removed by `compact` at any moment,
+so it is left alone, and the rows get an object with another name. Ages are those by the clock of the store, as
+`compact` judges them. After its commit, a shipper looks whether its objects are there.
 
 `Forgotten` names sessions that must not come in. If another process forgets a session after a recording was read, the
 shipper notes the rows before its last commit, and removes them after it.
@@ -17,11 +18,13 @@ import math
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import attrgetter
 from typing import TypeVar
 
 from deltalake import CommitProperties, DeltaTable, Transaction
@@ -32,11 +35,11 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError
 from ..errors import LakeError
 from ..server.timers import monotonic
 from .extract import Extract
-from .files import add_action, files_in, same_rows
+from .files import add_action, files_in, joined, same_rows
 from .forget import finish, plan
 from .forgotten import Forgotten
 from .location import SKEW, Lake, MissingTable
-from .tables import PARTITION, SCHEMAS, TABLES, path_of
+from .tables import PARTITION, SCHEMAS, TABLES, merged_name, path_of
 from .transactions import has_rows, next_version
 
 _TRIES = 30
@@ -49,6 +52,9 @@ _THREADS = 8
 """Tables and objects in flight at a time."""
 _LOOKS = 5
 """Looks for the objects of a commit before their removal counts as a failure."""
+_OWN_OBJECT = 256 << 10
+"""Size in bytes from which a recording has its own object in a table. Smaller ones share an object: what is the same in
+all files, such as their footers, is most of a small file."""
 _FRESH = 1800.0
 """Greatest age of an object at its commit, in seconds: half of the least `--retain`. No `compact` removes it."""
 RECORDINGS = TABLES[-1]
@@ -68,6 +74,17 @@ class _Stored:
     data: bytes
     until: float | None
     """When the store had it, at the latest; None if another process stored it."""
+
+
+def _together(name: str, extracts: Iterable[Extract]) -> Iterator[list[Extract]]:
+    """Yield the recordings that share an object of a table: those of a day whose rows are few, by their ids."""
+    small = defaultdict[str, list[Extract]](list)
+    for one in sorted(extracts, key=attrgetter("recording_id")):
+        if len(one.files[name]) < _OWN_OBJECT:
+            small[one.day].append(one)
+        else:
+            yield [one]
+    yield from small.values()
 
 
 class Commits:
@@ -137,20 +154,21 @@ class Commits:
         wanted = {one.recording_id: one for one in extracts if name in one.files or name == RECORDINGS}
         if not wanted:
             return
-        stored: dict[str, _Stored] = {}
+        stored: dict[tuple[str, ...], _Stored] = {}
         for number in range(_TRIES):
             table = self._newest(name)
             left = [one for one in wanted.values() if not has_rows(table, one.recording_id)]
             if not left:
                 return
             self._look_for_forgotten(name, table, [one.recording_id for one in left])
-            for one in (one for one in left if name in one.files):
-                if one.recording_id not in stored or not self._is_fresh(stored[one.recording_id].at):
-                    stored[one.recording_id] = self._put(name, one)
-            objects = {one.recording_id: stored[one.recording_id] for one in left if name in one.files}
+            objects = {}
+            for some in _together(name, [one for one in left if name in one.files]):
+                ids = tuple(one.recording_id for one in some)
+                if ids not in stored or not self._is_fresh(stored[ids].at):
+                    stored[ids] = self._put(name, some)
+                objects[ids] = stored[ids]
             try:
-                ids = [one.recording_id for one in left]
-                self._commit(table, [one.action for one in objects.values()], ids)
+                self._commit(table, [one.action for one in objects.values()], [one.recording_id for one in left])
             except CommitFailedError:
                 if number == _TRIES - 1:
                     raise
@@ -172,7 +190,7 @@ class Commits:
         """Whether no `compact` removes an object that was stored at this time. A clock may be wrong either way."""
         return abs(self._clock() - at) < _FRESH
 
-    def _look(self, name: str, objects: Mapping[str, _Stored]) -> None:
+    def _look(self, name: str, objects: Mapping[tuple[str, ...], _Stored]) -> None:
         """Store again what is not there after the commit. Raises `LakeError` if that does not help.
 
         A process with a wrong clock may have removed it, or the machine slept during the commit.
@@ -209,22 +227,30 @@ class Commits:
         properties = CommitProperties(app_transactions=transactions)
         table.create_write_transaction([*actions], "append", table.schema(), [PARTITION], commit_properties=properties)
 
-    def _put(self, name: str, one: Extract) -> _Stored:
-        """Store the object of a recording, or find it: the same rows, stored not long ago."""
-        data = one.files[name]
+    def _put(self, name: str, some: Sequence[Extract]) -> _Stored:
+        """Store the object of one recording or several, or find it: the same rows, stored not long ago."""
+        first = some[0]
+        if len(some) == 1:
+            data, own_name = first.files[name], first.recording_id
+        else:
+            data, own_name = (
+                joined(name, [one.files[name] for one in some]),
+                merged_name(one.recording_id for one in some),
+            )
         at = self._clock()
-        path, within = path_of(name, one.day, one.recording_id)
+        path, within = path_of(name, first.day, own_name)
         try:
             self._lake.objects.put(path, data, mode="create", use_multipart=False)
         except _EXISTS:  # of a shipper that was killed, or runs at the same time
             found = self._found(name, path, data)
             if found is None:
-                path, within = path_of(name, one.day, f"{one.recording_id}-{secrets.token_hex(4)}")
+                again = f"{own_name}-{secrets.token_hex(4)}" if len(some) == 1 else merged_name()
+                path, within = path_of(name, first.day, again)
                 self._lake.objects.put(path, data, mode="create", use_multipart=False)
             else:
                 at, data = found
-                return _Stored(add_action(within, one.day, data), at, data, None)
-        return _Stored(add_action(within, one.day, data), at, data, self._clock())
+                return _Stored(add_action(within, first.day, data), at, data, None)
+        return _Stored(add_action(within, first.day, data), at, data, self._clock())
 
     def _found(self, name: str, path: str, data: bytes) -> tuple[float, bytes] | None:
         """Return when an object was stored, in seconds since 1970 by the clock of this process, and its bytes; None if

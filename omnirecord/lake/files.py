@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -133,17 +133,22 @@ def _file(
     )
 
 
-LEVEL = 6
-"""Level of zstd: of the levels up to 9, the last one that saves more than a percent."""
-_NUMBERS = frozenset({"at", "offset_ns", "sent_ns", "at_ns", "seq", "n", "started_at", "ended_at"})
-"""Columns that rise or change little: stored as differences."""
+LEVEL = 9
+"""Level of zstd: of the levels up to 12, the last one that saves more than a percent."""
+_OF_IDS = 1
+"""Level of zstd that finds no matches of less than 7 bytes. In random ids, references to them exceed their bytes."""
 _SKIPPING = frozenset({*MEASURED, "exchange", "stream", "type", "verdict"})
 """Columns with statistics in the file, by which an engine skips row groups. Those of all columns are a quarter of a
 small file."""
-_UNIQUE = frozenset({("events", "raw"), ("sessions", "session_id")})
-"""Columns without a dictionary, by table: most of their values differ."""
+_UNIQUE = frozenset({("sessions", "session_id")})
+"""Columns that are plain, by table: a look for few of their values is faster."""
 _FEW = 32
-"""Rows up to which a column has no dictionary: the dictionary is a page of its own, and most values differ."""
+"""Rows up to which a column is plain: a dictionary is a page of its own, and differences need a header."""
+_TRIED = 4096
+_PLACES = 5
+"""Rows with which the encodings of a column are compared: that many at each of some places of the first batch."""
+_LARGEST_DICTIONARY = 16 << 20
+"""Size of a dictionary in bytes, at most. Bodies repeat, and a body that does not fit is stored each time."""
 _SMALL = 4096
 """Rows in the first batch up to which a file has no statistics. They are a tenth of a small file, and skip none of its
 rows: it is one row group. The Delta log has the statistics that skip the file."""
@@ -169,7 +174,7 @@ class Encoder:
         if not rows.num_rows:
             return
         if self._writer is None:
-            given = options(self._table, self._schema, rows.num_rows)
+            given = options(self._table, rows.select(self._schema.names), is_small=is_small(rows.num_rows))
             self._writer = pq.ParquetWriter(self._sink, self._schema, **given)
         self.rows += rows.num_rows
         self._writer.write_table(rows.select(self._schema.names), row_group_size=1 << 22)
@@ -180,6 +185,15 @@ class Encoder:
             return None
         self._writer.close()
         return indexed(self._table, self._sink.getvalue())
+
+
+def joined(table: str, files: Iterable[bytes]) -> bytes:
+    """Return the rows of Parquet files of a table as one file."""
+    encoder = Encoder(table)
+    encoder.add(pa.concat_tables(pq.read_table(pa.BufferReader(data)) for data in files))
+    data = encoder.close()
+    assert data is not None
+    return data
 
 
 def indexed(table: str, data: bytes) -> bytes:
@@ -226,24 +240,85 @@ def _footer_of(end: bytes) -> int:
     return len(end) - 8 - int.from_bytes(end[-8:-4], "little")  # behind it are its size in 4 bytes, and `PAR1`
 
 
-def options(table: str, schema: pa.Schema, rows: int) -> dict[str, Any]:
-    """Return the options of pyarrow for the columns of a table. `rows`: the number of rows in the first batch."""
-    numbers = [name for name in schema.names if name in _NUMBERS]
-    others = [
-        name
-        for name in schema.names
-        if name not in numbers and (table, name) not in _UNIQUE and not pa.types.is_nested(schema.field(name).type)
+def options(table: str, rows: pa.Table, *, is_small: bool) -> dict[str, Any]:
+    """Return the options of pyarrow for a file of a table.
+
+    `rows`: its first rows, by which each column gets its smallest encoding. `is_small`: whether it has one row group of
+    few rows.
+    """
+    forms = dict.fromkeys(rows.column_names, _PLAIN) | _smallest(table, rows)
+    return {
+        **_written(forms),
+        "write_statistics": not is_small and [name for name in rows.column_names if name in _SKIPPING],
+        "data_page_version": "2.0" if is_small else "1.0",
+    }
+
+
+def is_small(rows: int) -> bool:
+    """Whether a file whose first batch has that many rows gets no statistics."""
+    return rows <= _SMALL
+
+
+class _Form(NamedTuple):
+    """How a column is written."""
+
+    encoding: str
+    level: int
+
+
+_DICTIONARY, _DIFFERENCES, _PREFIXES = "DICTIONARY", "DELTA_BINARY_PACKED", "DELTA_BYTE_ARRAY"
+_PLAIN = _Form("PLAIN", LEVEL)
+_OF_NUMBERS = [_PLAIN, _Form(_DICTIONARY, LEVEL), _Form(_DIFFERENCES, LEVEL)]
+_OF_TEXTS = [_Form(encoding, level) for encoding in ("PLAIN", _DICTIONARY, _PREFIXES) for level in (LEVEL, _OF_IDS)]
+
+
+def _smallest(table: str, rows: pa.Table) -> dict[str, _Form]:
+    """Return the form in which each column is smallest, of those that all engines of `docs/lake-engines.md` read.
+
+    No rule finds it. Times that many events share are smallest when plain, others as differences.
+    """
+    if rows.num_rows <= _FEW:
+        return {}
+    step = max(_TRIED, rows.num_rows // _PLACES)
+    some = pa.concat_tables([rows.slice(at, _TRIED) for at in range(0, rows.num_rows, step)])
+    tried = [
+        (name, form)
+        for name in rows.column_names
+        if (table, name) not in _UNIQUE and some[name].null_count < some.num_rows
+        for form in _forms(rows.schema.field(name).type)
     ]
-    is_small = rows <= _SMALL
+    made = pa.table([some[name] for name, _ in tried], [str(number) for number in range(len(tried))])
+    sink = io.BytesIO()
+    options = _written({str(number): form for number, (_, form) in enumerate(tried)})
+    with pq.ParquetWriter(sink, made.schema, write_statistics=False, **options) as writer:
+        writer.write_table(made)
+    group = pq.read_metadata(pa.BufferReader(sink.getvalue())).row_group(0)
+    best: dict[str, tuple[int, int]] = {}
+    for number, (name, _) in enumerate(tried):
+        size = group.column(number).total_compressed_size, number
+        best[name] = min(best.get(name, size), size)
+    return {name: tried[number][1] for name, (_, number) in best.items()}
+
+
+def _forms(type_: pa.DataType) -> Sequence[_Form]:
+    if pa.types.is_integer(type_) or pa.types.is_timestamp(type_):
+        return _OF_NUMBERS
+    if pa.types.is_string(type_) or pa.types.is_binary(type_):
+        return _OF_TEXTS
+    return _OF_NUMBERS[:2] if pa.types.is_floating(type_) else ()
+
+
+def _written(forms: Mapping[str, _Form]) -> dict[str, Any]:
+    """Return the options of pyarrow for columns in these forms."""
+    others = {_DICTIONARY, "PLAIN"}
     return {
         "compression": "ZSTD",
-        "compression_level": LEVEL,
-        "use_dictionary": others if rows > _FEW else False,
-        "column_encoding": dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+        "compression_level": {name: form.level for name, form in forms.items()},
+        "use_dictionary": [name for name, form in forms.items() if form.encoding == _DICTIONARY] or False,
+        "column_encoding": {name: form.encoding for name, form in forms.items() if form.encoding not in others},
         "store_schema": False,
-        "write_statistics": not is_small and [name for name in schema.names if name in _SKIPPING],
+        "dictionary_pagesize_limit": _LARGEST_DICTIONARY,
         "data_page_size": _PAGE,
-        "data_page_version": "2.0" if is_small else "1.0",
     }
 
 

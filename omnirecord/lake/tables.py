@@ -14,9 +14,11 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import accumulate, groupby, islice
 from operator import itemgetter, lt
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -210,10 +212,17 @@ def is_own(path: str) -> bool:
 def path_of(table: str, day: str, name: str) -> tuple[str, str]:
     """Return the path of an object in the lake, and the path in its Delta log. `day`: `YYYY-MM-DD`.
 
-    `name` is the id of its recording. If another object has that name, `-` and random digits follow.
+    `name` is the id of its recording. If another object has that name, `-` and random digits follow. That of an object
+    with several recordings is a `merged_name`.
     """
     within = f"{PARTITION}={day}/{name}.parquet"
     return f"{table}/{within}", within
+
+
+def merged_name(recordings: Iterable[str] = ()) -> str:
+    """Return the name of an object with several recordings: the same for the same ids, random without ids."""
+    ids = " ".join(recordings)
+    return f"merged-{UUID(bytes=sha256(ids.encode()).digest()[:16]) if ids else uuid4()}"
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import groupby
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,10 +29,10 @@ from deltalake.transaction import AddAction, RemoveAction
 from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
-from .files import File, add_action, files_in, files_of, indexed, options
+from .files import File, add_action, files_in, files_of, indexed, is_small, options
 from .location import Lake
 from .scan import conformed, naming, recordings_in, runs
-from .tables import PARTITION, is_own
+from .tables import PARTITION, is_own, merged_name, path_of
 from .transactions import next_version
 
 RETAIN = timedelta(days=7)
@@ -177,8 +176,6 @@ TARGET = 128 << 20
 _GROUP_ROWS = 100_000
 _GROUP_BYTES = 32 << 20
 """Limits of a row group: rows, and bytes in memory."""
-_MANY = 100_000
-"""Rows of an object of several row groups, for the options of its columns."""
 _ENOUGH = 4
 """A row group of `events` ends with a recording if it has this part of the limits: `get` then reads few other rows."""
 _FEWEST = 2
@@ -430,7 +427,7 @@ class _Output:
         rows = pa.concat_tables(self._waiting)
         if self._sink is None:
             self._sink = io.BytesIO()
-            given = options(self._wanted.table, self._schema, rows.num_rows if is_last else _MANY)
+            given = options(self._wanted.table, rows, is_small=is_last and is_small(rows.num_rows))
             self._writer = pq.ParquetWriter(self._sink, self._schema, **given)
         self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
         self._waiting = []
@@ -444,9 +441,9 @@ class _Output:
         self._writer.close()
         data = indexed(self._wanted.table, self._sink.getvalue())
         self._sink = None
-        path = f"{PARTITION}={self._wanted.day}/merged-{uuid4()}.parquet"
-        action = add_action(path, self._wanted.day, data)
-        self._lake.objects.put(f"{self._wanted.table}/{path}", data, mode="create")
+        path, within = path_of(self._wanted.table, self._wanted.day, merged_name())
+        action = add_action(within, self._wanted.day, data)
+        self._lake.objects.put(path, data, mode="create")
         self._made.append(replace(action, data_change=False))
 
     def close(self) -> None:

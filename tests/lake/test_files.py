@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from omnirecord.lake import scan
-from omnirecord.lake.files import checksums, checksums_in, options
+from omnirecord.lake.files import Encoder, checksums, checksums_in, joined, options
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.tables import SCHEMAS
@@ -21,7 +23,7 @@ from tests.support.stores import bucket_url, shared_moto
 
 
 def test_a_large_file_has_statistics_of_the_columns_that_skip_rows_only() -> None:
-    stated = options("events", SCHEMAS["events"], 5000)["write_statistics"]
+    stated = options("events", SCHEMAS["events"].empty_table(), is_small=False)["write_statistics"]
     assert set(stated) == {"recording_id", "session_id", "exchange", "stream", "at", "type", "verdict"}
 
 
@@ -44,6 +46,49 @@ def test_a_file_of_few_rows_has_no_dictionaries(tmp_path: Path) -> None:
     (path,) = Path(lake.url, "sessions").glob("day=*/*.parquet")
     group = pq.read_metadata(path).row_group(0)
     assert not any(group.column(number).has_dictionary_page for number in range(group.num_columns))
+
+
+def test_each_column_gets_its_smallest_encoding() -> None:
+    chance = random.Random(1)
+    rows = 2000
+    at = sorted(chance.randrange(1 << 40) for _ in range(rows))
+    columns = {
+        "at_ns": at,  # of frames that came alone
+        "offset_ns": [at[number // 100 * 100] for number in range(rows)],  # of frames that came together
+        "target": [f"/v1/sessions/{chance.randrange(1 << 128):032x}/items" for _ in range(rows)],
+    }
+    given = options("exchanges", pa.table(columns), is_small=True)
+    assert given["column_encoding"]["at_ns"] == "DELTA_BINARY_PACKED"
+    assert "offset_ns" not in given["column_encoding"]
+    assert given["compression_level"]["target"] < given["compression_level"]["at_ns"]  # no short matches in random ids
+
+
+def test_an_encoding_is_read_back_as_it_was() -> None:
+    chance = random.Random(2)
+    columns = {
+        name: [None if chance.random() < 0.1 else _value(chance, field.type) for _ in range(500)]
+        for name, field in zip(SCHEMAS["exchanges"].names, SCHEMAS["exchanges"], strict=True)
+        if name != "day"
+    }
+    rows = pa.table(columns, pa.schema([field for field in SCHEMAS["exchanges"] if field.name != "day"]))
+    encoder = Encoder("exchanges")
+    encoder.add(rows)
+    data = encoder.close()
+    assert data is not None
+    assert pq.read_table(pa.BufferReader(data)).equals(rows)
+    assert pq.read_table(pa.BufferReader(joined("exchanges", [data, data]))).equals(pa.concat_tables([rows, rows]))
+
+
+def _value(chance: random.Random, type_: pa.DataType) -> object:
+    if pa.types.is_boolean(type_):
+        return chance.random() < 0.5
+    if pa.types.is_string(type_):
+        return f"{chance.randrange(1 << 16):x}"
+    if pa.types.is_binary(type_):
+        return chance.randbytes(chance.randrange(40))
+    if pa.types.is_timestamp(type_):
+        return datetime.fromtimestamp(chance.randrange(1 << 31), UTC)
+    return chance.randrange(1 << 31)
 
 
 def test_a_file_of_sessions_has_checksums_of_their_ids_before_its_footer(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_hops_of_two_recorders_that_a_cassette_joins_are_analysed_together(tmp_p
 def test_a_lake_of_an_older_version_has_no_table_of_model_calls(tmp_path: Path) -> None:
     """It is read, kept small and completed all the same."""
     path = SHIPPED / "both_hops" / "both_failed.jsonl"
-    lake = shipped(str(tmp_path / "lake"), path, SHIPPED / "text.jsonl")
+    lake = shipped(str(tmp_path / "lake"), path, SHIPPED / "text.jsonl", SHIPPED / "tool.jsonl")
     as_an_older_version(tmp_path / "lake")
     assert printed("lake", "sql", "--json", lake.url, "SELECT * FROM model_calls") == []
     codes = [one["code"] for one in printed("lake", "doctor", "--json", lake.url, "--jobs", "1")]

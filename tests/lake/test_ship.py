@@ -439,3 +439,44 @@ def test_a_watcher_tells_once_that_the_lake_fails_and_once_that_it_works(tmp_pat
     assert (len(said), said[-1]) == (2, "the lake works again")
     assert [one.status for one in told] == ["shipped"]
     assert watcher.left == []
+
+
+def files_by_day(lake: Lake, table: str) -> Counter[str]:
+    return Counter(one.day for one in files_of(lake, table)[0])
+
+
+def test_small_recordings_of_one_call_share_an_object_in_each_table(each_lake_url: str) -> None:
+    lake = Lake(each_lake_url)
+    lake.init()
+    assert {one.status for one in ship(lake, TEXTS)} == {"shipped"}
+    for table in TABLES:
+        assert set(files_by_day(lake, table).values()) <= {1}
+    assert counts(lake) == frames(TEXTS)
+    assert {one.status for one in ship(lake, TEXTS)} == {"there already"}
+
+
+def test_recordings_of_an_interrupted_call_are_in_the_lake_once_whoever_ships_them(lake_url: str) -> None:
+    lake, whole = made(lake_url), Shipper(Lake(lake_url))
+    add = whole._commits._add
+
+    def killed(name: str, extracts: Any) -> None:
+        if name in ("turns", "recordings"):
+            raise LakeError("killed")
+        add(name, extracts)
+
+    whole._commits._add = killed  # type: ignore[method-assign]
+    with pytest.raises(LakeError, match="killed"):
+        list(whole.ship(TEXTS))
+    assert [one.status for one in ship(lake, TEXTS[1:2])] == ["shipped"]
+    assert Counter(one.status for one in ship(lake, TEXTS)) == {"shipped": len(TEXTS) - 1, "there already": 1}
+    assert counts(lake) == frames(TEXTS)
+    assert set(counts(lake, "recordings").values()) == {1}
+
+
+def test_the_shipped_cassettes_take_at_most_150_bytes_an_event_with_their_logs(tmp_path: Path) -> None:
+    lake, paths = Lake(str(tmp_path / "lake")), [*sorted(SHIPPED.glob("*.jsonl")), *sorted(SHIPPED.glob("*/*.jsonl"))]
+    lake.init()
+    empty = sum(one.stat().st_size for one in Path(lake.url).rglob("*") if one.is_file())
+    events = sum(one.events for one in ship(lake, paths))
+    stored = sum(one.stat().st_size for one in Path(lake.url).rglob("*") if one.is_file())
+    assert (stored - empty) / events < 150

@@ -80,7 +80,7 @@ def _ship(url: str, paths: Iterable[Path], labels: dict[str, str] | None) -> lis
     lake = Lake(url)
     lake.init()
     with closing(Shipper(lake, labels=labels)) as shipper:
-        return [one.status for one in shipper.ship(paths)]
+        return [one.status for path in paths for one in shipper.ship([path])]  # each recording in its own objects
 
 
 def split(
