@@ -518,8 +518,9 @@ class _Recordings:
         }
 
 
-def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None]]:
-    """Return the named cassettes, each with the session of `CASSETTE#SESSION`; of a folder those in it, by name.
+def cassettes_in(named: Iterable[str | Path], *, recursive: bool = False) -> Iterator[tuple[Path, str | None]]:
+    """Return the named cassettes, each with the session of `CASSETTE#SESSION`; of a folder those in it, by name, and
+    with `recursive` those in its subfolders.
 
     A link to a file in the same folder is left out: `--rotate` makes one. Raises `UsageError` for an empty folder.
     """
@@ -528,8 +529,9 @@ def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None
         if not path.is_dir():
             yield path, session
             continue
-        found = sorted(file for file in path.iterdir() if file.name.endswith(_ENDS) and file.is_file())
-        found = [file for file in found if not (file.is_symlink() and file.resolve().parent == path.resolve())]
+        files = path.rglob("*") if recursive else path.iterdir()
+        found = sorted(file for file in files if file.name.endswith(_ENDS) and file.is_file())
+        found = [file for file in found if not (file.is_symlink() and file.resolve().parent == file.parent.resolve())]
         if not found:
             raise UsageError(f"{path} holds no cassette: name a folder with .db or .jsonl files, or a file")
         yield from ((file, session) for file in found)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Continue until Ctrl-C, and ship each cassette after its recorder closes it.",
 )
+@click.option("--recursive", "-r", is_flag=True, help="Also ship the cassettes in subfolders of a folder.")
 @click.option(
     "--label",
     "labels",
@@ -52,6 +53,7 @@ def ship(
     paths: tuple[Path, ...],
     url: str,
     watch: bool,
+    recursive: bool,
     labels: tuple[str, ...],
     redact: str | None,
     pseudonym_key: Path | None,
@@ -60,7 +62,7 @@ def ship(
     """Copy the recordings of closed cassettes to a lake. The cassettes do not change.
 
     A lake is a folder or a bucket with the recordings of many recorders. A cassette is closed when no recorder writes
-    to it. PATH is a cassette, or a folder with cassettes.
+    to it. PATH is a cassette, or a folder with cassettes. Subfolders count only with --recursive.
 
     The command skips a recording that is in the lake, or that expired from the lake. So each recording is shipped once,
     even if several `ship` commands run at the same time or are killed. Exit code 1
@@ -85,10 +87,13 @@ def ship(
         if watch:
             from ..lake.watch import Watcher
 
-            watcher = Watcher(make, lambda: list(_present(paths)), results.tell, say)
+            watcher = Watcher(make, lambda: list(_present(paths, recursive)), results.tell, say)
             while True:
                 time.sleep(watcher.look())
-        _ship(_found(paths), make, results)
+        found = _found(paths, recursive)
+        if any(path.is_dir() for path in paths):
+            click.echo(f"found {counted(len(found), 'cassette')}", err=True)
+        _ship(found, make, results)
     except KeyboardInterrupt:
         results.summary()
         sys.stdout.flush()
@@ -156,19 +161,19 @@ def _ship(paths: list[Path], make: Callable[[], Shipper], results: Results) -> N
     shipper.close()
 
 
-def _found(paths: tuple[Path, ...]) -> list[Path]:
+def _found(paths: tuple[Path, ...], recursive: bool) -> list[Path]:
     """The cassettes. Raises `UsageError` for a name with a session: a lake takes whole recordings."""
     from ..analysis.listing import cassettes_in
 
-    found = list(cassettes_in(paths))
+    found = list(cassettes_in(paths, recursive=recursive))
     for path, session in found:
         if session is not None:
             raise UsageError(f"{path}#{session} is a part of a cassette, and a lake takes all of it: leave out the #")
     return [path for path, _ in found]
 
 
-def _present(paths: tuple[Path, ...]) -> Iterator[Path]:
+def _present(paths: tuple[Path, ...], recursive: bool) -> Iterator[Path]:
     """The cassettes of those paths that are there now."""
     for path in paths:
         with suppress(UsageError):  # a folder without a cassette
-            yield from (one for one in _found((path,)) if one.exists())
+            yield from (one for one in _found((path,), recursive) if one.exists())

@@ -23,14 +23,14 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, Schema
+from deltalake import DeltaTable, Field, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from obstore import exceptions, store
 
 from ..errors import LakeError, __version__
 from ..text import counted, dumps
 from ..wire.limits import lake_url
-from .tables import ADDED, FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS, TABLES, is_own
+from .tables import ADDED, FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS, TABLES, comments_of, is_own
 
 MARKER = "omnirecord.json"
 CLOCK = "omnirecord-clock"
@@ -293,7 +293,8 @@ class Lake:
     def complete(self) -> None:
         """Create the tables and columns that this version knows and the lake lacks. Raises `LakeError`."""
         for name, schema in SCHEMAS.items():
-            wanted = Schema.from_arrow(schema)
+            comments = comments_of(name)
+            wanted = Schema([_commented(one, comments.get(one.name)) for one in Schema.from_arrow(schema).fields])
             with self.failures():
                 self._refuse_special_log(name)
                 table = DeltaTable.create(
@@ -324,6 +325,14 @@ class Lake:
             f"{self.url} does not support conditional PUT (If-None-Match), so two shippers could overwrite each other's"
             " commits: choose another store"
         )
+
+
+def _commented(field: Field, comment: str | None) -> Field:
+    return (
+        field
+        if comment is None
+        else Field(field.name, field.type, nullable=field.nullable, metadata={"comment": comment})
+    )
 
 
 def _is_foreign(path: str) -> bool:

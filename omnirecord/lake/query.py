@@ -28,11 +28,11 @@ from ..model import reached
 from .files import File, Files, files_of
 from .location import Lake, about_refusal, is_refused
 from .scan import Kept, Where, damage_in, recordings_in, scanned
-from .sql import ABOUT, COLUMNS, NEEDS, SELECTS, checked, mistake, named, nothing, plain, quoted, sql_type
+from .sql import ABOUT, COLUMNS, DERIVED, NEEDS, SELECTS, checked, mistake, named, nothing, plain, quoted, sql_type
 from .tables import PARTITION, SCHEMAS
 
 NAMES: Mapping[str, tuple[str, ...]] = {
-    name: COLUMNS[name] if name in COLUMNS else tuple(SCHEMAS[name].names) for name in ABOUT
+    name: COLUMNS[name] if name in COLUMNS else (*SCHEMAS[name].names, *DERIVED.get(name, ())) for name in ABOUT
 }
 """The columns of each view and table, in the order in which a list shows them."""
 _COMPLETE = "complete_recordings"
@@ -300,7 +300,9 @@ class LakeQuery:
                 ids = pa.array(sorted(self.recordings()), pa.string())
                 self.hold(_COMPLETE, pa.table({"recording_id": ids}))
             parts[-1] += f" WHERE recording_id IN (SELECT recording_id FROM {_COMPLETE})"
-        return " UNION ALL ".join(parts) or nothing(schema)
+        rows = " UNION ALL ".join(parts) or nothing(schema)
+        more = "".join(f", {sql} AS {column}" for column, sql in DERIVED.get(name, {}).items())
+        return f"SELECT *{more} FROM ({rows})" if more else rows
 
     def _there(self, name: str, files: list[File]) -> list[File]:
         """Return the files without those that are missing, which are noted in the lake. DuckDB would read none."""

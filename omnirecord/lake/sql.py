@@ -104,7 +104,7 @@ def mistake(error: Exception, sql: str, names: Names) -> str:
         if parameter is not None:
             return _without_value(parameter[0])
         if _AT.search(_TEXT.sub("''", sql)):
-            return f"the SQL has a syntax error near {found[1]!r}: at is a keyword, so write the column as events.at"
+            return f"the SQL has a syntax error near {found[1]!r}: at is a keyword, so write the column as occurred_at"
         word = found[1].upper()
         close = [] if word in KEYWORDS else near(word, KEYWORDS)
         return f"the SQL has a syntax error near {found[1]!r}{did_you_mean(close)}"
@@ -242,6 +242,22 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "whole_turns": _whole("turns"),
     "whole_sessions": _whole("sessions", "until"),
 }
+
+_DATA = r"regexp_extract(raw, '(?:^|\n)data: ?([^\r\n]*)', 1)"
+_TEXT_OF = f"""CASE WHEN json_valid({_DATA}) THEN coalesce(
+  CASE WHEN type LIKE '%text.delta' THEN {_DATA} ->> '$.delta' END, {_DATA} ->> '$.delta.text',
+  {_DATA} ->> '$.choices[0].delta.content', {_DATA} ->> '$.candidates[0].content.parts[0].text') END"""
+_OCCURRED = {"occurred_at": '"at"'}
+DERIVED: Mapping[str, Mapping[str, str]] = {
+    "events": {**_OCCURRED, "event_type": "type", "day_of_event": 'CAST("at" AS DATE)', "text": _TEXT_OF},
+    "exchanges": _OCCURRED,
+    "messages": _OCCURRED,
+    "incidents": _OCCURRED,
+}
+"""SQL for the columns of tables that a query computes, and that no file has.
+
+`occurred_at` is `at`, a keyword of DuckDB. `text` is the text that an event of one of the APIs adds to an answer.
+"""
 
 _CLOCKS = "INTERVAL 1 SECOND"
 """Greatest difference between the clocks of two recorders at which a message still finds its turn."""

@@ -176,6 +176,16 @@ in bytes at which the recorder stopped decoding. `request_cut`: the body of the 
 """
 
 TABLES = tuple(SCHEMAS)
+_OF_ALL = {PARTITION: "UTC day on which the recording began", "recording_id": "Id of the recording, a UUID"}
+
+
+def comments_of(table: str) -> dict[str, str]:
+    """Return the comments of the columns of a table in its Delta schema, by column. Only the tables of `query` have one
+    for each."""
+    own = computed.TABLES[table].columns if table in COMPUTED else ()
+    return {**{one.name: one.about for one in own}, **_OF_ALL}
+
+
 MEASURED = ("recording_id", "session_id", "code", "at", "asked_at", "started_at")
 """Columns whose least and greatest values are in the Delta log, so that an engine skips files."""
 

@@ -59,7 +59,7 @@ def test_check_tells_tables_rows_files_and_bytes(lake_url: str) -> None:
 def test_check_counts_objects_without_a_commit_but_not_those_that_a_commit_removed(tmp_path: Path) -> None:
     lake = shipped(str(tmp_path / "lake"), HEALTHY["text"], HEALTHY["tool"])
     lake.table("turns").optimize.compact()
-    lake.objects.put("events/day=2026-11-25/left.parquet", b"x")
+    lake.objects.put("events/day=2026-11-25/01a210c9-d100-8297-b319-10df9c6359b1-0a0b0c0d.parquet", b"x")
     told = json.loads(run("check", lake.url, "--json").stdout)
     assert {one["table"]: one["orphans"] for one in told["tables"] if one["orphans"]} == {"events": 1}
     assert told["advice"] == [

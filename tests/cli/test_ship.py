@@ -48,6 +48,19 @@ def test_a_label_for_a_recording_that_is_there_already_is_said_not_to_apply(lake
     assert err == "omnirecord: recordings that are in the lake already keep the labels that they have there\n"
 
 
+def test_a_folder_is_shipped_with_its_subfolders_if_asked_to(lake: str, tmp_path: Path) -> None:
+    for name in ("text", "a/b/tool"):
+        path = tmp_path / "cassettes" / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((SHIPPED / f"{path.stem}.jsonl").read_bytes())
+    code, out, err = run(tmp_path / "cassettes", "--lake", lake)
+    assert (code, err, out[:20]) == (0, "found 1 cassette\n", "1 recording shipped ")
+    code, out, err = run(tmp_path / "cassettes", "--lake", lake, "--recursive")
+    assert (code, err) == (0, "found 2 cassettes\n")
+    assert out.startswith("1 recording shipped ")
+    assert out.endswith("; 1 there already\n")
+
+
 def test_json_has_an_object_per_recording(lake: str, tmp_path: Path) -> None:
     code, out, _ = run(TEXT, tmp_path / "none.db", "--lake", lake, "--json")
     second, first = sorted(map(json.loads, out.splitlines()), key=lambda row: row["status"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,13 +25,14 @@ from omnirecord.lake.files import files_of
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import NAMES, LakeQuery
 from omnirecord.lake.sessions import Wanted, sessions
+from omnirecord.lake.sql import DERIVED
 from omnirecord.lake.tables import SCHEMAS
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.lake_sessions import ship
 from tests.support.lakes import shipped, split
-from tests.support.stores import bucket_url, lake_url, shared_moto
+from tests.support.stores import bucket_url, each_lake_url, lake_url, shared_moto
 
-__all__ = ["lake_url"]
+__all__ = ["each_lake_url", "lake_url"]
 SHOWN = (HEALTHY["turns"], HEALTHY["tool"], HEALTHY["subagent"], TROUBLED["tool_hangs"])
 
 
@@ -177,6 +181,7 @@ def test_no_credential_is_in_a_setting(monkeypatch: pytest.MonkeyPatch, lake: La
         ("SELEC 1", "the SQL begins with 'SELEC', which is no statement: did you mean SELECT?"),
         ("SELECT count(* FROM turns", "the SQL has a syntax error near 'FROM'"),
         ("SELECT at, type FROM events", "the SQL has a syntax error near ',': at is a keyword, so write the column as"),
+        ("SELECT occurd_at FROM events", "there is no column occurd_at: did you mean occurred_at? events has day, "),
         ("SELECT lowr('A')", "DuckDB has no function lowr: did you mean lower?"),
         ("SELECT * FROM turns WHERE turn = :n", "the SQL has :n, and it has no value: add -p n VALUE"),
         ("SELECT $n", "the SQL has $n, and it has no value: add -p n VALUE"),
@@ -207,6 +212,45 @@ def test_values_are_those_of_json(query: LakeQuery) -> None:
     assert row == (
         "2026-11-27T09:00:00.000000Z", "2026-11-27", 1.5, None, {"a": 1}, ["2026-01-01"], 90.0, b"ab", 2**63
     )  # fmt: skip
+
+
+def test_an_event_has_its_text_its_type_and_its_day(each_lake_url: str) -> None:
+    lake = shipped(each_lake_url, HEALTHY["text"], HEALTHY["tool"])
+    of = "SELECT string_agg({}, '' ORDER BY exchange, seq) FROM events WHERE event_type = 'response.output_text.delta'"
+    (parsed,), (raw,) = (ask(lake, of.format(name))[0] for name in ("text", "raw"))
+    assert len(parsed) > 100
+    assert parsed == "".join(json.loads(f'"{one}"') for one in re.findall(r'"delta": ?"((?:[^"\\\\]|\\\\.)*)"', raw))
+    names = "occurred_at, event_type, day_of_event"
+    assert ask(lake, f"SELECT {names} FROM events") == ask(lake, "SELECT events.at, type, events.at::DATE FROM events")
+    for table in ("exchanges", "messages", "incidents"):
+        assert ask(lake, f"SELECT occurred_at FROM {table}") == ask(lake, f'SELECT "at" FROM {table}')
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ('data: {"choices": [{"delta": {"content": "a"}}]}\n\n', "a"),
+        ('event: x\ndata: {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "b"}}\n\n', "b"),
+        ('data:{"candidates": [{"content": {"parts": [{"text": "c"}]}}]}\r\n\r\n', "c"),
+        ('event: response.output_text.delta\ndata: {"delta": "d"}\n\n', "d"),
+        ('event: response.function_call_arguments.delta\ndata: {"delta": "{"}\n\n', None),
+        ("data: [DONE]\n\n", None),
+        (": a comment\n\n", None),
+        (None, None),
+    ],
+)
+def test_the_text_of_an_event_of_each_api(raw: str | None, text: str | None) -> None:
+    type_ = raw.split("\n")[0].removeprefix("event: ") if raw and raw.startswith("event: ") else None
+    sql = f"SELECT {DERIVED['events']['text']} FROM (SELECT $raw::VARCHAR AS raw, $type::VARCHAR AS type)"
+    assert duckdb.execute(sql, {"raw": raw, "type": type_}).fetchall() == [(text,)]
+
+
+def test_the_delta_schema_of_a_new_lake_has_comments(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"))
+    comments = {one.name: one.metadata.get("comment") for one in lake.table("turns").schema().fields}
+    assert comments["turn"] == "Number of the turn in the session, from 1"
+    assert comments["day"] == "UTC day on which the recording began"
+    assert all(comments.values())
 
 
 def test_a_query_may_see_some_days_only(lake: Lake) -> None:
