@@ -78,19 +78,24 @@ def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
 
 
 def _items(value: Any) -> Iterator[tuple[Key, str]]:
-    for one in as_list(value):
-        yield from keyed(fields_of(one))
+    found = (keyed(fields_of(one)) for one in as_list(value))
+    return (one for one in found if one is not None)
 
 
-def keyed(item: dict[str, Any]) -> Iterator[tuple[Key, str]]:
-    """The key and text of an item; nothing for kinds that the stream does not carry as items, such as errors."""
-    type_, id_, call_id = item.get("type"), as_text(item.get("id")), as_text(item.get("call_id"))
-    if type_ == "message" and id_ is not None:
-        yield ("message", id_), text_of(item.get("content"))
-    elif type_ == "function_call" and call_id is not None:
-        yield ("call", call_id), f"{as_text(item.get('name'))}({written(item.get('arguments'))})"
-    elif type_ == "function_call_output" and call_id is not None:
-        yield ("output", call_id), written(item.get("output")) or ""
+def keyed(item: dict[str, Any]) -> tuple[Key, str] | None:
+    """The key and text of an item; None for kinds that the stream does not carry as items, such as errors."""
+    type_ = item.get("type")
+    if type_ == "message":
+        id_ = as_text(item.get("id"))
+        return None if id_ is None else (("message", id_), text_of(item.get("content")))
+    if type_ not in ("function_call", "function_call_output"):
+        return None
+    call_id = as_text(item.get("call_id"))
+    if call_id is None:
+        return None
+    if type_ == "function_call":
+        return ("call", call_id), f"{as_text(item.get('name'))}({written(item.get('arguments'))})"
+    return ("output", call_id), written(item.get("output")) or ""
 
 
 class Items:
@@ -104,11 +109,14 @@ class Items:
         return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._input}
 
     def _item(self, event: Event) -> None:
-        for key, text in keyed(event.item):
-            known = self.by_key.get(key)
-            # A call arrives twice, the second time in its stored form: the server may have replaced its arguments.
-            if known is None or key[0] == "call":
-                self.by_key[key] = (known[0] if known else event.ref, hash(text), said(text))
+        found = keyed(event.item)
+        if found is None:
+            return
+        key, text = found
+        known = self.by_key.get(key)
+        # A call arrives twice, the second time in its stored form: the server may have replaced its arguments.
+        if known is None or key[0] == "call":
+            self.by_key[key] = (known[0] if known else event.ref, hash(text), said(text))
 
     def _input(self, event: Event) -> None:
         """A user message, which the stream carries as `session.input.consumed`."""

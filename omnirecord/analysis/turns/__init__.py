@@ -83,32 +83,36 @@ class SessionBuilder:
 
     def add(self, heard: MergedFrame) -> None:
         """Add the next frame. No frame makes this fail."""
-        (frame, in_snapshot), builder, before = heard, self.turns, self.turns.open
-        self.last_ns = at_ns = frame.offset_ns
+        frame, in_snapshot = heard
+        stream, _, at_ns, _, _, _, type_, verdict, _ = frame
+        builder = self.turns
+        before = builder.open
+        self.last_ns = at_ns
         builder.here = frame
-        if in_snapshot or frame.type in protocol.HEARTBEATS:
+        if in_snapshot or type_ in protocol.HEARTBEATS:
             self._keepalive(heard)
-        elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
+        elif verdict not in _NO_EVENTS and type_ != protocol.SESSION_PRESENCE:
             if before is not None:
                 if at_ns - before.last_ns > SILENT:
                     self._silent(before, frame)
                 before.touch(at_ns)
-            add_event(builder, frame.type, at_ns, self._payload(frame))
-            if builder.open is not None and builder.open is not before:
-                builder.open.touch(at_ns)
-            draft = builder.open or before or self._of_one_event(at_ns)
+            add_event(builder, type_, at_ns, self._payload(frame))
+            after = builder.open
+            if after is not None and after is not before:
+                after.touch(at_ns)
+            draft = after or before or self._of_one_event(at_ns)
             self._active = frame
             if draft is not None:
-                if frame.verdict != "valid":
+                if verdict != "valid":
                     draft.odd_events += 1
-                part = draft.parts.get(frame.stream)
+                part = draft.parts.get(stream)
                 if part is None or before is not draft or self._copies is not None:
                     self._carry(frame, before, draft)
                 else:  # the same without a call
                     part.before = part.last
                     part.last = frame
-                    self.middles[frame.stream] = builder.open
-                if frame.type is not None and frame.type[:9] == protocol.OF_RESPONSE:
+                    self.middles[stream] = after
+                if type_ is not None and type_[:9] == protocol.OF_RESPONSE:
                     draft.spoke = frame
 
     def _silent(self, draft: Draft, frame: TimedFrame) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Literal
 from ...omnigent import protocol
 from ...omnigent.summary import sentence
 from ...text import joined
-from ...wire.strict_json import as_dict, as_int, as_number, as_text, text_of, written
+from ...wire.strict_json import as_dict, as_int, as_number, as_text, loads, text_of, written
 from .begin_and_end import Data, call_id_of, fault_of
 from .builder import TurnBuilder
 from .draft import Block, Draft
@@ -162,10 +161,8 @@ def _elicitation(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 def _ask_about(builder: TurnBuilder, draft: Draft, at_ns: int, preview: str | None) -> None:
     """Add the message that an approval is about: the agent has not taken it in yet."""
-    try:
-        text = text_of(as_dict(json.loads(preview or "")).get("content")) or None
-    except (ValueError, RecursionError):
-        text = preview
+    value = loads(preview or "")
+    text = preview if value is None else text_of(as_dict(value).get("content")) or None
     post = builder.posts.claim(text, at_ns) or builder.posts.claim(None, at_ns)
     if post is not None:
         draft.ask(post.text, post.at_ns, post.item_id)

@@ -44,7 +44,9 @@ def stored_in(x: Exchange, answer: bytes) -> Stored:
 
 def fields_of(item: object) -> Data:
     """Return the fields of a stored item; some servers nest them."""
-    return {**as_dict(as_dict(item).get("data")), **as_dict(item)}
+    fields = as_dict(item)
+    nested = fields.get("data")
+    return {**nested, **fields} if isinstance(nested, dict) else fields
 
 
 def complete(drafts: Iterable[Draft], reads: Iterable[Stored], *, is_at_rest: bool) -> None:
