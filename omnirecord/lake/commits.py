@@ -41,6 +41,7 @@ from .forgotten import Forgotten
 from .location import SKEW, Lake, MissingTable
 from .tables import PARTITION, SCHEMAS, TABLES, merged_name, path_of
 from .transactions import has_rows, next_version
+from .upkeep import is_committed, removal
 
 _TRIES = 30
 """Commits that lose against another shipper before the lake counts as failing."""
@@ -191,24 +192,27 @@ class Commits:
         return abs(self._clock() - at) < _FRESH
 
     def _look(self, name: str, objects: Mapping[tuple[str, ...], _Stored]) -> None:
-        """Store again what is not there after the commit. Raises `LakeError` if that does not help.
+        """Store again what is not there after the commit. If that does not help, take the commit back, and raise
+        `LakeError`.
 
         A process with a wrong clock may have removed it, or the machine slept during the commit.
         """
         for number in range(_LOOKS):
-            lost = [one for one in objects.values() if not self._is_there(name, one)]
-            named = {one.path for one in files_in(self._newest(name))} if lost else set()
-            lost = [one for one in lost if one.action.path in named]  # else `compact` has merged it
+            lost = {ids: one for ids, one in objects.items() if not self._is_there(name, one)}
+            named = {one.path: one for one in files_in(self._newest(name))} if lost else {}
+            # `compact` has merged the others
+            lost = {ids: one for ids, one in lost.items() if one.action.path in named}
             if not lost:
                 return
-            for one in lost:
+            for one in lost.values():
                 with suppress(*_EXISTS):
                     self._lake.objects.put(f"{name}/{one.action.path}", one.data, mode="create", use_multipart=False)
             time.sleep(random.uniform(0, _PAUSE * number))
-        url = self._lake.url
+        gone = [removal(self._lake, named[one.action.path], data_change=True) for one in lost.values()]
+        is_committed(self._newest(name), gone, [id_ for ids in lost for id_ in ids])
         raise LakeError(
-            f"{url}: {name}/{lost[0].action.path} was removed {_LOOKS} times while it was shipped: check the clocks of"
-            f" the machines that run `omnirecord lake compact`, run `omnirecord lake repair {url}`, and ship again"
+            f"{self._lake.url}: {name}/{next(iter(lost.values())).action.path} was removed {_LOOKS} times while it was"
+            " shipped: check the clocks of the machines that run `omnirecord lake compact`, and ship again"
         )
 
     def _is_there(self, name: str, one: _Stored) -> bool:
