@@ -8,12 +8,16 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from obstore.exceptions import AlreadyExistsError
 
-from omnirecord.lake.location import Lake
+from omnirecord.lake.files import files_of
+from omnirecord.lake.location import Lake, table_states
+from omnirecord.lake.lost import lost_in, missing_now, repair
+from omnirecord.lake.query import LakeQuery
 from tests.lake.test_upkeep import compact, counts, shipped
 from tests.support.stores import bucket_url, seaweed, weed_path
 
@@ -66,3 +70,20 @@ def test_shippers_that_are_killed_ship_every_recording_once(url: str, tmp_path: 
 
     assert set(shipped(url)) == {"there already"}
     assert counts(Lake(url)) == counts(Lake(alone))
+
+
+def test_a_lost_object_is_named_repaired_and_shipped_again(url: str) -> None:
+    shipped(url)
+    lake = Lake(url)
+    assert lake.skew() == timedelta(0)
+    before = counts(lake)
+    compact(lake)
+    lake.objects.delete(f"events/{files_of(lake, 'events')[0][0].path}")
+    with LakeQuery(lake) as query:
+        assert list(query.run("SELECT count(*) FROM events").rows) == [(0,)]
+    assert len(missing_now(lake)) == 1
+    lost = lost_in(lake, table_states(lake))
+    assert len(lost[0].recordings) == before["recordings"]
+    list(repair(lake, lost))
+    assert set(shipped(url)) == {"shipped"}
+    assert counts(lake) == before
