@@ -11,7 +11,7 @@ To add a number: a field in `values`, measured here or beside it; then a column 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from operator import attrgetter
 from typing import Any, cast
@@ -51,6 +51,7 @@ from .values import (
 
 _MS = 1_000_000
 _LENGTH, _VERDICT_HEARD = attrgetter("length"), attrgetter("frame.verdict")
+_TYPE_AND_VERDICT = attrgetter("type", "verdict")
 _OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
@@ -97,7 +98,8 @@ def measure(
     until = max([*map(_end, exchanges), *(end_ns for (_, end_ns), _ in streams)])
     spans = union(span for span, _ in streams)
     numbers = tuple(numbers for _, numbers in streams)
-    events = _events(frames)
+    only = numbers[0] if len(numbers) == 1 else None
+    events = _events(frames) if only is None else []
     joined = {one.at_ns for one in line if one.in_snapshot and one.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA}
     found = SessionStats(
         recording=told.recording,
@@ -113,8 +115,8 @@ def measure(
         endings=_counted(one.ending for one in numbers),
         **_of_events(line, spans),
         **_of_turns(told.turns, one.acts, joined, spans[-1][1] if spans else until, calls),
-        proxy_delay_ms=_delays(events),
-        never_sent=_unsent(events),
+        proxy_delay_ms=_delays(events) if only is None else only.proxy_delay_ms,
+        never_sent=_unsent(events) if only is None else only.never_sent,
     )
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
 
@@ -161,7 +163,7 @@ def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, 
     heartbeats = len(events) - len(data)
     return {
         "events": len(events),
-        "events_by_type": _counted(map(type_of, events)),
+        "events_by_type": _by_type(events),
         "verdicts": _counted(map(_VERDICT_HEARD, line)),
         "heartbeats": heartbeats,
         "heartbeat_share": round(heartbeats / len(events), 4) if events else None,
@@ -375,7 +377,14 @@ def _events(frames: Iterable[TimedFrame]) -> list[TimedFrame]:
     return [frame for frame in frames if frame.verdict != "comment"]
 
 
-def _counted(values: Iterable[str]) -> dict[str, int]:
+def _by_type(events: Iterable[TimedFrame]) -> dict[str, int]:
+    found = Counter[str]()
+    for (type_, verdict), number in Counter(map(_TYPE_AND_VERDICT, events)).items():
+        found[type_of(type_, verdict)] += number
+    return _counted(found)
+
+
+def _counted(values: Iterable[str] | Mapping[str, int]) -> dict[str, int]:
     """Count by value, most frequent first."""
     return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
 

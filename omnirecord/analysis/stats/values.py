@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from ...model import LIMIT, Ending, TimedFrame
+from ...model import LIMIT, Ending, TimedFrame, Verdict
 from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_int, as_number, payload
 from ..turns.builder import Span
@@ -299,7 +299,9 @@ def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:
     """The gaps between consecutive events; None without any. Between two spans no client listened: that is no gap."""
     begins = [begin for begin, _ in spans]
     times = [event.offset_ns for event in events]
-    lengths = [max(0, later - earlier) for earlier, later in pairwise(times)]
+    lengths = [later - earlier for earlier, later in pairwise(times)]
+    if lengths and min(lengths) < 0:
+        lengths = [max(0, length) for length in lengths]
     places: Sequence[int] = range(len(lengths))  # of the event before
     if len(begins) > 1 and lengths:
         of = [bisect_right(begins, at) for at in times]
@@ -317,15 +319,15 @@ def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:
         p99_s=round(p99 / NS, 9),
         longest_s=length / NS,
         longest_from=f"{before.stream}:{before.seq}",
-        longest_from_type=type_of(before),
+        longest_from_type=type_of(before.type, before.verdict),
         longest_to=f"{after.stream}:{after.seq}",
-        longest_to_type=type_of(after),
+        longest_to_type=type_of(after.type, after.verdict),
     )
 
 
-def type_of(event: TimedFrame) -> str:
+def type_of(type_: str | None, verdict: Verdict) -> str:
     """The name under which an event is counted."""
-    return "[DONE]" if event.verdict == "sentinel" else event.type or "(no type)"
+    return "[DONE]" if verdict == "sentinel" else type_ or "(no type)"
 
 
 def usage_of(turns: Iterable[Turn]) -> tuple[UsageStats, ...]:
