@@ -105,11 +105,9 @@ ASKS: dict[str, tuple[str, str, Ask]] = {
     ),
     "resolve_elicitation": ("approval", "POST /v1/sessions/*/elicitations/*/resolve", resolve),
     "SessionsChat.query": ("text", "POST /v1/sessions/*/events", chat),
-    "client.query": ("responses", "POST /v1/responses", lambda client, _: client.query(model="helper", input="Go on.")),
 }
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(("status", "name", "ask"), [
     pytest.param(status, name, ask, marks=[pytest.mark.long] * (number % 3 != kind % 3))
     for number, (status, name) in enumerate(statuses().items()) for kind, ask in enumerate(ASKS)
@@ -121,7 +119,7 @@ async def test_a_status_raises_what_the_page_says_and_is_not_tried_again(status:
         Replay(cassette(tape, Path()), timing="instant", faults=[fault], match_on=[]) as server,
         omnigent_client.OmnigentClient(server.url, timeout=10.0) as client,
     ):
-        known = tape != "responses" and ask not in ("sessions.create", "SessionsChat.query")
+        known = ask not in ("sessions.create", "SessionsChat.query")
         session_id = (await client.sessions.create(BUNDLE)).id if known else ""
         with pytest.raises(omnigent_client.OmnigentError) as caught:
             await call(client, session_id)

@@ -61,8 +61,7 @@ def _of_httpx(error: httpx.HTTPError) -> str:
     name, path = type(error).__name__, error.request.url.path
     assert str(error) == KNOWN[name]
     if isinstance(error, httpx.ReadTimeout):
-        is_stream = path.endswith(("/stream", "/v1/responses"))
-        return "waits" if is_stream else f"waits 30 s and raises `httpx.{name}`"
+        return "waits" if path.endswith("/stream") else f"waits 30 s and raises `httpx.{name}`"
     return f"raises `httpx.{name}`"
 
 

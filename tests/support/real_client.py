@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -28,8 +27,7 @@ BUNDLE = b"the replay does not look into it"
 
 def shorten(patch: pytest.MonkeyPatch, patience: int = 1) -> float:
     """Give the client short timeouts, or that many times as long ones; the one for requests is to be given to it."""
-    for module in (omnigent_client._sessions, omnigent_client._responses):
-        patch.setattr(module, "_SSE_TIMEOUT", httpx.Timeout(30.0, read=patience * STREAM_READ_S))
+    patch.setattr(omnigent_client._sessions, "_SSE_TIMEOUT", httpx.Timeout(30.0, read=patience * STREAM_READ_S))
     patch.setattr(omnigent_client._sessions_chat, "_STREAM_READY_TIMEOUT_S", patience * READY_S)
     return patience * REQUEST_S
 
@@ -119,22 +117,6 @@ async def sessions_chat_query(client: omnigent_client.OmnigentClient, _name: str
     return turn
 
 
-async def responses_stream(client: omnigent_client.OmnigentClient, _name: str) -> Turn:
-    turn = Turn()
-    with keeping(turn):
-        async with aclosing(client.responses.stream(model="helper", input="Go on.")) as events:
-            async for event in events:
-                turn.events.append((type(event).__name__, repr(event)))
-    return turn
-
-
-async def client_query(client: omnigent_client.OmnigentClient, _name: str) -> Turn:
-    turn = Turn()
-    with keeping(turn):
-        turn.text = (await client.query(model="helper", input="Go on.")).text
-    return turn
-
-
 class keeping(suppress):  # noqa: N801  # as those of contextlib
     """Keep in a turn what is raised, and go on behind the block."""
 
@@ -152,8 +134,6 @@ CALLERS: dict[str, Callable[[Any, str], Awaitable[Turn]]] = {
     "sessions.stream": sessions_stream,
     "sessions.stream, once more": sessions_stream_again,
     "SessionsChat.query": sessions_chat_query,
-    "responses.stream": responses_stream,
-    "client.query": client_query,
 }
 
 
@@ -161,12 +141,11 @@ async def make_turn(
     caller: str, name: str, path: Path, faults: Sequence[str] = (), *, request_s: float = 30.0
 ) -> tuple[Turn, Replay]:
     """A turn, and the replay that it was made with. `request_s`: the client's timeout."""
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        async with (
-            Replay(path, timing="instant", faults=faults, match_on=[]) as server,
-            omnigent_client.OmnigentClient(server.url, timeout=request_s) as client,
-        ):
-            return await CALLERS[caller](client, name), server
+    async with (
+        Replay(path, timing="instant", faults=faults, match_on=[]) as server,
+        omnigent_client.OmnigentClient(server.url, timeout=request_s) as client,
+    ):
+        return await CALLERS[caller](client, name), server
 
 
 async def whole_turn(caller: str, name: str, path: Path) -> None:
