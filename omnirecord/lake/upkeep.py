@@ -146,19 +146,13 @@ def remove(lake: Lake, name: str, retain: timedelta = RETAIN, *, dry_run: bool =
         if not all(map(is_own, found)):
             known = set(vacuum())  # the log has named them
             found = [path for path in found if is_own(path) or path in known]
+        if found:  # the log names objects that were removed before
+            there = {one["path"] for some in lake.objects.list(prefix=f"{name}/") for one in some}
+            found = [path for path in found if f"{name}/{path}" in there]
         for path in () if dry_run else found:
             with suppress(NotFoundError, FileNotFoundError):  # another process removed it
                 lake.objects.delete(f"{name}/{path}")
         return found
-
-
-def left_over(lake: Lake, name: str) -> list[str]:
-    """Return the objects of a table that are in the store, and that its newest version does not need. Raises
-    `LakeError`."""
-    removable = set(remove(lake, name, timedelta(0), dry_run=True))
-    with lake.failures():
-        there = (one["path"] for some in lake.objects.list(prefix=f"{name}/") for one in some) if removable else ()
-        return sorted(path for one in there if (path := one.removeprefix(f"{name}/")) in removable)
 
 
 def shorten_log(lake: Lake, names: Sequence[str]) -> Iterator[str]:

@@ -320,6 +320,7 @@ def test_orphans_and_removed_objects_stay_until_they_are_old(lake_url: str) -> N
     assert remove(lake, "events", RETAIN, dry_run=True) == []
     assert remove(lake, "events", timedelta(hours=1)) == []
     assert len(remove(lake, "events", NOW)) >= 1
+    assert remove(lake, "events", NOW) == []
     assert objects(lake, "events") == {f"events/{one.path}" for one in files_of(lake, "events")[0]}
     assert rows_of(lake, "events").num_rows > 0
 
