@@ -64,21 +64,33 @@ class Gathered:
         return self.frames() if overlap else Held().of(frame for x in streams for frame in self._store.outline(x))
 
     def told(
-        self, around: Around, frames: Iterable[TimedFrame] | None = None, long_silence: int = LONG_SILENCE, *,
+        self,
+        around: Around,
+        frames: Iterable[TimedFrame] | None = None,
+        long_silence: int = LONG_SILENCE,
+        *,
         line: Sequence[MergedFrame] | None = None,
-    ) -> tuple[Session, list[Draft]]:  # fmt: skip
+    ) -> tuple[Session, list[Draft]]:
         """Return the session, and the drafts of its turns. `frames`: by default all. `line`: the same, merged."""
         told, drafts = session_of(
-            self.exchanges, self.frames() if frames is None else frames, self.acts, around, parent_id=self.parent_id,
-            long_silence=long_silence, line=line,
-        )  # fmt: skip
+            self.exchanges,
+            self.frames() if frames is None else frames,
+            self.acts,
+            around,
+            parent_id=self.parent_id,
+            long_silence=long_silence,
+            line=line,
+        )
         return replace(told, failures=tuple(failures_in(self._store, self.exchanges, self.acts))), drafts
 
 
 def gathered(
-    store: Source, session: str | None = None, *, family: bool = False,
+    store: Source,
+    session: str | None = None,
+    *,
+    family: bool = False,
     takes: Callable[[Exchange], bool] = lambda _: True,
-) -> Iterator[Gathered]:  # fmt: skip
+) -> Iterator[Gathered]:
     """Return each session of each recording by its beginning; with `session`, an id or the beginning of one, only that,
     with `family` also those of its sub-agents, and of theirs. `takes`: whether the session of an exchange is wanted.
     Raises `UsageError` if no session, or more than one, has that id."""
@@ -123,9 +135,12 @@ def whole_sessions(store: Source, session: str | None = None, *, long_silence: i
 
 
 def sessions_with_drafts(
-    store: Source, session: str | None = None, *, long_silence: int = LONG_SILENCE,
+    store: Source,
+    session: str | None = None,
+    *,
+    long_silence: int = LONG_SILENCE,
     takes: Callable[[Exchange], bool] = lambda _: True,
-) -> Iterator[tuple[Session, list[Draft]]]:  # fmt: skip
+) -> Iterator[tuple[Session, list[Draft]]]:
     """Return the sessions as `whole_sessions` does, each with the drafts of its turns. `takes`: whether the session of
     an exchange is wanted."""
     context = Context(store)
@@ -219,9 +234,12 @@ class Context:
         unreadable = next((why for x in exchanges if (why := self._undecoded.get(x.stream or 0)) is not None), None)
         last_error = None if request is None else self._last_error(first)
         return self.times(exchanges)._replace(
-            snapshot=snapshot, request=request, unreadable=unreadable, last_error=last_error,
+            snapshot=snapshot,
+            request=request,
+            unreadable=unreadable,
+            last_error=last_error,
             reads=partial(self._reads, exchanges),
-        )  # fmt: skip
+        )
 
     def _last_error(self, x: Exchange) -> str | None:
         """Return the error in the last event of a stream; None if that is no error."""
@@ -292,9 +310,13 @@ Tell = Callable[[Gathered, Around], Session]
 
 
 def conclusions(
-    store: Source, session: str | None = None, *, sessions: Collection[str] | None = None, known: Known | None = None,
+    store: Source,
+    session: str | None = None,
+    *,
+    sessions: Collection[str] | None = None,
+    known: Known | None = None,
     tell: Tell | None = None,
-) -> Iterator[Concluded]:  # fmt: skip
+) -> Iterator[Concluded]:
     """Return how each session ended, in the order of `gathered`, with the same `session`. `sessions`: only these.
     `known`: a caller that asks again keeps it, so that a complete session is read once. `tell` reads a session, by
     default its outline. Raises `UsageError` as `gathered` does.

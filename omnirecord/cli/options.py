@@ -123,45 +123,33 @@ def refuse_without_recording(given: Mapping[str, Any]) -> None:
             )
 
 
-def replay_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the options of `serve` as arguments of `EpisodesOptions`. Raises `UsageError`."""
-    from ..server.listener import by_name, parse_listen
-
-    upstream, upstreams = by_name("--upstream", given["upstream"], "model=https://api.openai.com")
-    listen, listens = by_name("--listen", given["listens"])
-    host, port = parse_listen(listen or LISTEN, allow_remote=given["allow_remote"])
-    return {
-        **given,
-        "upstream": upstream,
-        "upstreams": upstreams,
-        "host": host,
-        "port": port,
-        "listens": listens,
-        "web_ui": None if given["web_ui"] == "off" else given["web_ui"],
-    }
-
-
 def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of `recorder_options` as arguments of `RecordOptions`. Raises `UsageError`."""
-    from ..server.listener import by_name, parse_listen
+    from ..server.listener import by_name
 
-    upstream, upstreams = by_name("--upstream", given["upstream"], "model=https://api.openai.com")
-    listen, listens = by_name("--listen", given["listens"])
+    made = _with_addresses(given)
     contract, contracts = by_name("--contract", given["contract"])
     context = click.get_current_context()
     if is_setting(context, "contract"):  # for upstreams that the command line may replace
-        contracts = {name: value for name, value in contracts.items() if name in upstreams}
+        contracts = {name: value for name, value in contracts.items() if name in made["upstreams"]}
     if is_setting(context, "listens"):
-        listens = {name: address for name, address in listens.items() if name in upstreams}
+        made["listens"] = {name: value for name, value in made["listens"].items() if name in made["upstreams"]}
+    has_page = given["ui"] is not None
+    return {**made, "contract": contract, "contracts": contracts, "ui": has_page and (given["ui"] or True)}
+
+
+def replay_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the options of `serve` as arguments of `EpisodesOptions`. Raises `UsageError`."""
+    web_ui = None if given["web_ui"] == "off" else given["web_ui"]
+    return {**_with_addresses(given), "web_ui": web_ui}
+
+
+def _with_addresses(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with the upstreams and the own addresses as the fields that they set. Raises `UsageError`."""
+    from ..server.listener import by_name, parse_listen
+
+    upstream, upstreams = by_name("--upstream", given["upstream"], "model=https://api.openai.com")
+    listen, listens = by_name("--listen", given["listens"])
     host, port = parse_listen(listen or LISTEN, allow_remote=given["allow_remote"])
-    return {
-        **given,
-        "upstream": upstream,
-        "upstreams": upstreams,
-        "host": host,
-        "port": port,
-        "listens": listens,
-        "contract": contract,
-        "contracts": contracts,
-        "ui": given["ui"] is not None and (given["ui"] or True),
-    }
+    addresses = {"upstream": upstream, "upstreams": upstreams, "host": host, "port": port, "listens": listens}
+    return {**given, **addresses}

@@ -141,7 +141,7 @@ def run(
             if record != "none":
                 raise UsageError("--record new_episodes adds to a recording: give --replay CASSETTE as well")
             if faults or (match and not is_setting(click.get_current_context(), "match")):
-                raise UsageError(f"{'--match' if match else '--fault'} changes a replay: give --replay as well")
+                raise UsageError(f"{'--fault' if faults else '--match'} changes a replay: give --replay as well")
             db = new_cassette(output)
             code, count = _record(command, mask, db, upstream, variables, ui=ui, **of_recording)
         elif record == "none":

@@ -23,18 +23,41 @@ from ..turns.values import Approval, Asked, Child, Listening, Note, Passage, Sil
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
 _ANSWERS = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
 ENDINGS: dict[Ending, str] = {
-    "done": "server ended it", "eof": "server closed it", "client_left": "client left",
-    "upstream_lost": "connection broke", "recorder_stopped": "recorder stopped", "recorder_killed": "recorder killed",
-    "upstream_unreachable": "server not reached", "open": "still open", "unknown": "end not known",
-}  # fmt: skip
+    "done": "server ended it",
+    "eof": "server closed it",
+    "client_left": "client left",
+    "upstream_lost": "connection broke",
+    "recorder_stopped": "recorder stopped",
+    "recorder_killed": "recorder killed",
+    "upstream_unreachable": "server not reached",
+    "open": "still open",
+    "unknown": "end not known",
+}
 _NO_BEAT = 35_000_000_000
 """Length of a silence without a heartbeat that is odd, at least, in ns: one comes every 15 s."""
 _WORD = re.compile(" *[^ ]+| +$")
 _NARROWEST = 20
 Kind = Literal[
-    "verdict", "bad", "head", "asked", "thought", "said", "tool", "approval", "child", "trouble", "note", "silence",
-    "end", "total", "stop", "more", "heartbeat", "blank", "model",
-]  # fmt: skip
+    "verdict",
+    "bad",
+    "head",
+    "asked",
+    "thought",
+    "said",
+    "tool",
+    "approval",
+    "child",
+    "trouble",
+    "note",
+    "silence",
+    "end",
+    "total",
+    "stop",
+    "more",
+    "heartbeat",
+    "blank",
+    "model",
+]
 WIDTH = 100
 COLUMN = 15
 """The column of the text, after the number of the turn and the time."""
@@ -289,9 +312,14 @@ def cost(usd: float | None) -> str:
 
 
 def turn_lines(
-    turn: Turn, page: Page, *, timed: bool = True, inner: Iterable[Piece] = (), told: Collection[str] = (),
+    turn: Turn,
+    page: Page,
+    *,
+    timed: bool = True,
+    inner: Iterable[Piece] = (),
+    told: Collection[str] = (),
     spent: str | None = None,
-) -> Iterator[Line]:  # fmt: skip
+) -> Iterator[Line]:
     """Return the lines of one turn: question, what happened, end.
 
     `timed`: whether the recording has times. `inner`: what sub-agents did during it. `told`: the ids of the sub-agents
