@@ -21,6 +21,7 @@ from typing import NamedTuple
 from ..cassette.labels import exit_code_of
 from ..cassette.select import Source
 from ..model import Recording, since_1970, wall_clock
+from ..providers.answers import CallUsage
 from ..providers.call import ModelCall
 from ..providers.parts import Item, after_answer
 from ..text import clip, joined, one_line
@@ -269,7 +270,13 @@ def _usage(calls: Sequence[ModelCall]) -> TurnUsage | None:
     asked, said, thought, both = (
         sum(filter(None, some)) if any(one is not None for one in some) else None for some in counts
     )
-    return TurnUsage(asked, said, thought, both, None)
+    return TurnUsage(asked, said, thought, both, cost_of(used))
+
+
+def cost_of(used: Iterable[CallUsage]) -> float | None:
+    """Return the cost of calls in USD; None if no provider states it."""
+    costs = [one.cost_usd for one in used if one.cost_usd is not None]
+    return round(sum(costs), 9) if costs else None
 
 
 def _ended(call: ModelCall) -> Ended:

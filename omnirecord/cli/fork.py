@@ -454,7 +454,7 @@ def _print_variables(made: Mapping[str, str], as_json: bool) -> None:
 
 def _compare(source: str, point: Point, branches: Sequence[tuple[_Branch, int]], as_json: bool) -> None:
     """Print the recording and the branches from call N on, a row each."""
-    from ..forks.outcome import cells, of_origin, rows
+    from ..forks.outcome import of_origin, rows, table_of
 
     of_branches = [
         (str(branch.db) if branch.db.exists() else None, code, branch.outcome() if branch.live_calls else None)
@@ -462,5 +462,5 @@ def _compare(source: str, point: Point, branches: Sequence[tuple[_Branch, int]],
     ]
     compared = list(rows(of_origin(source, point), of_branches))
     where = f"call {point.number}" if point.turn is None else f"turn {point.turn}"
-    lines = [f"From {where} on:", *table(list(map(cells, compared)))]
+    lines = [f"From {where} on:", *table(table_of(compared))]
     print_found(as_json, compared, lines)

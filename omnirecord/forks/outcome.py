@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..analysis.conversations import cost_of
 from ..analysis.gather import model_calls
 from ..analysis.model_calls.values import Link, requests_of
 from ..cassette.open import open_store
@@ -34,6 +35,8 @@ class Outcome:
     failed: tuple[str, ...]
     text: str
     ending: str
+    cost_usd: float | None = None
+    """The cost of the calls; None if no provider states it."""
     other_models: tuple[tuple[str, str], ...] = ()
     """The models that were asked, each with another one that answered. A dated name of the same model is none."""
 
@@ -43,6 +46,7 @@ class Outcome:
             "tools": self.tools,
             "input_tokens": None if self.tokens is None else self.tokens[0],
             "output_tokens": None if self.tokens is None else self.tokens[1],
+            "cost_usd": self.cost_usd,
             "duration_s": round(self.took_ns / 1e9, 3),
             "ending": self.ending,
             "answer": self.text,
@@ -55,14 +59,16 @@ def outcome_of(links: Iterable[Link]) -> Outcome:
     requests = requests_of(links)
     last = [attempts[-1].call for attempts in requests]
     ends = [link.ended_ns or link.started_ns for link in links]
+    used = [link.call.usage for link in links if link.call.usage is not None]
     return Outcome(
         calls=len(requests),
         tools=sum(len(call.tool_calls) for call in last),
-        tokens=_tokens([link.call.usage for link in links if link.call.usage is not None]),
+        tokens=_tokens(used),
         took_ns=max(ends) - links[0].started_ns if links else 0,
         failed=tuple(_failure(call) for call in last if call.has_failed or call.ending == "unknown"),
         text=next((call.text for call in reversed(last) if call.text), ""),
         ending=last[-1].ending if last else "no live call",
+        cost_usd=cost_of(used),
         other_models=tuple(dict.fromkeys(_other_models(last))),
     )
 
@@ -120,8 +126,14 @@ def rows(origin: Outcome, branches: Sequence[tuple[str | None, int, Outcome | No
         yield head | outcome.row() | {"alike": None if alike == head["branch"] else alike}
 
 
-def cells(row: dict[str, Any]) -> dict[str, str]:
-    """Return a row as the texts of a table."""
+def table_of(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Return the rows as texts. Without a known cost, there is no such column."""
+    has_cost = any(row.get("cost_usd") is not None for row in rows)
+    return [_cells(row, has_cost=has_cost) for row in rows]
+
+
+def _cells(row: dict[str, Any], *, has_cost: bool) -> dict[str, str]:
+    cost_usd = row.get("cost_usd")
     tokens = row.get("input_tokens")
     duration_s = row.get("duration_s")
     alike = row.get("alike")
@@ -135,6 +147,7 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
         "calls": str(row["calls"]),
         "tools": str(row.get("tools", 0)),
         "tokens": "-" if tokens is None else f"{tokens:,} in, {row['output_tokens']:,} out",
+        **({"cost": "-" if cost_usd is None else f"${cost_usd:.6f}".rstrip("0").rstrip(".")} if has_cost else {}),
         "time": "-" if duration_s is None else seconds(round(duration_s * 1e9)),
         "answer": answer,
     }

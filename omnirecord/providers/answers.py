@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from ..text import as_json, one_line, text_of_error
-from ..wire.strict_json import as_dict, as_int, as_text, loads
+from ..wire.strict_json import as_dict, as_int, as_number, as_text, loads
 
 ERROR = "error"
 """The type of an event that ends an answer of each API."""
+_MOST_USD = 1e6
 CallEnding = Literal["completed", "failed", "incomplete", "refused", "cut", "open", "unknown"]
 
 
@@ -32,6 +33,8 @@ class CallUsage:
     total_tokens: int | None
     uncached_tokens: int | None = None
     """The input that was neither read from a cache nor written to one: Anthropic's `input_tokens`; else None."""
+    cost_usd: float | None = None
+    """The cost of the call. Only some gateways state it; omnirecord has no prices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,7 @@ class Answer:
                 count_of(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
                 count_of(as_dict(usage.get(f"{said}_details")).get("reasoning_tokens")),
                 count_of(usage.get("total_tokens")),
+                cost_usd=_cost_of(usage.get("cost")),
             )
 
     def forget_deltas(self) -> None:
@@ -224,6 +228,12 @@ def count_of(count: Any) -> int | None:
     """Return a count; None for a value that is none, such as a negative one."""
     number = as_int(count)
     return None if number is None or number < 0 else number
+
+
+def _cost_of(value: Any) -> float | None:
+    """Return a cost in USD; None for a value that is none."""
+    number = as_number(value)
+    return float(number) if number is not None and 0 <= number < _MOST_USD else None
 
 
 def error_of(error: Any) -> tuple[str | None, str | None]:

@@ -433,3 +433,36 @@ async def test_a_live_call_takes_no_place_of_a_call_before_the_fork(tmp_path: Pa
     done, asked = await fork(tmp_path, "--from-call", "3", "-o", "b.db", words=("Hi", "One"))
     assert (done.code, asked) == (1, ["One"])
     assert "2 requests expected, 2 made, 1 answered from the recording, 1 live, 1 missing" in done.errors.decode()
+
+
+async def test_the_table_of_branches_has_the_costs_that_the_provider_states(tmp_path: Path) -> None:
+    def priced(usd: float) -> dict[str, Step | Raw]:
+        usage = {"input_tokens": 9, "output_tokens": 2, "total_tokens": 11, "cost": usd}
+        said = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello."}]}]
+        body = {"id": "r", "object": "response", "status": "completed", "model": "m", "output": said, "usage": usage}
+        return {"Hi": Raw(json.dumps(body).encode(), headers={"Content-Type": "application/json"})}
+
+    command = ["--", *PYTHON, AGENT, "Hi"]
+    async with ModelApis(priced(0.00125)) as provider:
+        await asyncio.to_thread(run, tmp_path, "-o", "a.db", *command, OPENAI_BASE_URL=provider.url)
+    async with ModelApis(priced(0.5)) as provider:
+        words = [
+            "fork",
+            "a.db",
+            "--from-call",
+            "1",
+            "--repeat",
+            "1",
+            "-o",
+            "b.db",
+            "--upstream",
+            provider.url,
+            *command,
+        ]
+        done = await asyncio.to_thread(forked.run, words, tmp_path, environment=variables())
+    rows = [[cell.strip() for cell in line.split("  ") if cell] for line in done.errors.decode().splitlines()[-3:]]
+    assert [row[5] for row in rows] == ["cost", "$0.00125", "$0.5"]
+    shown = forked.run(["show", "a.db"], tmp_path, environment=variables()).out.decode()
+    assert "$0.0013" in shown
+    query = ["query", "a.db", "select cost_usd from sessions", "--json"]
+    assert json.loads(forked.run(query, tmp_path).out) == {"cost_usd": 0.00125}

@@ -27,11 +27,11 @@ from ...wire.json_rpc import message_of
 from ...wire.sse import read_fields
 from ...wire.strict_json import loads, payload_of
 from ..apis import is_unknown, request_text, shows_omnigent, summary
-from ..conversations import ConcludedTalk
+from ..conversations import ConcludedTalk, cost_of
 from ..model_calls.values import Link, ModelCalls, TimeSpent
 from ..turns.builder import LAST
 from ..turns.tool_output import failure_in
-from .sentences import COLUMN, ENDINGS, Kind, Line, Page, Piece
+from .sentences import COLUMN, ENDINGS, Kind, Line, Page, Piece, cost
 
 _CUT_BY = {
     "client": "cut by the client",
@@ -157,6 +157,7 @@ def talk_sums(one: ConcludedTalk) -> list[str]:
         counted(one.talk.requests, "call"),
         seconds(one.session.duration_ns or 0),
         f"{total[0]:,} in, {total[1]:,} out tokens" if usages else "",
+        cost(cost_of(usages)),
     ]
 
 
