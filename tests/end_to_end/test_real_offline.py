@@ -15,6 +15,7 @@ pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and P
 import omnirecord
 from benchmarks.ports import free_port
 from omnirecord.cassette.open import open_store
+from omnirecord.episodes.server import Episodes
 from omnirecord.model import Exchange
 from omnirecord.wire.strict_json import as_dict, payload_of
 from tests.omnigent_rig.both_hops import CLAUDE_ENV, SCENARIOS, SCRIPT, SESSIONS, parallel
@@ -117,6 +118,28 @@ async def test_a_prompt_that_was_not_recorded_fails_its_turn_with_the_miss(offli
         seen = await SCENARIOS["both_failed"](offline.stack.url, offline.stack.runner_id)
         assert "response.failed" in seen.types
         assert "was recorded, but not with this conversation" in model.unmatched[0].why
+
+
+async def test_a_session_that_was_not_recorded_is_answered_by_the_provider_once(
+    offline: Offline, tmp_path: Path
+) -> None:
+    cassette = tmp_path / "model.jsonl"
+    cassette.write_bytes((SHIPPED / "both_hops" / "both_tool.jsonl").read_bytes())
+    place = offline.stack.url, offline.stack.runner_id
+    async with (
+        ModelApis(SCRIPT) as provider,
+        Episodes(
+            cassette, {"model": provider.url.removesuffix("/v1")}, only="model", timing="instant", port=offline.port
+        ) as episodes,
+    ):
+        await SCENARIOS["both_tool"](*place)
+        assert (episodes.unplayed, provider.requests) == ([], [])
+        live = await SCENARIOS["both_text"](*place)
+        assert len(provider.requests) == 1
+    async with omnirecord.replay(cassette, only="model", timing="instant", port=offline.port) as model:
+        await SCENARIOS["both_tool"](*place)
+        assert (await SCENARIOS["both_text"](*place)).text == live.text
+        assert ([one.why for one in model.unmatched], model.unplayed) == ([], [])
 
 
 def whole_answers(db: Path) -> list[Exchange]:
