@@ -27,7 +27,7 @@ from .files import File, files_in, files_of
 from .forgotten import Forgotten, Leaving
 from .location import Lake
 from .reading import Reader, Snapshot, Wanted
-from .scan import scanned, tuples
+from .scan import runs, scanned, tuples
 from .tables import SCHEMAS
 from .upkeep import ATTEMPTS, discard, is_committed, removal, rewritten, too_late
 
@@ -239,9 +239,12 @@ class _Change:
         columns = [one for one in _KEYS if one in SCHEMAS[self._name].names]
         schema = pa.schema([SCHEMAS[self._name].field(one) for one in columns])
         rows = scanned(self._lake, self._name, [file], schema, among={"recording_id": self._leaving})
-        ids = rows["recording_id"].unique().to_pylist()
-        parts = ((rows.filter(pc.equal(rows["recording_id"], one)), one) for one in ids)
-        return any(self._kept(of, self._leaving[one]).num_rows < of.num_rows for of, one in parts)
+        at = 0
+        for one, end in runs(rows["recording_id"]):
+            if self._kept(rows.slice(at, end - at), self._leaving[one]).num_rows < end - at:
+                return True
+            at = end
+        return False
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         recording = rows["recording_id"][0].as_py()
