@@ -22,10 +22,10 @@ from ..errors import UsageError
 from ..text import clip, counted, one_line
 from . import child
 from .arguments import NAMED, by_name
+from .child_servers import contracts_of, new_cassette, run_command, wait_for_clients, why_nothing
 from .common import print_found, print_rows, table
 from .listen import say
 from .options import new_cassette_option, of_recorder, of_replay, variables_option
-from .run import contracts_of, new_cassette, run_command, wait_for_clients, why_nothing
 from .run_replay import Addresses
 from .settings import one_each, reads_settings
 from .stderr import log_to_stderr

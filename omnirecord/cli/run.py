@@ -7,41 +7,34 @@ and `doctor` for the new cassette goes to stderr.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from datetime import UTC, datetime
 from pathlib import Path
-from signal import Signals
-from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..cassette.labels import EXIT_CODE
 from ..errors import UsageError
-from ..server.timers import monotonic
 from ..text import counted
 from . import child
 from .arguments import CASSETTE
+from .child_servers import (
+    OWN,
+    contracts_of,
+    named_servers,
+    new_cassette,
+    own_variables,
+    run_command,
+    wait_for_clients,
+    why_nothing,
+)
 from .listen import say
 from .options import new_cassette_option, of_recorder, of_replay, refuse_without_recording, variables_option
 from .settings import is_setting, one_each, reads_settings
 from .stderr import log_to_stderr
-
-if TYPE_CHECKING:
-    from ..episodes.server import Episodes
-    from ..recorder.proxy.server import Proxy
-
-_OWN = "OMNIRECORD_URL"
-"""The variable with the address of the first upstream. That of another one is in `OMNIRECORD_URL_NAME`."""
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-_HERE = ("127.0.0.1", "localhost")
-_LEAVES_IN = 1.0
-"""Seconds for the connections of a command that has ended to close, so that the recorder does not cut them."""
-
 
 _OF_RECORDING = (
     "only_paths",
@@ -83,7 +76,7 @@ def _unused(given: Mapping[str, Any]) -> Sequence[str]:
         " recorded. With -o, a new cassette gets all calls of the run. Without -o, the new calls are appended."
     },
     upstream={
-        "help": f"Also record this server. The command finds its address in {_OWN}, or in {_OWN}_NAME. The name of a"
+        "help": f"Also record this server. The command finds its address in {OWN}, or in {OWN}_NAME. The name of a"
         " model API, such as openai, replaces the server of this API. Repeatable."
     },
 )
@@ -171,15 +164,6 @@ def run(
     sys.exit(code)
 
 
-def new_cassette(output: Path | None) -> Path:
-    """The cassette of a run, which does not exist. Raises `UsageError`."""
-    from ..cassette.files import checked_new
-
-    if output is not None:
-        return checked_new(output)
-    return Path(f"omnirecord-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.db")
-
-
 def _record(
     command: Sequence[str],
     mask: child.Mask,
@@ -223,88 +207,6 @@ def _record(
     if proxy.is_incomplete:
         code = code or 1
     return code, count
-
-
-def contracts_of(given: Sequence[str], hops: Iterable[str | None]) -> tuple[str | None, dict[str, str]]:
-    """Return the contract of all hops, and that of each hop with a name. Raises `UsageError`."""
-    from ..server.listener import by_name as values_by_name
-
-    every, by_hop = values_by_name("--contract", given)
-    if every is None:
-        return None, by_hop
-    return every, {**{hop: every for hop in hops if hop is not None}, **by_hop}
-
-
-def run_command(command: Sequence[str], made: Mapping[str, str], mask: child.Mask) -> int:
-    """Run the command with these variables. Say how it ended, unless it ended well. Return its exit code."""
-    code = child.run(command, environment_of(made), mask)
-    if code > 128 and (name := {one.value: one.name for one in Signals}.get(code - 128)):
-        say(f"the command ended with exit code {code}, as by {name}")
-    elif code:
-        say(f"the command ended with exit code {code}")
-    return code
-
-
-def named_servers(upstreams: Sequence[str], environment: dict[str, str]) -> tuple[str | None, dict[str, str]]:
-    """Return the server without a name, and those with one. The server of a model API becomes its variable in the
-    environment. Raises `UsageError`."""
-    from ..providers.variables import SERVICES
-    from ..server.listener import by_name as values_by_name
-
-    first, named = values_by_name("--upstream", upstreams, "server=http://127.0.0.1:6767")
-    for service in SERVICES:
-        if service.name in named:
-            environment[next(iter(service.variables))] = named.pop(service.name)
-    _check_dotenv(environment)
-    return first, named
-
-
-def _check_dotenv(environment: Mapping[str, str]) -> None:
-    """Raise `UsageError` if `.env` names a server, and the environment does not.
-
-    A program that loads this file keeps the variables of its environment. So its key would go to another server."""
-    from ..providers.variables import SERVICES
-
-    try:
-        text = Path(".env").read_text(errors="replace")
-    except OSError:
-        return
-    names = {name for service in SERVICES for name in (*service.variables, *service.rare)}
-    for name in re.findall(r"^(?:export )?([A-Z_]+)=", text, re.MULTILINE):
-        if name in names and not environment.get(name):
-            raise UsageError(
-                f".env sets {name}, and the environment does not: set it to the URL of the server, for instance with"
-                " set -a; . ./.env; set +a"
-            )
-
-
-def wait_for_clients(server: Proxy | Episodes) -> None:
-    """Wait until the connections of a command that has ended are closed."""
-    until = monotonic() + _LEAVES_IN
-    while server.open_exchanges and monotonic() < until:
-        sleep(0.005)
-
-
-def own_variables(addresses: Mapping[str | None, str]) -> dict[str, str]:
-    """The variables of upstreams that are no model API."""
-    return {_OWN if hop is None else f"{_OWN}_{hop.upper().replace('-', '_')}": url for hop, url in addresses.items()}
-
-
-def environment_of(made: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the command. An HTTP proxy is not used for the recorder's addresses."""
-    environment = {**os.environ, **made}
-    if any(environment.get(name) for name in (*_PROXIES, *map(str.lower, _PROXIES))):
-        before = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-        if before != "*":
-            environment["no_proxy"] = environment["NO_PROXY"] = ",".join(filter(None, (before, *_HERE)))
-    return environment
-
-
-def why_nothing(names: Iterable[str]) -> str:
-    return (
-        f"the command sent no request to the addresses in {', '.join(names)}. A program ignores them if its code names"
-        " another server, or if its client reads another variable: name that one with --env"
-    )
 
 
 def _tell(db: Path, fail_on: str | None) -> bool:

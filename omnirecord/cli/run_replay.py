@@ -18,8 +18,8 @@ from ..providers.variables import Replayed, Route, checked_url, hop_of, replayed
 from ..text import counted
 from . import child
 from .arguments import by_name
+from .child_servers import contracts_of, named_servers, own_variables, run_command, wait_for_clients, why_nothing
 from .listen import say
-from .run import contracts_of, named_servers, own_variables, run_command, wait_for_clients, why_nothing
 
 if TYPE_CHECKING:
     from ..replayer.server import Replay
