@@ -2,8 +2,6 @@
 
 `-` is standard input or output. `CASSETTE#SESSION` names one session: `cassette_argument` hands it to a command that
 has a `session`; `opened` narrows the cassette for every other one.
-
-Mistakes on the command line, each as one sentence: what is wrong, and the right word if there is one.
 """
 
 from __future__ import annotations
@@ -12,9 +10,8 @@ import functools
 import inspect
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -197,112 +194,3 @@ def the_one(source: object, named: str | None, session: str | None) -> str | Non
     if named is not None and session is not None and named != session:
         raise UsageError(f"{source} names a session, and so does {session!r}: name it once")
     return named if named is not None else session
-
-
-_COMMANDS = {
-    "record": "proxy",
-    "exec": "run",
-    "trace": "run",
-    "rec": "proxy",
-    "capture": "proxy",
-    "replay": "serve",
-    "play": "serve",
-    "mock": "serve",
-    "list": "ls",
-    "follow": "tail",
-    "watch": "tail",
-    "grep": "search",
-    "find": "search",
-    "check": "doctor",
-    "diagnose": "doctor",
-    "analyze": "doctor",
-    "compare": "diff",
-    "view": "ui",
-    "open": "ui",
-    "web": "ui",
-    "redact": "scrub",
-    "convert": "export",
-    "cat": "events",
-    "dump": "events",
-    "story": "show",
-    "print": "show",
-    "sql": "query",
-    "select": "query",
-    "sqlite": "query",
-    "ls": "sessions",
-    "fetch": "get",
-    "create": "init",
-}
-"""Command names that users try, and the right one."""
-_OPTIONS = {
-    "--port": "--listen",
-    "--host": "--listen",
-    "--bind": "--listen",
-    "--address": "--listen",
-    "-p": "--listen",
-    "--url": "--upstream",
-    "--target": "--upstream",
-    "--backend": "--upstream",
-    "--server": "--upstream",
-    "--output": "-o",
-    "--out": "-o",
-    "--cassette": "--db",
-    "--file": "--db",
-    "--database": "--db",
-    "--limit": "-n",
-    "--tail": "-n",
-    "--lines": "-n",
-    "--follow": "--retry",
-    "--silent": "--quiet",
-}
-"""Option names that users try, and the right one."""
-_ARGUMENTS = {"--cassette": "CASSETTE", "--db": "CASSETTE", "--file": "CASSETTE"}
-"""Options whose value some commands take as an argument."""
-
-
-def sentence(error: click.UsageError) -> str:
-    """click's error as a sentence, with the nearest name and where the help is."""
-    from .settings import place_of
-
-    said = (_of_option(error) or error.format_message()).rstrip(".")
-    if place := place_of(error):
-        said = f"{place}: {said}"
-    path = error.ctx.command_path if error.ctx is not None else "omnirecord"
-    return f"{said}{'' if said.endswith('?') else '.'} Try: {path} --help"
-
-
-def no_command(name: str, ctx: click.Context, known: Iterable[str]) -> click.UsageError:
-    """The error for an unknown command, with similar ones."""
-    known = list(known)
-    synonyms = {one: right for one, right in _COMMANDS.items() if right in known and one not in known}
-    near = [name] if name in synonyms else get_close_matches(name, [*known, *synonyms])
-    meant = dict.fromkeys(one if one in known else synonyms[one] for one in near)
-    group = " ".join(["omnirecord", *ctx.command_path.split()[1:]])
-    found = f". Did you mean {' or '.join(f'{group} {one}' for one in meant)}?" if meant else ""
-    return click.UsageError(f"No such command '{name}'{found}", ctx)
-
-
-def _of_option(error: click.UsageError) -> str | None:
-    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
-        return None
-    name = error.option_name
-    command = error.ctx.command
-    arguments = [_word(one) for one in command.params if isinstance(one, click.Argument)]
-    words = {one.strip("[].") for one in arguments}
-    if name == "--session" and words & {"CASSETTE", "FILE"}:
-        return f"No such option '{name}': name the session as in: {error.ctx.command_path} session.db#04cc"
-    if (argument := _ARGUMENTS.get(name)) in words:
-        usage = " ".join([error.ctx.command_path, *arguments])
-        return f"No such option '{name}': write {argument} without it, as in: {usage}"
-    options = {word: one for one in command.params if isinstance(one, click.Option) for word in one.opts}
-    if name in _ARGUMENTS:
-        return f"No such option '{name}'"
-    if (other := _OPTIONS.get(name)) in options:
-        metavar = options[other].metavar
-        return f"No such option '{name}'. Did you mean '{other}{f' {metavar}' if metavar else ''}'?"
-    return None
-
-
-def _word(argument: click.Argument) -> str:
-    word = argument.metavar or argument.human_readable_name.upper()
-    return word if argument.required else f"[{word}]"

@@ -103,7 +103,7 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
-            from .arguments import no_command
+            from .mistakes import no_command
 
             raise no_command(name, ctx, self.commands)
         return super().resolve_command(ctx, args)
@@ -135,7 +135,7 @@ def _in_sentences() -> Iterator[None]:
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # it prints the help
             raise
-        from .arguments import sentence
+        from .mistakes import sentence
 
         raise Failure(sentence(error)) from error
     except OmnirecordError as error:
