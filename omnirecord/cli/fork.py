@@ -151,7 +151,7 @@ def fork(
     assert from_call is not None
     point = point_of(source, from_call)
     if point.place:
-        say(point.place)
+        say(by_name(point.place))
     change = _change(model, sets, edit, point)
     branches = [_Branch(source, point, change, change.told(), file, **chosen) for file in _files(output, repeat)]
     with child.signals_held() as mask:

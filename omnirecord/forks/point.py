@@ -173,7 +173,7 @@ def _place(store: Store, path: Path, point: Point) -> str:
     if len({one.conversation for one in places.values()}) < 2:
         return ""
     place = places[min(point.attempts)]
-    return f"call {point.number} of {path.name} is call {place.call} of {path.name}#{place.conversation}"
+    return f"call {point.number} of {path} is call {place.call} of {path}#{place.conversation}"
 
 
 def _session(store: Store, name: str) -> str | int:
