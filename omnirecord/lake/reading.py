@@ -171,8 +171,12 @@ class Reader:
         rows = dict(zip(_ALWAYS, self._threads.map(lambda name: self.rows(name, batch, ids), _ALWAYS), strict=True))
         told = tuples(rows["recordings"], *COLUMNS["recordings"])
         recordings = {
-            id_: Recording(number, started_at, version, contract, upstream, id_, run_id, hop=hop, contract_given=given)
-            for id_, number, started_at, version, contract, upstream, run_id, hop, given in told
+            id_: Recording(
+                number, started_at, version, contract, upstream, id_, run_id, labels, hop=hop, contract_given=given
+            )
+            for id_, number, started_at, version, contract, upstream, run_id, hop, given, labels in (
+                (*row[:-1], dict(row[-1] or ())) for row in told
+            )
         }
         exchanges: dict[str, list[Exchange]] = defaultdict(list)
         bodies: dict[str, dict[tuple[int, Side], bytes]] = defaultdict(dict)
@@ -237,7 +241,7 @@ class Reader:
 COLUMNS: dict[str, list[str]] = {
     "recordings": [
         "recording_id", "recording", "started_at_text", "version", "contract", "upstream", "run_id", "hop",
-        "contract_given",
+        "contract_given", "labels",
     ],
     "exchanges": [
         "recording_id", "exchange", "kind", "stream", "session_id", "party", "request_at_ns", "method", "target",

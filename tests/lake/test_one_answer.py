@@ -39,6 +39,18 @@ def test_a_lake_says_of_model_calls_what_the_cassette_says(path: Path, lake: InL
     assert len(tables["model_calls"]) == len(rows(path, "query", f"SELECT {of_calls} FROM model_calls"))
 
 
+def test_a_lake_knows_the_exit_code_of_the_recorded_command(tmp_path: Path) -> None:
+    """The first call of an agent, which asks for a tool: with exit code 0, the conversation is finished."""
+    first, *lines = map(json.loads, AGENTS[1].read_text().splitlines())
+    first["recordings"][0]["labels"] = {"command.exit_code": "0"}
+    path = tmp_path / "one.jsonl"
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in [first, *lines] if one.get("exchange", 1) == 1))
+    assert [(one["code"], one["severity"]) for one in rows(path, "doctor")] == [("tool-without-output", "note")]
+    lake = InLake(shipped(str(tmp_path / "lake"), path).url)
+    assert contradictions(path, lake) == []
+    assert counted(lake.of(path)[2]) == counted(rows(path, "doctor"))
+
+
 def test_the_page_on_a_lake_shows_the_time_of_the_model(tmp_path: Path) -> None:
     path = SHIPPED / "both_hops" / "both_retried.jsonl"
     lake = shipped(str(tmp_path / "lake"), path)
