@@ -38,9 +38,12 @@ def removed_objects(lake: Lake, age: timedelta, changed: set[str], dry_run: bool
 
     Returns the paths by table; with `dry_run`, those that would be removed.
     """
+    from ..lake.ids import fold
     from ..lake.upkeep import remove, shorten_log
 
     tables = lake.tables()
+    if not dry_run and fold(lake):
+        changed = set(tables)
     label = "looking for old objects" if dry_run else "removing old objects"
     found = {name: remove(lake, name, age, dry_run=dry_run) for name in progress(tables, label)}
     if not dry_run:

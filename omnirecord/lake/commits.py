@@ -38,6 +38,7 @@ from .extract import Extract
 from .files import add_action, files_in, joined, same_rows
 from .forget import finish, plan
 from .forgotten import Forgotten
+from .ids import Ids
 from .location import SKEW, Lake, MissingTable
 from .tables import PARTITION, SCHEMAS, TABLES, merged_name, path_of
 from .transactions import has_rows, next_version
@@ -98,6 +99,7 @@ class Commits:
         self._lake = lake
         self._clock = clock
         self._tables: dict[str, DeltaTable] = {}
+        self._ids = Ids(lake)
         self._looked = -math.inf
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="omnirecord-lake")
         self.id = lake.marker().lake
@@ -135,7 +137,9 @@ class Commits:
                 self._looked = now
             table = self._table(RECORDINGS)
             self._is_renewed |= self.forgotten.renew(table)
-            return {one for one in ids if has_rows(table, one)}
+            wanted = [*ids]
+            folded = self._ids.among(wanted)
+            return {one for one in wanted if has_rows(table, one, folded)}
 
     def add(self, extracts: Sequence[Extract]) -> None:
         """Add recordings: the objects and rows of all tables, `recordings` last. Raises `LakeError`.
@@ -158,7 +162,8 @@ class Commits:
         stored: dict[tuple[str, ...], _Stored] = {}
         for number in range(_TRIES):
             table = self._newest(name)
-            left = [one for one in wanted.values() if not has_rows(table, one.recording_id)]
+            folded = self._ids.among(wanted)
+            left = [one for one in wanted.values() if not has_rows(table, one.recording_id, folded)]
             if not left:
                 return
             self._look_for_forgotten(name, table, [one.recording_id for one in left])
@@ -227,7 +232,7 @@ class Commits:
         return True
 
     def _commit(self, table: DeltaTable, actions: list[AddAction], ids: list[str]) -> None:
-        transactions = [Transaction(one, next_version(table, one)) for one in ids]
+        transactions = [Transaction(one, next_version(table, one, drops=False)) for one in ids]
         properties = CommitProperties(app_transactions=transactions)
         table.create_write_transaction([*actions], "append", table.schema(), [PARTITION], commit_properties=properties)
 

@@ -37,6 +37,10 @@ CLOCK = "omnirecord-clock"
 """A small object. Its time tells the clock of the store."""
 SKEW = timedelta(minutes=1)
 """Difference of two clocks that is neither said nor taken into account."""
+FOLDED_FORMAT = 2
+"""The first format of lakes in which transactions expire (`ids`)."""
+_EXPIRES = {"delta.setTransactionRetentionDuration": "interval 1 days"}
+"""It counts for transactions with a time."""
 _MEASURED = "delta.dataSkippingStatsColumns"
 """Without it, `DeltaTable.to_pyarrow_dataset` takes a column without statistics for one that is always null."""
 _TIMEOUT = timedelta(seconds=30)
@@ -292,6 +296,7 @@ class Lake:
 
     def complete(self) -> None:
         """Create the tables and columns that this version knows and the lake lacks. Raises `LakeError`."""
+        expires = _EXPIRES if self.marker().format >= FOLDED_FORMAT else {}
         for name, schema in SCHEMAS.items():
             comments = comments_of(name)
             wanted = Schema([_commented(one, comments.get(one.name)) for one in Schema.from_arrow(schema).fields])
@@ -303,7 +308,7 @@ class Lake:
                     mode="ignore",
                     partition_by=[PARTITION],
                     name=name,
-                    configuration={_MEASURED: ",".join(one for one in MEASURED if one in schema.names)},
+                    configuration={_MEASURED: ",".join(one for one in MEASURED if one in schema.names), **expires},
                     storage_options=self.storage_options,
                 )
                 there = {field.name for field in table.schema().fields}

@@ -19,6 +19,7 @@ from ..errors import LakeError
 from ..text import counted
 from .commits import RECORDINGS
 from .files import File, files_in
+from .ids import Ids
 from .location import Lake, TableState
 from .scan import scanned
 from .tables import SCHEMAS
@@ -60,7 +61,8 @@ def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
                 elsewhere = _ids(lake, name, [one for one in files if one.day == file.day and one.path not in paths])
                 ids = {one for one in known[file.day] - elsewhere if file.least <= one <= file.most}
                 ids |= {file.least, file.most}  # a part of their rows may be in another file
-            ids = {one for one in ids if has_rows(table, one)}
+            folded = Ids(lake).among(ids)
+            ids = {one for one in ids if has_rows(table, one, folded)}
             found.append(Lost(name, file.day, file.path, tuple(sorted(ids))))
     return found
 
@@ -113,7 +115,8 @@ def _drop(lake: Lake, name: str, ids: Collection[str], lost: Sequence[Lost]) -> 
         table = lake.table(name)
         with lake.failures(name):
             files = files_in(table)
-            withdrawn = [one for one in ids if has_rows(table, one)]
+            folded = Ids(lake).among(ids)
+            withdrawn = [one for one in ids if has_rows(table, one, folded)]
             gone = [one for one in files if one.path in paths and _is_lost(lake, name, one)]
         made = list[AddAction]()
         removed = [removal(lake, one, data_change=True) for one in gone]

@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import PyFileSystem
 
@@ -27,7 +28,7 @@ from ..errors import LakeError, UsageError
 from ..model import reached
 from .files import File, Files, files_of
 from .location import Lake, about_refusal, is_refused
-from .scan import Kept, Where, damage_in, recordings_in, scanned
+from .scan import Complete, Kept, Where, damage_in, scanned
 from .sql import ABOUT, COLUMNS, DERIVED, NEEDS, SELECTS, checked, mistake, named, nothing, plain, quoted, sql_type
 from .tables import PARTITION, SCHEMAS
 
@@ -35,6 +36,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     name: COLUMNS[name] if name in COLUMNS else (*SCHEMAS[name].names, *DERIVED.get(name, ())) for name in ABOUT
 }
 """The columns of each view and table, in the order in which a list shows them."""
+_ID = "recording_id"
 _COMPLETE = "complete_recordings"
 _HELD = "held_rows"
 _DATASET = "files_of_"
@@ -65,7 +67,7 @@ class LakeQuery:
         self._memory = memory
         self._files: dict[str, Files] = {}
         self._days, self._only = (date.min, date.max), None  # type: tuple[date, date], frozenset[str] | None
-        self._complete: dict[str, str] | None = None
+        self._complete: Complete | None = None
         self._kept = Kept()
         self._is_mixed = False  # whether a file of an older version lacks a column of the others
         self._defined: set[str] = set()
@@ -101,10 +103,10 @@ class LakeQuery:
         made._only = self._only if recordings is None else frozenset(recordings)
         return made
 
-    def recordings(self) -> Mapping[str, str]:
+    def recordings(self) -> Complete:
         """Return the UTC days of the complete recordings, `YYYY-MM-DD`, by their ids. Raises `LakeError`."""
         if self._complete is None:
-            self._complete = recordings_in(self._lake, self._files_of("recordings")[0])
+            self._complete = Complete(self._lake, self._files_of("recordings")[0])
         return self._complete
 
     def open(self, *names: str) -> None:
@@ -170,13 +172,17 @@ class LakeQuery:
         found, schema = self._files_of(name)
         known = self.recordings()
         asked = self._only if recordings is None else recordings
-        only: Collection[str] | None = None if asked is None else known.keys() & asked
+        only = None if asked is None else set(asked) - known.lacking(asked)
         files = self._visible(found if files is None else files, only)
-        if only is None and any(one.recording_id is None for one in files):
-            only = known
         wanted = schema if columns is None else pa.schema([one for one in schema if one.name in columns])
         of = {**(among or {}), **({} if only is None else {"recording_id": only})}
-        return scanned(self._lake, name, files, wanted, where=where, among=of, kept=self._kept)
+        if only is not None or all(one.recording_id is not None for one in files):
+            return scanned(self._lake, name, files, wanted, where=where, among=of, kept=self._kept)
+        read_as = wanted if _ID in wanted.names else wanted.append(schema.field(_ID))
+        rows = scanned(self._lake, name, files, read_as, where=where, among=of, kept=self._kept)
+        if lacking := known.lacking(rows[_ID].unique().to_pylist()):
+            rows = rows.filter(pc.invert(pc.is_in(rows[_ID], pa.array(lacking, pa.string()))))
+        return rows.select(wanted.names)
 
     def hold(self, name: str, rows: pa.Table) -> None:
         """Let further queries see these rows only as the table `name`. They may lack columns."""

@@ -104,6 +104,52 @@ def recordings_in(lake: Lake, files: Sequence[File]) -> dict[str, str]:
     return found | {id_: f"{day}" for day, id_ in tuples(rows, *schema.names)}
 
 
+class Complete(Mapping[str, str]):
+    """The UTC days of the complete recordings, by their ids. Raises `LakeError`.
+
+    An object of `recordings` is read when it may have an id that is asked for.
+    """
+
+    def __init__(self, lake: Lake, files: Sequence[File]) -> None:
+        self._lake = lake
+        self._days = {one.recording_id: one.day for one in files if one.recording_id is not None}
+        self._left = [one for one in files if one.recording_id is None]
+
+    def __getitem__(self, recording_id: str) -> str:
+        if recording_id not in self._days:
+            self._read([one for one in self._left if one.least <= recording_id <= one.most])
+        return self._days[recording_id]
+
+    def __iter__(self) -> Iterator[str]:
+        self._read(self._left)
+        return iter(self._days)
+
+    def __len__(self) -> int:
+        self._read(self._left)
+        return len(self._days)
+
+    def lacking(self, recordings: Iterable[str]) -> set[str]:
+        """Return those of these recordings that are not complete."""
+        left = set(recordings) - self._days.keys()
+        if left:
+            least, most = min(left), max(left)
+            self._read([one for one in self._left if one.least <= most and least <= one.most])
+        return left - self._days.keys()
+
+    def of_days(self, days: Collection[str]) -> set[str]:
+        """Return the recordings that began on some days."""
+        self._read([one for one in self._left if one.day in days])
+        return {one for one, day in self._days.items() if day in days}
+
+    def _read(self, files: Sequence[File]) -> None:
+        if files:
+            self._left = [one for one in self._left if one not in files]
+            schema = pa.schema([SCHEMAS["recordings"].field(_RECORDING)])
+            for one in files:
+                ids = scanned(self._lake, "recordings", [one], schema)[_RECORDING]
+                self._days |= dict.fromkeys(ids.to_pylist(), one.day)
+
+
 TOGETHER = ("recording_id", "run_id", "started_at_text", "hop", LINKED)
 """The columns of `recordings` that tell which ones are analysed together."""
 

@@ -99,7 +99,8 @@ def _chosen(query: LakeQuery, wanted: Wanted, limit: int | None) -> Iterator[Par
         before = after
         files = _newest(left, many, 1 << len(found))
         after = left[-1].newest if left else None
-        recordings = None if limit is None else _held(query, files)
+        has_further = bool(wanted.findings or wanted.labels)
+        recordings = _held(query, files) if has_further and limit is not None else None
         if wanted.findings:
             having.update(_of_findings(query, wanted.findings, recordings))
         if wanted.labels:
@@ -140,7 +141,7 @@ def _is_of(sessions: Collection[str]) -> Where:
 def _held(query: LakeQuery, files: Sequence[File]) -> set[str]:
     """Return the ids of the recordings whose rows may be in these files."""
     days = {one.day for one in files if one.recording_id is None}
-    several = {id_ for id_, day in query.recordings().items() if day in days}
+    several = query.recordings().of_days(days) if days else set()
     return several | {one.recording_id for one in files if one.recording_id is not None}
 
 

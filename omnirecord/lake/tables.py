@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ..cassette.sqlite.stream_reads import FrameTable
     from ..model import Exchange
 
-FORMAT_VERSION = 1
-"""Version of a lake's layout. A new column does not raise it: older rows have null there."""
+FORMAT_VERSION = 2
+"""Version of a lake's layout. A new column does not raise it: older rows have null there. Version 1 has no `ids`."""
 PARTITION = "day"
 CHILDREN = "child_session_ids"
 """The column of `sessions` with the sub-agents that a session started, as its own streams in this recording tell."""

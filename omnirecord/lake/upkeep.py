@@ -277,7 +277,7 @@ def is_committed(table: DeltaTable, actions: Sequence[AddAction | RemoveAction],
     the store accepts one from each version.
     """
     version = (table.transaction_version(_REMOVALS) or 0) + 1
-    again = [Transaction(one, next_version(table, one)) for one in withdrawn]
+    again = [Transaction(one, next_version(table, one, drops=True)) for one in withdrawn]
     properties = CommitProperties(app_transactions=[Transaction(_REMOVALS, version), *again])
     try:
         table.create_write_transaction([*actions], "append", table.schema(), [PARTITION], commit_properties=properties)
