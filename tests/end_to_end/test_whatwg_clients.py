@@ -25,10 +25,9 @@ IN_SHORT = ("recorded", "random:1", SLOWLY)
 CLIENTS: dict[str, Callable[[str, list[str]], Awaitable[Heard]]] = {
     "httpx-sse": sse_clients.by_httpx_sse,
     "aiohttp": sse_clients.by_aiohttp,
-    "aiosseclient": sse_clients.by_aiosseclient,
     "aiohttp-sse-client2": sse_clients.by_aiohttp_sse_client2,
 }
-LINE_READERS = ("aiosseclient", "aiohttp-sse-client2")
+LINE_READERS = ("aiohttp-sse-client2",)
 TYPES = sorted({"message", *(event.type for _, events in CASES.values() for event in events)})
 PAGE = Path(__file__).parent.parent.parent / "docs" / "parsers.md"
 HTML: Headers = (("content-type", "text/html; charset=utf-8"),)

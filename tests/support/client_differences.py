@@ -51,69 +51,6 @@ HTTPX_SSE = [
     Difference("a byte order mark belongs to the first field's name", {"a BOM": []}),
 ]
 
-AIOSSECLIENT = [
-    Difference(
-        "only an LF ends a line of the stream",
-        {"CR": [], "CR frames": [], "CR then CRLF": []},
-    ),
-    Difference(
-        "within a frame, every line break of `str.splitlines` ends a line",
-        {"U+2028, U+0085 and form feed": [m("a")]},
-    ),
-    Difference(
-        "every frame is an event, unless it has only comments",
-        {
-            "an event without data": [Event("a", "")],
-            "an event without data is over": [Event("a", ""), m("c")],
-            "a field name with a space": [EMPTY],
-            "a field name in capitals": [EMPTY],
-            **{
-                f"retry{kind}": [EMPTY]
-                for kind in (
-                    "", " with leading zeros", " negative", " with a sign", " with a fraction", " with two spaces",
-                    " empty", " in other digits", " of twenty digits", " absurdly large",
-                )
-            },
-        },
-    ),
-    Difference(
-        "a line without a colon is dropped",
-        {"two empty lines of data": [EMPTY], "data ends in an empty line": [m("a")]},
-    ),
-    Difference("an empty `event` does not mean `message`", {"an empty event": [Event("", "x")]}),
-    Difference(
-        "an `id` may hold a NUL",
-        {
-            "an id with a NUL": [m("x", "7\0")],
-            "an id before one with a NUL": [m("", "7\0")],
-            "an id, then one with a NUL": [m("", "1"), m("a", "2\0")],
-        },
-    ),
-    Difference(
-        "an `id` applies only to its own frame",
-        {
-            "an id stays": [m("a", "1"), m("b")],
-            "an id without data": [m("", "1"), m("a")],
-            "an id, then comments and retries": [m("a", "1"), EMPTY],
-        },
-    ),
-    Difference(
-        "a byte order mark belongs to the first field's name",
-        {
-            "a BOM": [EMPTY],
-            "a BOM and blank lines": [EMPTY, m("x")],
-            "a BOM belongs to the first": [EMPTY, m("a")],
-            "a BOM after a blank line": [EMPTY],
-            "a BOM later is content": [m("a"), EMPTY],
-            "a second BOM": [EMPTY],
-        },
-    ),
-    Difference(
-        "bytes that are not UTF-8 raise `UnicodeDecodeError`",
-        {"bytes that are no UTF-8": [NO_UTF8], "half a BOM is content": [NO_UTF8]},
-    ),
-]  # fmt: skip
-
 AIOHTTP_SSE_CLIENT2 = [
     Difference(
         "only an LF ends a line",
@@ -148,7 +85,6 @@ AIOHTTP_SSE_CLIENT2 = [
 DIFFERENCES: dict[str, list[Difference]] = {
     "httpx-sse": HTTPX_SSE,
     "aiohttp": [],
-    "aiosseclient": AIOSSECLIENT,
     "aiohttp-sse-client2": AIOHTTP_SSE_CLIENT2,
     "EventSource": [],
 }

@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
-import aiosseclient
 import httpx
 import httpx_sse
 import pytest
@@ -66,14 +65,6 @@ async def by_aiohttp(url: str, targets: Iterable[str]) -> Heard:
                 yield event
 
         return await _each(targets, events)
-
-
-async def by_aiosseclient(url: str, targets: Iterable[str]) -> Heard:
-    async def events(target: str) -> AsyncIterator[Event]:
-        async for event in aiosseclient.aiosseclient(url + target):
-            yield Event(event.event, event.data, event.id or "")
-
-    return await _each(targets, events)
 
 
 class _Over(Exception):
