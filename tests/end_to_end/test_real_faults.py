@@ -37,7 +37,7 @@ omnigent_client = later("omnigent_client", "needs the 'real' dependency group, a
 pytestmark = pytest.mark.real
 
 CASES = [(row, caller) for row in rows() for caller in row.does]
-TEXT = cassette("text", Path())
+TEXT = cassette("text")
 
 
 def named(value: Any) -> str | None:
@@ -45,11 +45,9 @@ def named(value: Any) -> str | None:
 
 
 @pytest.mark.parametrize(("row", "caller"), CASES, ids=named)
-async def test_the_client_does_what_the_page_says(
-    row: Row, caller: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_client_does_what_the_page_says(row: Row, caller: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told, request_s, patience = "", 30.0, 1
-    path = cassette(row.cassette, tmp_path)
+    path = cassette(row.cassette)
     await whole_turn(caller, row.cassette, path)
     waits = "waits" in row.does[caller] or row.faults[-1].startswith("freeze")
     while told != row.does[caller] and patience <= (4 if waits else 1):
@@ -116,7 +114,7 @@ async def test_a_status_raises_what_the_page_says_and_is_not_tried_again(status:
     tape, requests, call = ASKS[ask]
     fault = f"answer {requests} with {status}"
     async with (
-        Replay(cassette(tape, Path()), timing="instant", faults=[fault], match_on=[]) as server,
+        Replay(cassette(tape), timing="instant", faults=[fault], match_on=[]) as server,
         omnigent_client.OmnigentClient(server.url, timeout=10.0) as client,
     ):
         known = ask not in ("sessions.create", "SessionsChat.query")
@@ -134,14 +132,14 @@ async def test_a_status_raises_what_the_page_says_and_is_not_tried_again(status:
 
 
 async def test_a_failed_turn_is_an_empty_text_to_the_chat() -> None:
-    turn, _ = await make_turn("SessionsChat.query", "failed", cassette("failed", Path()))
+    turn, _ = await make_turn("SessionsChat.query", "failed", cassette("failed"))
     assert (turn.text, turn.error) == ("", None)
 
 
 async def test_a_chat_whose_message_is_asked_about_never_hears_the_question() -> None:
     asked: list[object] = []
     async with (
-        Replay(cassette("approval", Path()), timing="instant") as server,
+        Replay(cassette("approval"), timing="instant") as server,
         omnigent_client.OmnigentClient(server.url, timeout=REQUEST_S) as client,
     ):
         made = await client.sessions_chat(
@@ -158,7 +156,7 @@ async def test_a_chat_that_was_interrupted_waits_though_the_session_is_idle(monk
     shorten(monkeypatch, 2)
     seen: list[str] = []
     async with (
-        Replay(cassette("interrupt", Path()), timing="instant") as server,
+        Replay(cassette("interrupt"), timing="instant") as server,
         omnigent_client.OmnigentClient(server.url, timeout=REQUEST_S) as client,
     ):
         made = await client.sessions_chat(BUNDLE)
@@ -194,7 +192,7 @@ async def test_heartbeats_keep_a_wait_alive_beyond_the_timeout(tmp_path: Path, m
 async def snapshot(name: str, *faults: str) -> tuple[Any, dict[str, Any]]:
     """After a turn with this fault, as the client gives it and as it came."""
     async with (
-        Replay(cassette(name, Path()), timing="instant", faults=faults, match_on=[]) as server,
+        Replay(cassette(name), timing="instant", faults=faults, match_on=[]) as server,
         omnigent_client.OmnigentClient(server.url) as client,
     ):
         session = await client.sessions.create(BUNDLE)

@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from omnirecord.replayer.server import Replay
-from tests.support.cassettes import Made, completed, delta, heartbeat, status
 from tests.support.client_words import Turn, ending, told
 from tests.support.later import later
 
@@ -32,21 +31,9 @@ def shorten(patch: pytest.MonkeyPatch, patience: int = 1) -> float:
     return patience * REQUEST_S
 
 
-def cassette(name: str, folder: Path) -> Path:
-    """A shipped one, or one that is made, in `folder`."""
-    return with_done().save(folder / "with_done.db") if name == "with [DONE]" else CASSETTES / f"{name}.jsonl"
-
-
-def with_done() -> Made:
-    """A session's stream with the end marker, which the live server was never seen to send, and an event behind it."""
-    tape = Made()
-    session = {"id": "s", "session_id": "s", "agent_id": "a", "status": "idle", "created_at": 1}
-    tape.post("/v1/sessions", 0.0, status=201, answer=session)
-    tape.get("/v1/sessions/s", 0.5, session)
-    reads = [heartbeat(), delta("Hi."), completed(), status("idle"), b"data: [DONE]\n\n", status("waiting")]
-    tape.stream("s", 1.0, *((1.0 if n == 0 else 2.5 + n, data) for n, data in enumerate(reads)), ending="eof")
-    tape.post("/v1/sessions/s/events", 2.0, status=202, body=MESSAGE, answer={"queued": True})
-    return tape
+def cassette(name: str) -> Path:
+    """Return the path of a shipped cassette."""
+    return CASSETTES / f"{name}.jsonl"
 
 
 async def sessions_stream(client: omnigent_client.OmnigentClient, name: str) -> Turn:
@@ -74,7 +61,7 @@ async def sessions_stream_again(client: omnigent_client.OmnigentClient, name: st
 async def listen(
     client: omnigent_client.OmnigentClient, session_id: str, turn: Turn, name: str, *, speaks: bool
 ) -> None:
-    rest = {"failed": "failed", "with [DONE]": None}.get(name, "idle")
+    rest = "failed" if name == "failed" else "idle"
     post: asyncio.Task[object] | None = None
     try:
         async with aclosing(client.sessions.stream(session_id)) as events:
