@@ -64,9 +64,10 @@ def timed_get(url: str, session: str) -> float:
 
     with tempfile.TemporaryDirectory() as folder:
         words = ["lake", "get", url, session, "-o", str(Path(folder) / "one.db"), "--json"]
-        begun = time.perf_counter()
-        command(words, standalone_mode=False)
-        return time.perf_counter() - begun
+        with redirect_stdout(StringIO()):
+            begun = time.perf_counter()
+            command(words, standalone_mode=False)
+            return time.perf_counter() - begun
 
 
 def timed_sessions(url: str, code: str) -> float:
