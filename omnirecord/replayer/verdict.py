@@ -58,12 +58,14 @@ def verdict_of(
     unsent = [(hop, x) for hop in replay.hops for x in hop.unsent if is_expected(x)]
     missing = [visible(hop.told(x)) for hop, x in unsent if x.exchange not in replaced]
     told = [visible(hop.told(x)) for hop, x in unsent if x.exchange in replaced]
+    is_checked = expected or replay.records_into is not None
     counts = (
         f"{done} {name}{f', recorded into {into}' if into else ''}: {counted(expected, 'request')} expected,"
-        f" {len(served):,} made, {_shares(served)}, {len(missing):,} missing"
+        f" {len(served):,} made, {_shares(replay, served)}, {len(missing):,} missing"
     )
     problems = [
         *([] if served else [f"This is an error: {nothing if expected or into else f'{name} has no requests'}"]),
+        *([] if is_checked or not served else [f"This is an error: {name} has no requests that a client has to send"]),
         *listed("live, and failed", [_told(one) for one in _failed(replay)]),
         *listed("sent more often than recorded", [_told(one) for one in served if one.source == "again"]),
         *(line for hop in replay.hops for line in differences(hop.unmatched, hop.mismatches, ())),
@@ -73,10 +75,17 @@ def verdict_of(
     return Verdict(counts, requests, problems)
 
 
-def _shares(served: Sequence[Served]) -> str:
+def _shares(replay: Replay, served: Sequence[Served]) -> str:
     """Return how many requests got which answer, as words."""
     found = Counter(one.source for one in served)
-    return ", ".join(f"{found[one]:,} {told}" for one, told in _SHARES.items() if found[one] or one in _ALWAYS)
+    replaced = set().union(*(hop.replaced for hop in replay.hops))
+    old = sum(one.source == "recorded" and one.exchange in replaced for one in served)
+    of_them = {
+        "recorded": f" ({old:,} of them from {'a replaced call' if old == 1 else 'replaced calls'})" if old else ""
+    }
+    return ", ".join(
+        f"{found[one]:,} {told}{of_them.get(one, '')}" for one, told in _SHARES.items() if found[one] or one in _ALWAYS
+    )
 
 
 def _told(served: Served) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import omnirecord
+from omnirecord.cassette.sqlite import Writer, rows
 from tests.cli.test_run import AGENT, PYTHON, SCRIPT, recorded, replayed_run, run
 from tests.support.forked import Done
 from tests.support.providers import ModelApis
@@ -191,3 +193,52 @@ async def test_a_mistake_gets_one_sentence(tmp_path: Path, words: tuple[str, ...
     assert done.code == 2
     assert done.errors.decode().startswith(f"Error: {said}")
     assert done.errors.count(b"\n") == 1
+
+
+CHAT = AGENT.replace("for word", "said = []\nfor word").replace(
+    'json.dumps({"model": "m", "input": word})',
+    'json.dumps({"model": "m", "input": said + [{"role": "user", "content": word}]})',
+) + ('    said += [{"role": "user", "content": word}]\n    said += [{"role": "assistant", "content": ANSWERS[word]}]\n')
+CHAT = f"ANSWERS = {{'Hi': 'Hello there.', 'Weather?': 'Sunny.', 'My key': ''}}\n{CHAT}"
+"""The agent as one conversation."""
+
+
+async def test_a_conversation_that_is_chosen_by_its_number_is_expected_whole_though_it_was_replaced(
+    tmp_path: Path,
+) -> None:
+    async with ModelApis(SCRIPT) as provider:
+        words = ["-o", "a.db", "--", *PYTHON, CHAT, "Hi", "Weather?"]
+        assert (await asyncio.to_thread(run, tmp_path, *words, OPENAI_BASE_URL=provider.url)).code == 0
+        done = await extended(tmp_path, provider, "Weather?", "Hi", program=CHAT)
+        assert (done.code, done.out) == (0, b"Sunny.\nHello there.\n"), done.errors.decode()
+    done = run(tmp_path, "--replay", "a.db", "--", *PYTHON, CHAT, "Weather?", "Hi")
+    assert (done.code, done.out) == (0, b"Sunny.\nHello there.\n"), done.errors.decode()
+    for said, code, counts in (
+        (("Hi", "Weather?"), 0, "2 requests expected, 2 made, 2 answered from the recording, 0 live, 0 missing"),
+        (("Hi",), 1, "2 requests expected, 1 made, 1 answered from the recording, 0 live, 1 missing"),
+        ((), 1, "2 requests expected, 0 made, 0 answered from the recording, 0 live, 2 missing"),
+    ):
+        done = run(tmp_path, "--replay", "a.db#1", "--", *PYTHON, CHAT, *said)
+        assert done.code == code, done.errors.decode()
+        assert counts in done.errors.decode()
+
+
+async def test_a_replay_says_how_many_answers_are_from_replaced_calls(tmp_path: Path) -> None:
+    await recorded(tmp_path, "Hi", "Weather?")
+    async with ModelApis(SCRIPT) as provider:
+        assert (await extended(tmp_path, provider, "Hi", "My key")).code == 0
+    done = replayed_run(tmp_path, "Hi", "Weather?")
+    assert done.code == 1
+    assert (
+        "2 requests expected, 2 made, 2 answered from the recording (1 of them from a replaced call), 0 live, 1 missing"
+        in done.errors.decode()
+    )
+
+
+async def test_a_replay_of_a_recording_that_expects_no_request_never_passes(tmp_path: Path) -> None:
+    await recorded(tmp_path, "Hi")
+    with closing(Writer(tmp_path / "a.db")) as writer:
+        writer.write([rows.replaced(1)])
+    done = replayed_run(tmp_path, "Hi")
+    assert done.code == 1
+    assert "This is an error: a.db has no requests that a client has to send" in done.errors.decode()

@@ -79,6 +79,8 @@ class ReplayPlan:
         self._elsewhere = {key: hop for key, hop in others.items() if key not in here}
         self._zero = _zeros(recorded)
         self.exchanges = [self._on_one_clock(x) for x in recorded if x.kind != "websocket"]
+        if store.places:  # a conversation that is chosen by its number is expected whole
+            self.exchanges = [replace(x, is_replaced=False) for x in self.exchanges]
         self._streams = {x.stream: x for x in self.exchanges if x.stream is not None}
         self._started_at = {one.recording: one.started_at for one in recordings}
         self.upstream_of = {one.recording: one.upstream for one in recordings}
