@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,8 +65,13 @@ def signals_held() -> Iterator[Mask]:
     try:
         yield {one for one in before if isinstance(one, signal.Signals)}
     finally:
-        while signal.sigpending() & _WAITED_FOR:  # those for the command that has ended
-            signal.sigwait(_WAITED_FOR)
+        # Those for the command that has ended. Another thread may take one that is pending, and `sigwait` would wait.
+        if hasattr(signal, "sigtimedwait"):
+            while signal.sigtimedwait(_WAITED_FOR, 0) is not None:
+                pass
+        else:
+            while signal.sigpending() & _WAITED_FOR:
+                signal.sigwait(_WAITED_FOR)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -80,16 +86,25 @@ def run(command: Sequence[str], environment: Mapping[str, str], mask: Mask) -> i
     except OSError as error:
         kind = NotFound if error.errno == errno.ENOENT else NotExecutable
         raise kind(f"cannot run {command[0]}: {error.strerror or error}") from error
+    statuses = list[int]()
+    waiting = threading.Thread(target=_wait_for, args=(child, threading.get_ident(), statuses), daemon=True)
+    waiting.start()
     while True:
         number, is_of_terminal = _next_signal()
-        if number == signal.SIGCHLD:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended == child:
-                code = os.waitstatus_to_exitcode(status)
-                return code if code >= 0 else 128 - code
-        elif not is_of_terminal:
+        if statuses:
+            code = os.waitstatus_to_exitcode(statuses[0])
+            return code if code >= 0 else 128 - code
+        if number != signal.SIGCHLD and not is_of_terminal:
             with suppress(ProcessLookupError):
                 os.kill(child, number)
+
+
+def _wait_for(child: int, thread: int, statuses: list[int]) -> None:
+    """Append the wait status of a process when it has ended, then send SIGCHLD to a thread that blocks it. The kernel's
+    own SIGCHLD is lost if it goes to another thread, which does not block it."""
+    _, status = os.waitpid(child, 0)
+    statuses.append(status)
+    signal.pthread_kill(thread, signal.SIGCHLD)
 
 
 def wait_for_end() -> None:
