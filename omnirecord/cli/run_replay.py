@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cassette.labels import EXIT_CODE
+from ..cassette.select import named_session
 from ..errors import UsageError
 from ..omnigent.routes import path_of
 from ..providers.variables import Replayed, Route, checked_url, hop_of, replayed, routes_of, variable_of
@@ -141,6 +143,7 @@ def record_missing(
     """Run the command while a replay answers it, and servers answer and record the rest, into the cassette or into
     `into`. Return the exit code, and the number of recorded exchanges."""
     from ..episodes.server import Episodes, targets_of
+    from ..replayer.verdict import recorded_failures
 
     name = by_name(str(cassette))
     targets = targets_of(cassette)
@@ -166,9 +169,22 @@ def record_missing(
         running.last_labels[EXIT_CODE] = str(code)
         wait_for_clients(running)
         code = _told(running, name, by_name(str(running.db)), [*addresses.asked(), *made], code)
+        failures = [one.exchange for one in recorded_failures(running) if one.exchange is not None]
+    if failures:
+        say(f"send failed calls again with: {_again(cassette, failures[0], command)}")
     if running.unrecorded:
         say(f"{counted(running.unrecorded, 'request')} passed unrecorded, as --only and --except say")
     return code or (1 if running.is_incomplete else 0), running.recorded
+
+
+def _again(cassette: Path, exchange: int, command: Sequence[str]) -> str:
+    """Return the command that sends a recorded request to its server again: a fork, or else a new recording."""
+    from ..forks.point import call_number
+
+    number = None if named_session(cassette)[1] is not None else call_number(cassette, exchange)
+    words = ["run"] if number is None else ["fork", by_name(str(cassette)), "--from-call", str(number)]
+    told = shlex.join(command)
+    return f"{shlex.join(['omnirecord', *words])} -- {told if told.isprintable() else 'COMMAND'}"
 
 
 def _told(replay: Replay, name: str, into: str, asked: Sequence[str], code: int) -> int:

@@ -91,6 +91,13 @@ def point_of(source: str, number: int) -> Point:
         return point if name is not None else replace(point, place=_place(store, path, point))
 
 
+def call_number(cassette: Path, exchange: int) -> int | None:
+    """Return the number of a model call among all calls of a cassette, for `point_of`; None if it is no model call.
+    Raises `UsageError` or `CassetteError`."""
+    with closing(open_store(cassette, judges=False)) as store:
+        return next((call.call for call in _in_order(store) if call.exchange == exchange), None)
+
+
 def point_of_turn(source: str, number: int, message: str | None) -> tuple[Point, RecordedSession]:
     """Return the point at turn `number` of a session of Omnigent, and what its client sent. Raises `UsageError`."""
     path, name = named_session(source)

@@ -71,7 +71,13 @@ def verdict_of(
         *(line for hop in replay.hops for line in differences(hop.unmatched, hop.mismatches, ())),
         *listed("recorded, but not sent", missing),
     ]
-    requests = [*_requests(served), *listed("recorded, and replaced by a live one", told)] if into else []
+    failures = [f"{_told(one)} (exchange {one.exchange})" for one in recorded_failures(replay)]
+    requests = [
+        *_requests(served),
+        *listed("recorded, and replaced by a live one", told),
+        *listed("answered with a recorded failure", failures),
+    ]
+    requests = requests if into else []
     return Verdict(counts, requests, problems)
 
 
@@ -122,18 +128,31 @@ _NAMES: dict[Source, str] = {"again": "recorded, again", "made up": "by omnireco
 
 def _failed(replay: Replay) -> list[Served]:
     """Return the live requests without a good answer, if no later request of this kind got one."""
+    return [one for one in _without_good_answer(replay, set(map(id, replay.lost))) if one.source == "live"]
+
+
+def recorded_failures(replay: Replay) -> list[Served]:
+    """Return the requests that got an error or a cut answer from the recording, if no later request of this kind got a
+    good answer."""
+    cut = {x.exchange for hop in replay.hops for x in hop.due if x.ending == "upstream_lost"}
+    lost = {id(one) for _, one in replay.served if one.exchange in cut}
+    return [one for one in _without_good_answer(replay, lost) if one.source == "recorded"]
+
+
+def _without_good_answer(replay: Replay, lost: set[int]) -> list[Served]:
+    """Return the failed requests, if no later request of this kind got a good answer. `lost`: the ids of the requests
+    whose answer is not whole."""
     failed = []
     good = set[tuple[str | None, str, str]]()
-    lost = set(map(id, replay.lost))
     for hop, one in reversed(replay.served):
         key = hop, one.method, path_of(one.target)
         is_whole = one.status and id(one) not in lost
         if is_whole and one.status < 400:
             good.add(key)
-        elif one.source == "live":
-            is_retried = not is_whole or one.status >= 500 or one.status in _RETRIED
-            if not (is_retried and key in good):
-                failed.append(one)
+            continue
+        is_retried = not is_whole or one.status >= 500 or one.status in _RETRIED
+        if not (is_retried and key in good):
+            failed.append(one)
     return failed[::-1]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +12,9 @@ import pytest
 
 import omnirecord
 from omnirecord.cassette.sqlite import Writer, rows
-from tests.cli.test_run import AGENT, PYTHON, SCRIPT, recorded, replayed_run, run
+from tests.cli.test_run import AGENT, PYTHON, SCRIPT, recorded, replayed_run, run, variables
+from tests.omnigent_rig.provider import Answer
+from tests.support import forked
 from tests.support.forked import Done
 from tests.support.providers import ModelApis
 
@@ -242,3 +246,25 @@ async def test_a_replay_of_a_recording_that_expects_no_request_never_passes(tmp_
     done = replayed_run(tmp_path, "Hi")
     assert done.code == 1
     assert "This is an error: a.db has no requests that a client has to send" in done.errors.decode()
+
+
+async def test_new_episodes_names_a_recorded_failure_and_the_command_that_sends_the_call_again(tmp_path: Path) -> None:
+
+    (tmp_path / "agent.py").write_text(TOLERANT)
+    async with ModelApis(SCRIPT) as provider:
+        words = ["-o", "a.db", "--", sys.executable, "agent.py", "Hi", "No"]
+        await asyncio.to_thread(run, tmp_path, *words, OPENAI_BASE_URL=provider.url)
+        words = ["--replay", "a.db", *NEW, "--", sys.executable, "agent.py", "Hi", "No"]
+        done = await asyncio.to_thread(run, tmp_path, *words, OPENAI_BASE_URL=provider.url)
+        assert (done.code, len(provider.requests)) == (0, 2), done.errors.decode()
+        again = shlex.join(["--", sys.executable, "agent.py", "Hi", "No"])
+        assert done.errors.decode().endswith(
+            "1 request answered with a recorded failure:\n"
+            "  POST /v1/responses -> 400 (exchange 2)\n"
+            f"omnirecord: send failed calls again with: omnirecord fork a.db --from-call 2 {again}\n"
+        )
+    async with ModelApis(SCRIPT | {"No": Answer("Yes.")}) as provider:
+        fork = shlex.split(done.errors.decode().partition("again with: omnirecord ")[2])
+        more = variables(OPENAI_BASE_URL=provider.url)
+        forked_run = await asyncio.to_thread(forked.run, fork, tmp_path, environment=more)
+        assert (forked_run.code, forked_run.out) == (0, b"Hello there.\nYes.\n"), forked_run.errors.decode()
