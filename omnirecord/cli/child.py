@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from .group import Failure
@@ -26,9 +27,24 @@ _PASSED_ON = (
     signal.SIGUSR2,
 )
 _OF_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
-Mask = set[signal.Signals]
-"""Signals that a thread blocks."""
+_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+"""The signals after which no further command starts."""
 _WAITED_FOR = {*_PASSED_ON, signal.SIGCHLD}
+
+
+@dataclass(slots=True)
+class Held:
+    """The signals that `run` reads."""
+
+    before: set[signal.Signals]
+    """The signals that the thread blocked before."""
+    received: signal.Signals | None = None
+    """The first signal that `run` read of those that end a process."""
+
+    @property
+    def ended_by(self) -> signal.Signals | None:
+        """The signal that ends this process; None if there was none. It may have arrived between two commands."""
+        return self.received or min((signal.Signals(one) for one in signal.sigpending() & _ENDING), default=None)
 
 
 class NotFound(Failure):
@@ -59,11 +75,11 @@ def check(command: Sequence[str]) -> None:
 
 
 @contextmanager
-def signals_held() -> Iterator[Mask]:
-    """Block the signals that `run` reads, in this thread and in those that it starts. Yields the mask before."""
+def signals_held() -> Iterator[Held]:
+    """Block the signals that `run` reads, in this thread and in those that it starts."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED_FOR)
     try:
-        yield {one for one in before if isinstance(one, signal.Signals)}
+        yield Held({one for one in before if isinstance(one, signal.Signals)})
     finally:
         # Those for the command that has ended. Another thread may take one that is pending, and `sigwait` would wait.
         if hasattr(signal, "sigtimedwait"):
@@ -75,14 +91,14 @@ def signals_held() -> Iterator[Mask]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], mask: Mask) -> int:
-    """Run a command to its end, within `signals_held`, which yields `mask`. Return its exit code; 128 + N if the signal
+def run(command: Sequence[str], environment: Mapping[str, str], held: Held) -> int:
+    """Run a command to its end, within `signals_held`, which yields `held`. Return its exit code; 128 + N if the signal
     N ended it. Raises `NotFound` or `NotExecutable`."""
     defaults = [
         getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)
     ]  # Python ignores them
     try:
-        child = os.posix_spawnp(command[0], [*command], environment, setsigmask=mask, setsigdef=defaults)
+        child = os.posix_spawnp(command[0], [*command], environment, setsigmask=held.before, setsigdef=defaults)
     except OSError as error:
         kind = NotFound if error.errno == errno.ENOENT else NotExecutable
         raise kind(f"cannot run {command[0]}: {error.strerror or error}") from error
@@ -91,6 +107,8 @@ def run(command: Sequence[str], environment: Mapping[str, str], mask: Mask) -> i
     waiting.start()
     while True:
         number, is_of_terminal = _next_signal()
+        if number in _ENDING:
+            held.received = held.received or signal.Signals(number)
         if statuses:
             code = os.waitstatus_to_exitcode(statuses[0])
             return code if code >= 0 else 128 - code

@@ -47,9 +47,9 @@ def contracts_of(given: Sequence[str], hops: Iterable[str | None]) -> tuple[str 
     return every, {**{hop: every for hop in hops if hop is not None}, **by_hop}
 
 
-def run_command(command: Sequence[str], made: Mapping[str, str], mask: child.Mask) -> int:
+def run_command(command: Sequence[str], made: Mapping[str, str], held: child.Held) -> int:
     """Run the command with these variables. Say how it ended, unless it ended well. Return its exit code."""
-    code = child.run(command, _environment_of(made), mask)
+    code = child.run(command, _environment_of(made), held)
     if code > 128 and (name := {one.value: one.name for one in Signals}.get(code - 128)):
         say(f"the command ended with exit code {code}, as by {name}")
     elif code:

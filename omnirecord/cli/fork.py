@@ -154,12 +154,24 @@ def fork(
         say(by_name(point.place))
     change = _change(model, sets, edit, point)
     branches = [_Branch(source, point, change, change.told(), file, **chosen) for file in _files(output, repeat)]
-    with child.signals_held() as mask:
-        codes = [branch.run(partial(_command, command, mask, as_json)) for branch in branches]
+    with child.signals_held() as held:
+        codes = [branch.run(partial(_command, command, held, as_json)) for branch in _until_signal(branches, held)]
+        ended_by = held.ended_by
     if repeat is not None or as_json:
         with redirect_stdout(sys.stderr if command else sys.stdout):  # stdout is that of the command
-            _compare(source, point, list(zip(branches, codes, strict=True)), as_json)
+            _compare(source, point, list(zip(branches, codes, strict=False)), as_json)
+    if ended_by is not None and repeat is not None:
+        sys.exit(128 + ended_by)
     sys.exit(next(filter(None, codes), 0))
+
+
+def _until_signal(branches: Sequence[_Branch], held: child.Held) -> Iterator[_Branch]:
+    """Yield the branches until a signal ends the fork."""
+    for number, branch in enumerate(branches):
+        if (ended_by := held.ended_by) is not None:
+            say(f"{ended_by.name} ended the fork before branch {number + 1} of {len(branches)}")
+            return
+        yield branch
 
 
 def _check(
@@ -191,11 +203,11 @@ def _check(
                 raise UsageError(f"--from-turn talks to a live server by itself: leave out {what}")
 
 
-def _command(command: Sequence[str], mask: child.Mask, as_json: bool, made: Mapping[str, str], _: Urls) -> int:
+def _command(command: Sequence[str], held: child.Held, as_json: bool, made: Mapping[str, str], _: Urls) -> int:
     """Run the command, or wait for Ctrl-C. Return the exit code."""
     if not command:
         return _wait(made, as_json)
-    return run_command(command, made, mask)
+    return run_command(command, made, held)
 
 
 def _from_turn(
@@ -335,8 +347,7 @@ class _Branch:
         if sentence := self._told_change():
             say(sentence)
         if self._server.recorded:
-            recorded = shlex.quote(by_name(self._point.source))
-            say(f"compare it with: omnirecord diff {recorded} {shlex.quote(str(self.db))}")
+            say(f"compare it with: omnirecord diff {shlex.quote(self._name)} {shlex.quote(str(self.db))}")
         else:
             self.db.unlink(missing_ok=True)
         return code or (1 if problems else 0)

@@ -126,7 +126,7 @@ def run(
     from .run_replay import record_missing, replay
 
     child.check(command)
-    with child.signals_held() as mask:  # before any thread starts
+    with child.signals_held() as held:  # before any thread starts
         log_to_stderr(verbose=False)
         raise_limit()
         playing = {"timing": timing, "match": match, "faults": faults}
@@ -136,20 +136,20 @@ def run(
             if faults or (match and not is_setting(click.get_current_context(), "match")):
                 raise UsageError(f"{'--fault' if faults else '--match'} changes a replay: give --replay as well")
             db = new_cassette(output)
-            code, count = _record(command, mask, db, upstream, variables, ui=ui, **of_recording)
+            code, count = _record(command, held, db, upstream, variables, ui=ui, **of_recording)
         elif record == "none":
             refuse_without_recording(
                 {"-o": output, "--ui": ui, "--upstream": upstream, "--fail-on": fail_on, **of_recording}
             )
             db, count = cassette, 0
-            code = replay(command, mask, cassette, variables, **playing)
+            code = replay(command, held, cassette, variables, **playing)
         else:
             into = None if output is None else new_cassette(output)
             db = into or cassette
             contract = of_recording.pop("contract")
             code, count = record_missing(
                 command,
-                mask,
+                held,
                 cassette,
                 variables,
                 into=into,
@@ -166,7 +166,7 @@ def run(
 
 def _record(
     command: Sequence[str],
-    mask: child.Mask,
+    held: child.Held,
     db: Path,
     upstreams: Sequence[str],
     variables: Sequence[str],
@@ -191,7 +191,7 @@ def _record(
             made |= {name: f"{recorder.urls[route.hop]}{path}" for name, path in route.paths.items()}
         if recorder.page is not None:
             say(f"the recording is at {recorder.page}")
-        code = run_command(command, made, mask)
+        code = run_command(command, made, held)
         proxy.last_labels[EXIT_CODE] = str(code)
         wait_for_clients(proxy)
     count = proxy.exchanges

@@ -65,7 +65,7 @@ class Addresses:
         ]
 
 
-def replay(command: Sequence[str], mask: child.Mask, cassette: Path, variables: Sequence[str], **chosen: Any) -> int:
+def replay(command: Sequence[str], held: child.Held, cassette: Path, variables: Sequence[str], **chosen: Any) -> int:
     """Run the command while a replay answers it. Return its exit code; 1 if that is 0 and the replay differs from the
     recording."""
     from ..replayer.server import Replay
@@ -77,7 +77,7 @@ def replay(command: Sequence[str], mask: child.Mask, cassette: Path, variables: 
     with running:
         urls = {hop.only: hop.url for hop in running.hops}
         addresses = Addresses({hop.only: [x.request.target for x in hop.due] for hop in running.hops}, name, variables)
-        code = run_command(command, addresses.made(urls), mask)
+        code = run_command(command, addresses.made(urls), held)
         return _told(running, name, "", addresses.asked(), code)
 
 
@@ -130,7 +130,7 @@ def _add(live: _Live, service: Replayed, route: Route, environment: Mapping[str,
 
 def record_missing(
     command: Sequence[str],
-    mask: child.Mask,
+    held: child.Held,
     cassette: Path,
     variables: Sequence[str],
     *,
@@ -165,7 +165,7 @@ def record_missing(
         others = {hop: urls[hop] for hop in live.upstreams if hop in urls and hop not in targets}
         if (page := running.page_of_recording) is not None:
             say(f"the recording is at {page}")
-        code = run_command(command, {**addresses.made(urls), **own_variables(others), **made}, mask)
+        code = run_command(command, {**addresses.made(urls), **own_variables(others), **made}, held)
         running.last_labels[EXIT_CODE] = str(code)
         wait_for_clients(running)
         code = _told(running, name, by_name(str(running.db)), [*addresses.asked(), *made], code)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..analysis.conversations import cost_of
+from ..analysis.conversations import conversations_in, cost_of
 from ..analysis.gather import model_calls
-from ..analysis.model_calls.values import Link, requests_of
+from ..analysis.model_calls.values import Link, ModelCalls, requests_of
+from ..cassette.labels import exit_code_of
 from ..cassette.open import open_store
-from ..cassette.select import named_session
+from ..cassette.select import Source, named_session
 from ..providers.answers import CallUsage
 from ..providers.call import ModelCall
 from ..text import clip, joined, one_line, seconds
@@ -35,6 +36,9 @@ class Outcome:
     failed: tuple[str, ...]
     text: str
     ending: str
+    """How the turn of the last call ended, as `show` says it; without a turn, how the call ended."""
+    exit_code: int | None = None
+    """That of the recorded command; None if it is not known."""
     cost_usd: float | None = None
     """The cost of the calls; None if no provider states it."""
     other_models: tuple[tuple[str, str], ...] = ()
@@ -53,9 +57,9 @@ class Outcome:
         }
 
 
-def outcome_of(links: Iterable[Link]) -> Outcome:
-    """Return the outcome of these calls."""
-    links = sorted(links, key=lambda link: link.started_ns)
+def _outcome_of(store: Source, calls: ModelCalls, chosen: Iterable[Link]) -> Outcome:
+    """Return the outcome of the chosen calls of a cassette. `calls`: all of them."""
+    links = sorted(chosen, key=lambda link: link.started_ns)
     requests = requests_of(links)
     last = [attempts[-1].call for attempts in requests]
     ends = [link.ended_ns or link.started_ns for link in links]
@@ -67,10 +71,25 @@ def outcome_of(links: Iterable[Link]) -> Outcome:
         took_ns=max(ends) - links[0].started_ns if links else 0,
         failed=tuple(_failure(call) for call in last if call.has_failed or call.ending == "unknown"),
         text=next((call.text for call in reversed(last) if call.text), ""),
-        ending=last[-1].ending if last else "no live call",
+        ending=_ending(store, calls, last[-1]) if last else "no live call",
+        exit_code=_exit_code(store, last[-1]) if last else None,
         cost_usd=cost_of(used),
         other_models=tuple(dict.fromkeys(_other_models(last))),
     )
+
+
+def _ending(store: Source, calls: ModelCalls, last: ModelCall) -> str:
+    """Return how the turn of a conversation ended that has this call; how the call ended if it is of none."""
+    for conversation in conversations_in(calls, store.recordings()):
+        turns = {link.call.exchange: link.turn for link in conversation.calls.links}
+        if (turn := turns.get(last.exchange)) is not None:
+            return conversation.session.turns[turn.turn - 1].ended
+    return last.ending
+
+
+def _exit_code(store: Source, call: ModelCall) -> int | None:
+    labels = next(one.labels for one in store.recordings() if one.recording == call.recording)
+    return exit_code_of(labels)
 
 
 def _tokens(usages: Sequence[CallUsage]) -> tuple[int, int] | None:
@@ -98,13 +117,15 @@ def of_branch(cassette: Path) -> Outcome:
     """Return the outcome of the live calls of a new cassette."""
     with closing(open_store(cassette, judges=False)) as store:
         recorded = {x.exchange for x in store.exchanges() if x.answered_from is not None}
-        return outcome_of(link for link in model_calls(store).links if link.call.exchange not in recorded)
+        calls = model_calls(store)
+        return _outcome_of(store, calls, (link for link in calls.links if link.call.exchange not in recorded))
 
 
 def of_origin(source: str, point: Point) -> Outcome:
     """Return the outcome of the recorded session from call N on."""
     with closing(open_store(named_session(source)[0], judges=False)) as store:
-        return outcome_of(link for link in model_calls(store).links if link.call.exchange in point.after)
+        calls = model_calls(store)
+        return _outcome_of(store, calls, (link for link in calls.links if link.call.exchange in point.after))
 
 
 def rows(origin: Outcome, branches: Sequence[tuple[str | None, int, Outcome | None]]) -> Iterator[dict[str, Any]]:
@@ -113,7 +134,7 @@ def rows(origin: Outcome, branches: Sequence[tuple[str | None, int, Outcome | No
     The cassette is None if nothing was recorded."""
     known: dict[str, str] = {}
     outcomes: list[tuple[dict[str, Any], Outcome | None]] = [
-        ({"branch": "recorded", "cassette": None, "exit_code": None}, origin)
+        ({"branch": "recorded", "cassette": None, "exit_code": origin.exit_code}, origin)
     ]
     for number, (cassette, exit_code, outcome) in enumerate(branches, 1):
         outcomes.append(({"branch": str(number), "cassette": cassette, "exit_code": exit_code}, outcome))

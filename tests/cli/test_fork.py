@@ -248,12 +248,42 @@ async def test_several_branches_are_compared(tmp_path: Path) -> None:
     found = [[cell.strip() for cell in row if cell] for row in rows]
     assert [cell.strip() for cell in heads if cell] == ["branch", "ended", "calls", "tools", "tokens", "time", "answer"]
     assert [(row[0], row[1], row[2], row[-1]) for row in found] == [
-        ("recorded", "completed", "1", "Goodbye."),
+        ("recorded", "completed, exit 0", "1", "Goodbye."),
         ("1", "completed, exit 0", "1", "1."),
         ("2", "completed, exit 0", "1", "as branch 1"),
     ]
     assert (tmp_path / "b-1.db").exists()
     assert (tmp_path / "b-2.db").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_all_branches(tmp_path: Path, how: signal.Signals) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    agent = [*PYTHON, f"{AGENT}\nimport time; time.sleep({LONGEST})", "Hi"]
+    async with ModelApis(SCRIPT) as provider:
+        options = ["--from-call", "1", "--repeat", "3", "-o", "b.db", "--upstream", provider.url]
+        command = ["fork", "a.db", *options, "--", *agent]
+        done = await asyncio.to_thread(forked.run, command, tmp_path, how, environment=variables())
+    errors = done.errors.decode()
+    assert (done.code, done.out, len(provider.requests)) == (128 + how, b"Hello.\n", 1), errors
+    assert f"omnirecord: {how.name} ended the fork before branch 2 of 3\n" in errors
+    assert [line.split()[0] for line in errors.splitlines()[-3:]] == ["branch", "recorded", "1"]
+    assert not (tmp_path / "b-2.db").exists()
+
+
+async def test_the_table_says_that_a_tool_ended_the_program(tmp_path: Path) -> None:
+    call = {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"}
+    whole = {"id": "r", "object": "response", "status": "completed", "model": "m", "output": [call]}
+    answer = Raw(json.dumps(whole).encode(), headers={"Content-Type": "application/json"})
+    crashing = [*PYTHON, AGENT, "Hi"]  # it takes the text of the answer, which has none
+    async with ModelApis({"Hi": answer}) as provider:
+        await asyncio.to_thread(run, tmp_path, "-o", "a.db", "--", *crashing, OPENAI_BASE_URL=provider.url)
+        options = ["--from-call", "1", "--repeat", "1", "-o", "b.db", "--upstream", provider.url]
+        done = await asyncio.to_thread(
+            forked.run, ["fork", "a.db", *options, "--", *crashing], tmp_path, environment=variables()
+        )
+    rows = [[cell.strip() for cell in line.split("  ") if cell] for line in done.errors.decode().splitlines()[-2:]]
+    assert [row[:2] for row in rows] == [["recorded", "unfinished, exit 1"], ["1", "unfinished, exit 1"]]
 
 
 async def test_with_json_a_row_each_is_the_end_of_stderr_and_stdout_is_that_of_the_command(tmp_path: Path) -> None:
@@ -262,7 +292,7 @@ async def test_with_json_a_row_each_is_the_end_of_stderr_and_stdout_is_that_of_t
     done, _ = await fork(tmp_path, *options, words=("Hi", "Bye"))
     assert (done.code, done.out) == (0, b"Hello.\n1.\n"), done.errors.decode()
     assert [one[:5] for one in compared(done.errors, 2)] == [
-        ("recorded", None, None, 1, "Goodbye."),
+        ("recorded", None, 0, 1, "Goodbye."),
         ("1", "b.db", 0, 1, "1."),
     ]
     done, _ = await fork(tmp_path, *options[:-1], "c.db", "--repeat", "2", words=("Hi", "Bye"))
@@ -286,7 +316,7 @@ async def test_without_a_command_json_is_an_object_with_the_variables_and_then_t
     assert list(first) == ["variables"]
     assert first["variables"]["OPENAI_BASE_URL"].startswith("http://127.0.0.1:")
     assert compared(done.out, 2) == [
-        ("recorded", None, None, 2, "Goodbye.", None),
+        ("recorded", None, 0, 2, "Goodbye.", None),
         ("1", None, 1, 0, None, None),
     ]
 
@@ -413,6 +443,7 @@ async def test_of_several_conversations_the_fork_says_which_call_it_means(tmp_pa
     assert done.errors.decode().startswith("omnirecord: call 2 of a.db is call 1 of a.db#2\n")
     done, _ = await fork(tmp_path, "--from-call", "1", "-o", "c.db", words=("Hi", "Bye"), of="a.db#2")
     assert " is call " not in done.errors.decode()
+    assert done.errors.decode().endswith("omnirecord: compare it with: omnirecord diff 'a.db#2' c.db\n")
 
 
 async def test_a_secret_of_the_change_is_masked(tmp_path: Path) -> None:
