@@ -8,7 +8,7 @@ their position: the first id of one conversation stands for the first id of the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby, zip_longest
 from typing import Any
 
@@ -74,6 +74,8 @@ class Difference:
     name of a setting."""
     recorded: str | None
     got: str | None
+    place: int | None = field(default=None, compare=False)
+    """Of a message: its index in the body of the recorded request, else of the other one."""
 
 
 def conversation_of(body: bytes | Any, target: str = "") -> Conversation | None:
@@ -123,7 +125,8 @@ def differences(recorded: Conversation, got: Conversation) -> Iterator[Differenc
     yield from (Difference(*one) for one in heads if one[2] != one[3])
     for number, (one, other) in enumerate(zip_longest(recorded.items, got.items), 1):
         if one != other:
-            yield _item_difference(f"item {number}", one, other)
+            place = one.place if one is not None else other.place if other is not None else None
+            yield replace(_item_difference(f"item {number}", one, other), place=place)
     yield from _tool_differences(recorded.tools, got.tools)
     ours, theirs = dict(recorded.settings), dict(got.settings)
     for name in sorted(ours.keys() | theirs.keys()):

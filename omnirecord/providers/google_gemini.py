@@ -27,7 +27,7 @@ from ..text import as_json, joined, quoted, text_in, tokens
 from ..wire.strict_json import as_dict, as_int, as_list, as_text, written
 from .answers import Answer, CallUsage, count_of, error_of
 from .api import Asked, Data, ModelApi, Summary, TextKind
-from .parts import Draft, Kind
+from .parts import Draft, Kind, placed
 
 NAME = "google-gemini"
 CHUNK = "GenerateContentResponse"
@@ -315,21 +315,25 @@ def _contents(value: Any) -> list[Data]:
 
 
 def _drafts(contents: list[Data]) -> Iterator[Draft]:
-    for content in contents:
-        role = as_text(content.get("role")) or "user"
-        kind: Kind = _ROLES.get(role, "other")
-        for part in map(_in_camel_case, _parts_of(content)):
-            text = as_text(part.get("text"))
-            if text is not None and kind != "other":
-                if text:
-                    yield Draft("reasoning" if part.get("thought") is True else kind, text)
-            elif call := as_dict(part.get("functionCall")):
-                arguments = call.get("args") or {}
-                yield Draft("call", as_json(arguments), as_text(call.get("name")) or "", arguments, _id(call))
-            elif answer := as_dict(part.get("functionResponse")):
-                yield Draft("output", _output(answer.get("response")), _output_name(answer), None, _id(answer))
-            elif rest := {name: value for name, value in part.items() if name not in _NOT_COMPARED}:
-                yield Draft("other", value=rest, name=kind if kind != "other" else role)
+    for place, content in enumerate(contents):
+        yield from placed(_of_content(content), place)
+
+
+def _of_content(content: Data) -> Iterator[Draft]:
+    role = as_text(content.get("role")) or "user"
+    kind: Kind = _ROLES.get(role, "other")
+    for part in map(_in_camel_case, _parts_of(content)):
+        text = as_text(part.get("text"))
+        if text is not None and kind != "other":
+            if text:
+                yield Draft("reasoning" if part.get("thought") is True else kind, text)
+        elif call := as_dict(part.get("functionCall")):
+            arguments = call.get("args") or {}
+            yield Draft("call", as_json(arguments), as_text(call.get("name")) or "", arguments, _id(call))
+        elif answer := as_dict(part.get("functionResponse")):
+            yield Draft("output", _output(answer.get("response")), _output_name(answer), None, _id(answer))
+        elif rest := {name: value for name, value in part.items() if name not in _NOT_COMPARED}:
+            yield Draft("other", value=rest, name=kind if kind != "other" else role)
 
 
 def _id(call: Data) -> str | None:

@@ -77,6 +77,8 @@ class Item:
     value: Any = field(default=None, compare=False)
     """A call's arguments as JSON value, or as text if they are no JSON; another part as JSON value."""
     call_id: str | None = field(default=None, compare=False)
+    place: int = field(default=0, compare=False)
+    """The index of its message in the body of the request."""
 
     @property
     def label(self) -> str:
@@ -86,7 +88,7 @@ class Item:
         return {"output": "tool output", "other": "part"}.get(self.kind, self.kind)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
     """One part as sent."""
 
@@ -95,10 +97,12 @@ class Draft:
     name: str = ""
     value: Any = None
     call_id: str | None = None
+    place: int = 0
+    """The index of its message in the body of the request."""
 
     def item(self, normal: Normal, call: int | None) -> Item:
         """Return the item. `normal` collects the ids of its text."""
-        return Item(self.kind, self.same(normal), self.name, call, self.text, self.value, self.call_id)
+        return Item(self.kind, self.same(normal), self.name, call, self.text, self.value, self.call_id, self.place)
 
     def same(self, normal: Normal) -> str:
         if self.kind in ("user", "assistant"):
@@ -135,11 +139,18 @@ def drafts_of(value: Any) -> Iterator[Draft]:
     """Yield the parts of `input` or `messages`: a text, or a list of messages and items."""
     if isinstance(value, str):
         yield from _text("user", value)
-    for one in as_list(value):
+    for place, one in enumerate(as_list(value)):
         if isinstance(one, str):
-            yield from _text("user", one)
+            yield from placed(_text("user", one), place)
         elif isinstance(one, dict):
-            yield from _entry(one)
+            yield from placed(_entry(one), place)
+
+
+def placed(drafts: Iterator[Draft], place: int) -> Iterator[Draft]:
+    """Yield the parts of the message at this index."""
+    for draft in drafts:
+        draft.place = place
+        yield draft
 
 
 def _entry(data: dict[str, Any]) -> Iterator[Draft]:

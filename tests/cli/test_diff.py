@@ -10,6 +10,7 @@ import click
 from click.testing import CliRunner
 
 from omnirecord.cli import main
+from omnirecord.forks.change import Change
 from tests.support import forked
 from tests.support.cassettes import Made, completed, created, delta, event, status
 from tests.support.examples import each
@@ -145,6 +146,37 @@ def test_model_calls_of_cassettes_without_turns_are_compared(tmp_path: Path) -> 
         "    calls   request.messages[0]: Hi -> Hello",
     ]  # fmt: skip
     assert "  call 2\n    calls   the call, only in A:" in out
+
+
+CHAT = "/v1/chat/completions"
+MESSAGES = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Warmest?"},
+    {
+        "role": "assistant",
+        "content": "I look.",
+        "tool_calls": [
+            {"id": name, "type": "function", "function": {"name": "weather", "arguments": f'{{"city": "{name}"}}'}}
+            for name in ("Oslo", "Rome")
+        ],
+    },
+    {"role": "tool", "tool_call_id": "Oslo", "content": "3 degrees"},
+    {"role": "tool", "tool_call_id": "Rome", "content": "28 degrees"},
+]
+
+
+def test_the_path_of_a_message_is_that_of_fork(tmp_path: Path) -> None:
+    change = Change.of(None, ["messages[3].content=99 degrees"])
+    body = {"model": "m", "messages": MESSAGES}
+    sides = (body, change.made(json.dumps(body).encode(), CHAT).after.data)
+    for path, sent in zip((tmp_path / "a.db", tmp_path / "b.db"), sides, strict=True):
+        made = Made()
+        made.another_recording("model", "auto")
+        choice = {"index": 0, "message": {"role": "assistant", "content": "Rome."}, "finish_reason": "stop"}
+        made.post(CHAT, 1.0, body=sent, answer={"id": "c", "object": "chat.completion", "choices": [choice]})
+        made.save(path)
+    shown = run(tmp_path / "a.db", tmp_path / "b.db")[1]
+    assert shown.splitlines()[-1].strip() == "calls   request.messages[3]: 3 degrees -> 99 degrees"
 
 
 def test_the_answers_of_calls_without_turns_are_compared(tmp_path: Path) -> None:

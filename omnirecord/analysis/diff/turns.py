@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ...omnigent.protocol import SESSION_STATUS, USAGE_EVENTS, is_of_tool
 from ...providers.call import ModelCall
-from ...providers.conversation import Conversation, differences
+from ...providers.conversation import Conversation, Difference, differences
 from ...providers.parts import canonical
 from ...text import same_start
 from ...wire.normal import Normal, role
@@ -217,7 +217,7 @@ def paired(pairs: Sequence[Pair]) -> list[Pair]:
     return sorted(pairs, key=lambda pair: (min(n for n in pair if n is not None), pair[0] is None))
 
 
-_ITEM = re.compile(r"item (\d+)(?: \(.*?\))?(, its call)?\Z", re.DOTALL)
+_ITEM = re.compile(r"item \d+(?: \(.*?\))?(, its call)?\Z", re.DOTALL)
 _HEADS = ("API", "model", "stream", "instructions")
 _OF_CALL = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 Told = set[tuple[object, object]]
@@ -307,17 +307,18 @@ def _conversations(out: Differences, path: str, a: Conversation, b: Conversation
             continue
         if (one.recorded, one.got) not in told:
             told.add((one.recorded, one.got))
-            out.add("calls", f"{path}.{_name(one.where)}", one.recorded, one.got)
+            out.add("calls", f"{path}.{_name(one)}", one.recorded, one.got)
             return
         if is_shifted and _ITEM.match(one.where):
             return
 
 
-def _name(where: str) -> str:
-    """The place of a difference as a path."""
+def _name(one: Difference) -> str:
+    """The place of a difference as a path. The index of a message is that in the body of the request."""
+    where = one.where
     item = _ITEM.match(where)
     if item is not None:
-        return f"messages[{int(item[1]) - 1}]" + (".call" if item[2] else "")
+        return f"messages[{one.place}]" + (".call" if item[1] else "")
     if where.startswith("tool "):
         return f"tools[{where.removeprefix('tool ')}]"
     return where if where in _HEADS else f"settings.{where}"
