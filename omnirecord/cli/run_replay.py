@@ -68,6 +68,7 @@ class Addresses:
 def replay(command: Sequence[str], held: child.Held, cassette: Path, variables: Sequence[str], **chosen: Any) -> int:
     """Run the command while a replay answers it. Return its exit code; 1 if that is 0 and the replay differs from the
     recording."""
+    from ..replayer.matching.key import RECORD_REST
     from ..replayer.server import Replay
 
     running = Replay(cassette, **chosen)
@@ -78,7 +79,10 @@ def replay(command: Sequence[str], held: child.Held, cassette: Path, variables: 
         urls = {hop.only: hop.url for hop in running.hops}
         addresses = Addresses({hop.only: [x.request.target for x in hop.due] for hop in running.hops}, name, variables)
         code = run_command(command, addresses.made(urls), held)
-        return _told(running, name, "", addresses.asked(), code)
+        code = _told(running, name, "", addresses.asked(), code)
+    if any(RECORD_REST in one.why for _, one in running.served):
+        say(f"record the rest with: {_with_rest(cassette, command)}")
+    return code
 
 
 @dataclass
@@ -177,14 +181,25 @@ def record_missing(
     return code or (1 if running.is_incomplete else 0), running.recorded
 
 
+def _with_rest(cassette: Path, command: Sequence[str]) -> str:
+    """Return the command that records what the cassette lacks."""
+    is_whole = named_session(cassette)[1] is None and cassette.suffix in (".db", ".jsonl")
+    words = ["omnirecord", "run", "--replay", by_name(str(cassette)), "--record", "new_episodes"]
+    return _shown([*words, *([] if is_whole else ["-o", "NEW.db"])], command)
+
+
+def _shown(words: Sequence[str], command: Sequence[str]) -> str:
+    told = shlex.join(command)
+    return f"{shlex.join(words)} -- {told if told.isprintable() else 'COMMAND'}"
+
+
 def _again(cassette: Path, exchange: int, command: Sequence[str]) -> str:
     """Return the command that sends a recorded request to its server again: a fork, or else a new recording."""
     from ..forks.point import call_number
 
     number = None if named_session(cassette)[1] is not None else call_number(cassette, exchange)
     words = ["run"] if number is None else ["fork", by_name(str(cassette)), "--from-call", str(number)]
-    told = shlex.join(command)
-    return f"{shlex.join(['omnirecord', *words])} -- {told if told.isprintable() else 'COMMAND'}"
+    return _shown(["omnirecord", *words], command)
 
 
 def _told(replay: Replay, name: str, into: str, asked: Sequence[str], code: int) -> int:

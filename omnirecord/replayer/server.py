@@ -40,7 +40,7 @@ from .control import ControlPath, PlayheadControl, Server
 from .matching import READS
 from .matching.bodies import COMPARED
 from .matching.conversations import LARGEST
-from .matching.key import UsedBy
+from .matching.key import RecordRest, UsedBy
 from .omnigent_ui import OmnigentUi, Quiet, is_page, serve_updates
 from .omnigent_ui.page import BuiltUi, MadeUp, installed
 from .player.plan import ReplayPlan
@@ -361,7 +361,7 @@ class Replay(WithBlock, PlayheadControl):
         decision = await self._decide(incoming)
         self._announce()
         if self.beyond is not None and where == "either" and self._is_beyond(self.beyond, target, decision):
-            why = decision.text(self.used_by) if isinstance(decision, player.Miss) else ""
+            why = self._text_of(decision) if isinstance(decision, player.Miss) else ""
             return await self._live(self.beyond, request, incoming, why)
         if isinstance(decision, MadeUp | Quiet):
             status = decision.status if isinstance(decision, MadeUp) else 200
@@ -507,7 +507,7 @@ class Replay(WithBlock, PlayheadControl):
         log.warning("%s %s %s %s", request.method, target, said, how)
 
     def _miss(self, request: web.BaseRequest, target: str, miss: player.Miss) -> web.StreamResponse:
-        text = miss.text(self.used_by)
+        text = self._text_of(miss)
         answer = refusal_of_miss(self._api(target), miss.call, f"omnirecord: {text}", miss.nearest)
         served = Served(request.method, target, answer.status, None, text, "none")
         self._note(served)
@@ -515,6 +515,11 @@ class Replay(WithBlock, PlayheadControl):
         if self.logs_misses:
             log.warning("%s", text, extra={"has_lines": True})
         return answer
+
+    def _text_of(self, miss: player.Miss) -> str:
+        """Return a miss as text. A replay with an upstream gives no advice to record."""
+        is_recording = self.beyond is not None and isinstance(miss.advice, RecordRest)
+        return (replace(miss, advice=None) if is_recording else miss).text(self.used_by)
 
     def _reached(self, exchange: Exchange, headers: Headers) -> list[Reached]:
         """Return the upstream of a recorded exchange, and those of the other hops, with their addresses for the client

@@ -268,3 +268,32 @@ async def test_new_episodes_names_a_recorded_failure_and_the_command_that_sends_
         more = variables(OPENAI_BASE_URL=provider.url)
         forked_run = await asyncio.to_thread(forked.run, fork, tmp_path, environment=more)
         assert (forked_run.code, forked_run.out) == (0, b"Hello there.\nYes.\n"), forked_run.errors.decode()
+
+
+async def test_a_program_that_goes_on_after_the_end_of_its_recording_gets_the_command_that_records_the_rest(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "agent.py").write_text(f"try:\n  exec({CHAT!r})\nexcept OSError: pass")
+    command = [sys.executable, "agent.py", "Hi", "Weather?"]
+    async with ModelApis(SCRIPT) as provider:
+        words = ["-o", "a.db", "--", *command[:-1]]
+        await asyncio.to_thread(run, tmp_path, *words, OPENAI_BASE_URL=provider.url)
+    done = run(tmp_path, "--replay", "a.db", "--", *command)
+    assert done.code == 1
+    assert done.errors.decode().endswith(
+        "1 request matched nothing:\n"
+        "  POST /v1/responses comes after the end of its recorded conversation, call 1 of 1, exchange 1;"
+        " nearest recorded, as [-recorded-]{+asked+}:\n"
+        "    call 1 of 1, exchange 1:\n"
+        "      item 2 (assistant): {+Hello there.+}\n"
+        "      item 3 (user): {+Weather?+}\n"
+        "  To record the rest: --record new_episodes\n"
+        "omnirecord: record the rest with: omnirecord run --replay a.db --record new_episodes --"
+        f" {shlex.join(command)}\n"
+    )
+    async with ModelApis(SCRIPT) as provider:
+        words = shlex.split(done.errors.decode().partition("rest with: omnirecord ")[2])
+        more = variables(OPENAI_BASE_URL=provider.url)
+        done = await asyncio.to_thread(forked.run, words, tmp_path, environment=more)
+        assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
+        assert "To record the rest" not in done.errors.decode()

@@ -19,10 +19,11 @@ from operator import eq
 from ...model import Exchange
 from ...omnigent.routes import path_of
 from ...providers.conversation import Conversation, Difference, conversation_of, differences
+from ...providers.parts import OF_MODEL
 from ...redaction.redactor import body_without_secrets
 from ...text import clip, counted, one_line, same_start
 from .bodies import MARKS, marked
-from .key import Advice, Incoming, Miss
+from .key import Advice, Incoming, Miss, RecordRest
 from .rules import PARTS, WHOLE_BODY, Rules
 
 _MASKS = (b"omnirecord-redacted-", b"***")
@@ -146,9 +147,13 @@ class Conversations:
         which = self._which(nearest)
         told = list(map(_line, found[:_LISTED]))
         more = [f"  and {counted(len(found) - _LISTED, 'more difference')}"] if len(found) > _LISTED else []
+        is_beyond = self._is_beyond(asked, nearest, known, self._parts(request))
         message = f"{key} was recorded, but not with this conversation"
+        if is_beyond:
+            message = f"{key} comes after the end of its recorded conversation, {which}"
         facts = [{"request": f"{key} ({which})", "differs": one} for one in told]
-        return Miss(message, facts, [f"{which}:", *(f"  {one}" for one in told), *more], _advice(found))
+        advice = RecordRest() if is_beyond else _advice(found)
+        return Miss(message, facts, [f"{which}:", *(f"  {one}" for one in told), *more], advice)
 
     def told(self, x: Exchange) -> str:
         """Return the number of a recorded call and the last message of its user; empty if it is no call."""
@@ -201,6 +206,25 @@ class Conversations:
         its = asked(x.exchange in self._masked)[1]
         heads = [part for part in ("model", "stream", "instructions", "tools") if one.matches(its, [part])]
         return same_start(one.messages, its.messages), len(heads), -abs(len(one.messages) - len(its.messages))
+
+    def _is_beyond(self, asked: _Asked, nearest: Exchange, recorded: list[Exchange], parts: list[str]) -> bool:
+        """Return whether a request continues the nearest recorded call, and no recorded call does."""
+        conversation, its = asked(nearest.exchange in self._masked)
+        one = self._prints[nearest.exchange]
+        length = len(one.messages)
+        return (
+            "messages" in parts
+            and its.matches(one, (part for part in parts if part != "messages"))
+            and 0 < length < len(its.messages)
+            and its.messages[:length] == one.messages
+            and conversation.items[length].kind in OF_MODEL
+            and not any(self._continues(self._prints[x.exchange], one) for x in recorded)
+        )
+
+    @staticmethod
+    def _continues(later: Fingerprint, one: Fingerprint) -> bool:
+        length = len(one.messages)
+        return len(later.messages) > length and later.messages[:length] == one.messages
 
     def _differences(self, asked: _Asked, x: Exchange, parts: list[str]) -> list[Difference]:
         recorded = self._read(x)

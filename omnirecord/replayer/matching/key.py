@@ -155,16 +155,34 @@ class Advice:
         return f"{ADVICE}{self.what}: {written[used_by]}"
 
 
+RECORD_REST = "To record the rest: "
+"""Beginning of the line about a request that comes after the end of its recorded conversation."""
+
+
+class RecordRest:
+    """How to record the requests after the end of a recorded conversation."""
+
+    def sentence(self, used_by: UsedBy) -> str:
+        """Return what a user of the replay has to write."""
+        written = {
+            "serve": "--record new_episodes",
+            "python": 'record="new_episodes"',
+            "pytest": "--omnirecord-record=new_episodes",
+        }
+        return f"{RECORD_REST}{written[used_by]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Miss:
     """No recorded exchange answers a request. `nearest`: `request` and `differs` of the most similar recorded requests.
-    `lines`: the same as text, with the differences marked. `advice`: how to ignore these differences. `call`: the
+    `lines`: the same as text, with the differences marked. `advice`: how to ignore these differences, or to
+    record the request. `call`: the
     JSON-RPC message of the request."""
 
     message: str
     nearest: list[dict[str, str]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    advice: Advice | None = None
+    advice: Advice | RecordRest | None = None
     call: Message | None = None
 
     def text(self, used_by: UsedBy = "serve") -> str:

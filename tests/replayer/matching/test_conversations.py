@@ -287,3 +287,17 @@ def test_a_miss_reads_few_recorded_requests_if_they_are_large(monkeypatch: pytes
     read.clear()
     assert found.miss(request(ask("y"))).lines
     assert read == [1]
+
+
+def test_a_miss_says_that_the_recorded_conversation_has_ended_only_if_no_recorded_call_continues_it() -> None:
+    one, two, three = ({"role": "user", "content": text} for text in ("One?", "Two?", "Three?"))
+    answer = {"role": "assistant", "content": "One."}
+    asked = request({"model": "m", "input": [one, answer, two]})
+    first = {"model": "m", "input": [one]}
+    assert "comes after the end of its recorded conversation, call 1 of 1" in lookup(first).miss(asked).text()
+    for recorded in (
+        [first, {"model": "m", "input": [one, answer, three]}],
+        [{"model": "n", "input": [one]}],
+        [{"model": "m", "input": [two]}],
+    ):
+        assert "was recorded, but not with this conversation" in lookup(*recorded).miss(asked).text()
