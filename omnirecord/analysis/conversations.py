@@ -301,7 +301,7 @@ def _conclusion(
     since_ns = call.started_ns if outcome == "recording" else until_ns
     since = wall_clock(session.started_at or "", since_ns - session.begun_ns)
     word = "since" if outcome == "recording" or code == "tool_without_output" else "at"
-    told = [None if call.is_unreached else call.reason, call.error]
+    told = [None if call.is_unreached or call.ending == "cut" else call.reason, call.error]
     why = joined(told, ": ") if outcome == "failed" or code == "model_incomplete" else ""
     reason = f": {clip(one_line(why), _MOST_WHY).rstrip('.')}" if why else ""
     first = next((one.text for turn in session.turns for one in turn.asked if one.text), None)
@@ -342,17 +342,23 @@ def _how(call: ModelCall) -> tuple[Code, Outcome, str]:
     if call.ending == "incomplete":
         return "model_incomplete", "finished", "Finished: the answer is incomplete"
     if call.ending == "refused":
-        return "model_failed", "failed", f"Failed: the provider refused the call with {call.status}"
+        return "model_failed", "failed", f"Failed: {call.refusal}"
     if call.ending == "open":
         return "still_recording", "recording", "Recording: the model works"
     if call.ending == "unknown":
         return "unknown", "unknown", f"Unknown: the provider answered {call.status} in an unknown form"
-    if call.ending == "cut" and call.cut_by == "client":
-        return "call_cut", "unfinished", "Unfinished: the client left in the middle of the answer"
-    if call.ending == "cut" and call.cut_by == "recorder":
-        return "call_cut", "unfinished", "Unfinished: the recorder was stopped"
     if call.ending == "cut":
-        return "model_failed", "failed", "Failed: the provider cut the answer"
+        return _how_cut(call)
     if call.is_unreached:
         return "model_failed", "failed", "Failed: the provider could not be reached"
     return "model_failed", "failed", "Failed: the model call failed"
+
+
+def _how_cut(call: ModelCall) -> tuple[Code, Outcome, str]:
+    if call.cut_by == "client":
+        return "call_cut", "unfinished", "Unfinished: the client left in the middle of the answer"
+    if call.is_killed:
+        return "call_cut", "unfinished", "Unfinished: the recorder was killed"
+    if call.cut_by == "recorder":
+        return "call_cut", "unfinished", "Unfinished: the recorder was stopped"
+    return "model_failed", "failed", "Failed: the provider cut the answer"

@@ -144,6 +144,17 @@ class ModelCall:
         return self.ending == "failed" and self.reason == _UNREACHABLE
 
     @property
+    def is_killed(self) -> bool:
+        """Whether it has no end because the recorder was killed."""
+        return self.ending == "cut" and self.reason == "recorder_killed"
+
+    @property
+    def refusal(self) -> str:
+        """The error status as words; an answer has one if it is `refused`."""
+        is_fault = self.status is not None and self.status >= 500
+        return f"the provider {'failed' if is_fault else 'refused the call'} with {self.status}"
+
+    @property
     def has_answer(self) -> bool:
         """Whether the model finished its answer, or was stopped in it."""
         return self.ending in ("completed", "incomplete")

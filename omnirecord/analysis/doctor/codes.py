@@ -214,7 +214,7 @@ CODES: Mapping[str, Code] = {
     ),
     "tool-without-output": _error(
         "The agent called a tool and never got the output. The tool hangs or failed, or the output was lost.",
-        "Check the tool with the arguments of the call, then read the log of the runner or of the program.",
+        "Check the tool with the arguments of the call, then read the log of the runner.",
     ),
     "message-not-taken": _error(
         f"A client sent the message, but no {SESSION_INPUT_CONSUMED} event says that the agent got it.",

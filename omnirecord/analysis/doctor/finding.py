@@ -30,6 +30,11 @@ from .codes import CODES, EXPLAINS, RANK
 WORKING = frozenset({"running", "launching", "waiting"})
 _LONGEST_SNAPSHOT = 300
 """Frames at the start of a stream among which the connect snapshot is."""
+_OF_PROGRAM = {
+    "the log of the runner": "the output of the program",
+    "the proxy. Only the server's snapshot has the rest of the session": "omnirecord. Then run the program again",
+}
+"""Words of a next step, and those for a program without Omnigent."""
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 MAX_SEQS = 20
@@ -103,6 +108,8 @@ def _next(step: str, sign: Sign, session_id: str | None) -> str:
     """Return the next step with the known numbers and ids."""
     if sign.exchange is not None:
         step = step.replace("CASSETTE N", f"CASSETTE {sign.exchange}")
+    for of_session, of_program in _OF_PROGRAM.items() if sign.calls else ():
+        step = step.replace(of_session, of_program)
     if isinstance(sign.about, str):
         step = step.replace(
             "CASSETTE ID with the id of the sub-agent's session", f"CASSETTE {quoted(sign.about)} to examine it"

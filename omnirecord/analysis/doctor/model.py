@@ -165,7 +165,7 @@ def _why(link: Link) -> str:
     told = one_line(joined([None if call.is_unreached else call.reason, call.error], ": "))
     reason = f": {said(told, _LIMIT).rstrip('.')}" if told else ""
     if call.ending == "refused":
-        return f"the provider refused the call with {call.status}{reason}"
+        return f"{call.refusal}{reason}"
     if call.ending == "cut":
         return f"the provider cut the answer after {seconds(max((call.ended_ns or 0) - call.started_ns, 0))}"
     if call.ending == "incomplete":
@@ -238,6 +238,9 @@ def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
     """Return the sign of requests that ended in the same way, if that was no good end."""
     last = [request[-1] for request in requests]
     call = last[0].call
+    if call.is_killed:
+        message = f"the recorder was killed before the answer of {counted(len(last), 'model call')} was complete"
+        yield _sign("recorder-killed", f"{message} (exchange {call.exchange})", last, at=last[0])
     if call.has_failed or call.ending == "incomplete":
         many = "" if len(last) == 1 else f"{counted(len(last), 'model call')} failed in the same way; the first: "
         code = "model-truncated" if call.ending == "incomplete" else "model-failed"

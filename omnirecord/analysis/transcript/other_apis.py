@@ -78,6 +78,8 @@ def _how(page: Page, call: ModelCall) -> str:
     ended = "" if call.ended_ns is None else f" after {seconds(max(call.ended_ns - call.started_ns, 0))}"
     if call.ending == "cut":
         unanswered = ", without an answer" if call.status is None else ""
+        if call.is_killed:
+            return f"cut, as the recorder was killed{ended}{unanswered}"
         return f"{_CUT_BY.get(call.cut_by or '', 'cut')}{ended}{unanswered}"
     if call.ending == "open":
         return "still open"

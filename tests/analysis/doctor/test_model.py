@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from omnirecord.analysis.conversations import conversations_in
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.doctor.finding import Finding
+from omnirecord.analysis.gather import model_calls
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED, Made
 from tests.support.examples import each
 from tests.support.faulted import faulted
+from tests.support.hop_tapes import asked, model_hop, opening, user, word
 
 HEALTHY = ("both_text", "both_tool", "both_approval", "both_subagent", "both_turns", "both_chat")
 ASKED = {"model": "m", "input": "Hi", "stream": True}
@@ -184,7 +187,7 @@ def test_an_error_of_an_unknown_form_is_quoted() -> None:
         (found,) = examine(store)
         (exchange,) = store.exchanges()
         told = '["bad gateway"]'
-        assert found.message == f"the provider refused the call with 502: {told} (exchange {exchange.exchange})"
+        assert found.message == f"the provider failed with 502: {told} (exchange {exchange.exchange})"
 
 
 def test_a_page_in_the_place_of_an_answer_is_a_failed_call() -> None:
@@ -206,3 +209,41 @@ def test_a_provider_that_leaves_its_connection_open_after_the_answer_is_a_note(e
     found = alone((1.1, event("response.output_text.delta", delta="Hi")), (1.2, done), ending="client_left", end=end)
     told = [(one.code, one.severity) for one in found if not one.code.startswith(("contract", "event"))]
     assert told == ([("model-left-open", "note")] if end > 31 else [])
+
+
+@each(
+    ("how", "verdict", "code", "message"),
+    [
+        (
+            "recorder_killed",
+            "Unfinished: the recorder was killed at",
+            "recorder-killed",
+            "the recorder was killed before the answer of 1 model call was complete (exchange 1)",
+        ),
+        (
+            "upstream_lost",
+            "Failed: the provider cut the answer at",
+            "model-failed",
+            "the provider cut the answer after 0.20 s (exchange 1)",
+        ),
+    ],
+)
+def test_an_answer_without_an_end_is_told_by_its_cause(how: Any, verdict: str, code: str, message: str) -> None:
+    made = model_hop(0)
+    reads = [(1.1, opening()), (1.2, word("Hel"))]
+    made.stream("/v1/responses", 1.0, *reads, method="POST", body=asked(user("Hi")), ending=how, end=1.2)
+    with closing(made.store()) as store:
+        (talk,) = conversations_in(model_calls(store), store.recordings())
+        (found,) = examine(store)
+    assert talk.conclusion.verdict.startswith(verdict)
+    assert (found.code, found.message) == (code, message)
+    assert "snapshot" not in found.next
+
+
+def test_an_error_of_the_provider_is_no_refusal() -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    made.post("/v1/responses", 1.0, status=500, body=ASKED, answer={"error": {"message": "Broken."}})
+    with closing(made.store()) as store:
+        (talk,) = conversations_in(model_calls(store), store.recordings())
+    assert talk.conclusion.verdict.startswith("Failed: the provider failed with 500: Broken at")
