@@ -115,7 +115,7 @@ async def test_a_tool_whose_arguments_are_the_result_needs_no_output(
     done = await recorded(tmp_path, command, word)
     assert done.code == 3
     assert ended(tmp_path) == ("finished", "finished")
-    assert found(tmp_path) == []
+    assert found(tmp_path) == [("command-failed", "warning")]
 
 
 async def test_an_agent_that_sends_the_output_is_finished(tmp_path: Path) -> None:

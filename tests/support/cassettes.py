@@ -107,6 +107,8 @@ class Made:
         self._exchanges: list[_Made] = []
         self._streams = 0
         self._incidents: list[tuple[float, str]] = []
+        self.labels: dict[str, str] = {}
+        """Those of each recording."""
         self.wire: dict[int, bytes] = {}
         """What each stream sent, by its number."""
 
@@ -205,7 +207,9 @@ class Made:
     def rows(self) -> Iterator[Row]:
         run = RUN if len(self._hops) > 1 and any(self._hops) else None
         for number, (hop, contract) in enumerate(zip(self._hops, self._contracts, strict=True), 1):
-            yield rows.recording(Recording(number, STARTED_AT, "0", contract, None, run_id=run, hop=hop))
+            yield rows.recording(
+                Recording(number, STARTED_AT, "0", contract, None, run_id=run, hop=hop, labels=self.labels)
+            )
         for made in self._exchanges:
             yield from made.rows
         yield from (rows.incident(1, ns(at), message) for at, message in self._incidents)

@@ -83,6 +83,11 @@ def _disk_full(made: Made) -> None:
     made.incident(1.2, "database or disk is full")
 
 
+def _command_failed(made: Made) -> None:
+    made._hops[0], made._contracts[0] = "model", "auto"
+    made.labels["command.exit_code"] = "1"
+
+
 def _coding_unknown(made: Made) -> None:
     made.incident(1.2, "stream 1: content coding 'x-own' is not known")
 
@@ -220,6 +225,7 @@ EXAMPLES: dict[str, Example] = {
     "tool-without-output": Example("troubled/tool_hangs"),
     "tool-failed": Example("corpus/tool_killed"),
     "client-left-in-turn": Example("two_clients"),
+    "command-failed": Example("cities/cities", after=_command_failed, told="the command ended with exit code 1"),
     "message-not-taken": Example("text", ("drop session.input.consumed",)),
     "turn-unfinished": Example("text", ("drop response.completed",)),
     "turn-without-beginning": Example("text", ("drop response.in_progress",)),

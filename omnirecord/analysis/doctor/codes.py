@@ -216,6 +216,10 @@ CODES: Mapping[str, Code] = {
         "The agent called a tool and never got the output. The tool hangs or failed, or the output was lost.",
         "Check the tool with the arguments of the call, then read the log of the runner.",
     ),
+    "command-failed": _warning(
+        "The recorded command failed. It may have failed after the last answer, so the conversation looks finished.",
+        "Read the output of the command.",
+    ),
     "message-not-taken": _error(
         f"A client sent the message, but no {SESSION_INPUT_CONSUMED} event says that the agent got it.",
         "Check whether a runner was online, and whether the agent was busy with another turn.",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
+from signal import SIGINT
 from urllib.parse import urlsplit
 
 from ...cassette.model_calls import ModelHops
@@ -17,7 +18,7 @@ from ...cassette.select import Source
 from ...model import by_key
 from ...text import counted, joined, one_line
 from ...wire.addresses import repeated_part
-from ..conversations import conversations_in, named_tools
+from ..conversations import ConcludedTalk, conversations_in, named_tools
 from ..gather import model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.patience import SILENT
@@ -70,6 +71,7 @@ class ModelChecks:
                 yield names.pop() if len(names) == 1 else None, signs
             yield None, list(self._of_events(number))
             yield from ((talk, [sign]) for talk, sign in self._without_output if sign.calls[0] in of_recording)
+            yield from ((talk, [sign]) for talk, sign in self._failed_commands if sign.calls[0] in of_recording)
             yield from ((talks.get(exchange), [sign]) for exchange, sign in self._left_open(number))
 
     def codes(self) -> dict[int, str]:
@@ -100,6 +102,18 @@ class ModelChecks:
                 sign = _sign("tool-without-output", message, [last], severity=severity)
                 found.append((one.talk.session_id, sign))
         return found
+
+    @cached_property
+    def _failed_commands(self) -> list[tuple[str, Sign]]:
+        """The last conversation of each command that failed, with the sign of it. The sign of a tool without an output
+        has the exit code, too."""
+        last: dict[int, ConcludedTalk] = {}
+        for one in conversations_in(self.calls, self._store.recordings()):
+            if one.exit_code:
+                last[one.exit_code] = max(
+                    last.get(one.exit_code, one), one, key=lambda talk: talk.conclusion.since or ""
+                )
+        return [(one.talk.session_id, _of_command(one)) for one in last.values() if not one.without_output]
 
     def _repeated(self, link: Link) -> str:
         """Return the URL of a 404, and its cause if both the upstream's URL and the client have a part of the path."""
@@ -133,6 +147,13 @@ class ModelChecks:
                     if event.verdict != "valid":
                         check.odd(event)
         return (sign for sign in check.signs() if sign.code in _OF_EVENTS)
+
+
+def _of_command(one: ConcludedTalk) -> Sign:
+    is_interrupted = one.exit_code == 128 + SIGINT
+    told = "was interrupted: it" if is_interrupted else ""
+    message = joined(["the command", told, f"ended with exit code {one.exit_code}"])
+    return _sign("command-failed", message, [one.talk.links[-1]], severity="note" if is_interrupted else None)
 
 
 def _of_turn(turn: Turn, links: Sequence[Link], *, is_whole: bool) -> Iterator[Sign]:

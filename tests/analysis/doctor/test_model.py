@@ -240,6 +240,22 @@ def test_an_answer_without_an_end_is_told_by_its_cause(how: Any, verdict: str, c
     assert "snapshot" not in found.next
 
 
+@each(
+    ("code", "severity", "message"),
+    [
+        ("1", "warning", "the command ended with exit code 1"),
+        ("130", "note", "the command was interrupted: it ended with exit code 130"),
+    ],
+)
+def test_a_command_that_failed_after_its_last_answer_is_reported(code: str, severity: str, message: str) -> None:
+    made = model_hop(2)
+    made.labels["command.exit_code"] = code
+    with closing(made.store()) as store:
+        (found,) = examine(store)
+        last = conversations_in(model_calls(store), store.recordings())[-1].session.session_id
+    assert (found.code, found.severity, found.message, found.session_id) == ("command-failed", severity, message, last)
+
+
 def test_an_error_of_the_provider_is_no_refusal() -> None:
     made = Made()
     made.another_recording("model", "auto")
