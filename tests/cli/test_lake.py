@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from deltalake import DeltaTable
 
 from omnirecord.cli import main
+from omnirecord.lake.tables import FORMAT_VERSION
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, created, status
 from tests.support.lake_sessions import without
@@ -43,7 +44,7 @@ def test_init_makes_a_lake_once_and_says_so(lake_url: str) -> None:
     assert run("init", lake_url).stdout.startswith(f"made the lake {lake_url}: omnirecord ship CASSETTE --lake ")
     assert f"{lake_url} is a lake already" in run("init", lake_url).stdout
     told = json.loads(run("init", lake_url, "--json").stdout)
-    assert (told["url"], told["format"], told["is_new"]) == (lake_url, 1, False)
+    assert (told["url"], told["format"], told["is_new"]) == (lake_url, FORMAT_VERSION, False)
 
 
 def test_check_tells_tables_rows_files_and_bytes(lake_url: str) -> None:
