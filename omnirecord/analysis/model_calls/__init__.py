@@ -22,6 +22,7 @@ clocks of two recorders differ, the times of the calls are shifted (`Clocks`).
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -116,8 +117,14 @@ class _Correlation:
         requests = by_key(known, lambda number: known[number][:2]).values()
         self._attempts = Groups(len(calls), (pair for some in requests for pair in pairwise(some)))
         """The attempts of each request. A group has the number of the first one."""
-        sure = [number for number, place in known.items() if not place.candidates]
-        self._conversations = [some for some in by_key(sure, lambda n: known[n].conversation).values() if len(some) > 1]
+        unsure = sorted({place[:2] for place in known.values() if place.candidates})
+        # What follows an unsure call may be of another conversation, with it.
+        parts = {
+            number: (place.conversation, bisect(unsure, place[:2]))
+            for number, place in known.items()
+            if not place.candidates
+        }
+        self._conversations = [some for some in by_key(parts, parts.__getitem__).values() if len(some) > 1]
         self._unsure = {number for number, call in enumerate(calls) if grouping.is_unsure(call)}
         self._tries = {self._attempts.of(group[0]): group for group in self._attempts.groups() if 1 < len(group) < 50}
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from omnirecord.analysis.model_calls import linked
@@ -240,6 +240,7 @@ PROMPTS, ANSWERS = st.sampled_from(["Hi", "Go on", "Look"]), st.sampled_from(["H
 TURN = st.tuples(
     PROMPTS, ANSWERS, st.floats(0.05, 2), st.booleans(), st.integers(0, 2), st.floats(0.005, 0.05), st.booleans()
 )
+GREETING = ("Hi", "Hello there.", 1.0, False, 0, 0.03, False)
 WORLDS = st.lists(st.tuples(st.floats(0, 3), st.lists(TURN, min_size=1, max_size=4)), min_size=1, max_size=5)
 
 
@@ -259,6 +260,7 @@ def made(sessions: list, *, unique: bool, same_ids: bool, skew: float | None = N
 
 @settings(deadline=None, max_examples=examples(50))
 @given(WORLDS, st.booleans())
+@example([(0.0, [GREETING]), (0.0, [GREETING, ("Hi", "Hello there.", 1.0, True, 0, 0.03, False)])], False)
 def test_whole_recordings_have_no_wrong_link(sessions: list, same_ids: bool) -> None:  # type: ignore[type-arg]
     world = made(sessions, unique=False, same_ids=same_ids)
     assert not wrong(world, of(world))
