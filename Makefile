@@ -48,7 +48,7 @@ ifeq ($(strip $(PYTEST_ARGS)),)
 	@echo "==> tests"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not timed"
 	@echo "==> tests that hold the clock to milliseconds, alone"
-	@$(BIN)/python -m pytest -m timed $$(grep -rl 'mark\.timed' tests --include='test_*.py')
+	@$(BIN)/python -m tests.support.awake $(BIN)/python -m pytest -m timed $$(grep -rl 'mark\.timed' tests --include='test_*.py')
 else
 	@echo "==> tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
