@@ -168,7 +168,7 @@ REQUESTS = {
 }
 
 
-@pytest.mark.watched(times=3)
+@pytest.mark.watched(most=0.02, times=3)
 @pytest.mark.parametrize("server", ["proxy", "replay"])
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_no_request_keeps_the_event_loop_busy(server: str, name: str, tmp_path: Path) -> None:
