@@ -296,7 +296,8 @@ def _conclusion(
     call = last.call
     code, outcome, said = _how(call)
     if without_output and exit_code != 0:
-        code, outcome = "tool_without_output", "unfinished"
+        code = "tool_without_output"
+        outcome = "unfinished"
         said = f"Unfinished: no output of {named_tools(without_output)}"
     since_ns = call.started_ns if outcome == "recording" else until_ns
     since = wall_clock(session.started_at or "", since_ns - session.begun_ns)

@@ -25,7 +25,7 @@ from ..replayer.beyond import Answered, Copy, Decide, Over, Question, Served, Wh
 from ..replayer.matching.key import Incoming, Miss
 from ..replayer.player.plan import hop_of, hops_of
 from ..replayer.server import Replay
-from ..replayer.verdict import replaced_in
+from ..replayer.verdict import replaced_before, replaced_in
 from ..server.access import File
 from ..wire.headers import without
 
@@ -241,7 +241,7 @@ class Episodes(Replay):
             return
         self._is_marked = True
         replaced = self.taken_over()
-        back = {one.exchange for _, one in self.served if one.exchange is not None} & self._replaced_before()
+        back = {one.exchange for _, one in self.served if one.exchange is not None} & replaced_before(self)
         if replaced or back:
             with closing(Writer(db)) as writer:
                 writer.write([*map(rows.replaced, sorted(replaced)), *map(rows.not_replaced, sorted(back))])
@@ -250,6 +250,3 @@ class Episodes(Replay):
                 with closing(open_store(db)) as store, whole_or_not(self.cassette) as file:
                     file.writelines(jsonl_bytes(store))
             self._folder.cleanup()
-
-    def _replaced_before(self) -> set[int]:
-        return set().union(*(hop.replaced for hop in self.hops))

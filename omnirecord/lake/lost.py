@@ -45,6 +45,7 @@ def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
     """Return the lost files of a lake with these states, with their recordings. Raises `LakeError`."""
     lost = _lost_files(states)
     known: dict[str, set[str]] = {}
+    stored = Ids(lake)
     found: list[Lost] = []
     for name, paths in lost.items():
         if not paths:
@@ -61,7 +62,7 @@ def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
                 elsewhere = _ids(lake, name, [one for one in files if one.day == file.day and one.path not in paths])
                 ids = {one for one in known[file.day] - elsewhere if file.least <= one <= file.most}
                 ids |= {file.least, file.most}  # a part of their rows may be in another file
-            folded = Ids(lake).among(ids)
+            folded = stored.among(ids)
             ids = {one for one in ids if has_rows(table, one, folded)}
             found.append(Lost(name, file.day, file.path, tuple(sorted(ids))))
     return found

@@ -77,14 +77,13 @@ def verdict_of(
         *listed("recorded, and replaced by a live one", told),
         *listed("answered with a recorded failure", failures),
     ]
-    requests = requests if into else []
-    return Verdict(counts, requests, problems)
+    return Verdict(counts, requests if into else [], problems)
 
 
 def _shares(replay: Replay, served: Sequence[Served]) -> str:
     """Return how many requests got which answer, as words."""
     found = Counter(one.source for one in served)
-    replaced = set().union(*(hop.replaced for hop in replay.hops))
+    replaced = replaced_before(replay)
     old = sum(one.source == "recorded" and one.exchange in replaced for one in served)
     of_them = {
         "recorded": f" ({old:,} of them from {'a replaced call' if old == 1 else 'replaced calls'})" if old else ""
@@ -156,6 +155,11 @@ def _without_good_answer(replay: Replay, lost: set[int]) -> list[Served]:
     return failed[::-1]
 
 
+def replaced_before(replay: Replay) -> set[int]:
+    """Return the recorded exchanges, of all hops, that later ones replaced before this replay."""
+    return set().union(*(hop.replaced for hop in replay.hops))
+
+
 def replaced_in(replay: Replay, talks: Mapping[int, int]) -> list[Exchange]:
     """Return the recorded requests that no client has sent, and in whose place other requests came.
 
@@ -163,7 +167,7 @@ def replaced_in(replay: Replay, talks: Mapping[int, int]) -> list[Exchange]:
     to the same path. If a model call is replaced, so is the rest of its conversation, which may have another length
     now. `talks`: the conversations by exchange."""
     lost = set(map(id, replay.lost))
-    before = set().union(*(hop.replaced for hop in replay.hops))
+    before = replaced_before(replay)
     came = Counter(
         (hop, one.method, path_of(one.target))
         for hop, one in replay.served

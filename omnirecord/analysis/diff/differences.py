@@ -248,7 +248,9 @@ def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
             at = where = "the stream"
         group = one.session_id or ("model calls" if at.startswith(_CALL) else "a stream without a session")
         if group != session:
-            session, turn, told = group, None, 0
+            session = group
+            turn = None
+            told = 0
             yield f"session {visible(one.session_id)}" if one.session_id else group
         if at != turn:
             turn = at

@@ -406,7 +406,8 @@ class LiveOthers:
     on that shows it."""
 
     def __init__(self, store: Store, tail: Tail) -> None:
-        self._store, self._tail = store, tail
+        self._store = store
+        self._tail = tail
         self._open: dict[int, Exchange] = {}
         self._seen: dict[int, int] = {}
         """The last frame with a line, by exchange."""

@@ -93,7 +93,8 @@ def _pieces(line: str, room: int) -> Iterator[str]:
             yield head
             word = word[len(head) :]
             taken = width(word)
-        begun, used = begun + word, used + taken
+        begun += word
+        used += taken
     yield begun
 
 
