@@ -127,11 +127,15 @@ _NICE = 19
 
 
 def main() -> None:
-    """Run the process. Arguments: URL; cassette, or the link of a rotation; `rotates` or `one`; `max_decoded`."""
-    _, url, db, kind, limit = sys.argv
+    """Run the process.
+
+    Arguments: URL; cassette, or the link of a rotation; `rotates` or `one`; `stands back` or `urgent`; `max_decoded`.
+    """
+    _, url, db, kind, pace, limit = sys.argv
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the recorder
-    _stand_back()
+    if pace == "stands back":
+        _stand_back()
     max_decoded(int(limit))
     over = threading.Event()
     more: list[Path] = []

@@ -20,6 +20,8 @@ from .intervals import RESTART_AFTER, RESTART_AT_MOST
 
 SHIP_WITHIN = 60.0
 """Seconds for which an ending recorder waits for its last files to be shipped."""
+UNHURRIED = 1.0
+"""Seconds of these in which the process gets no more CPU time than others leave."""
 _STAYS = 30.0
 """Seconds after which a process that ships counts as well."""
 
@@ -46,6 +48,8 @@ class Shipping:
         self.url, self._db, self._rotates = url, db.absolute(), rotates
         self._process: subprocess.Popen[str] | None = None
         self._is_ending = threading.Event()
+        self._is_urgent = False
+        self._also: Path | None = None
         self._lock = threading.Lock()
         self._trouble = Complaint()
         self.left: int | None = None
@@ -56,6 +60,11 @@ class Shipping:
         self._thread.start()
 
     def _run(self) -> None:
+        self._keep_one_running()
+        if self._is_urgent:
+            self._once()
+
+    def _keep_one_running(self) -> None:
         pause = RESTART_AFTER
         while not self._is_ending.is_set():
             begun = monotonic()
@@ -69,14 +78,18 @@ class Shipping:
 
     def _once(self) -> str:
         """Run a process to its end; return what happened to it."""
-        words = child("omnirecord.lake.watch", self.url, str(self._db), "rotates" if self._rotates else "one")
+        rotates = "rotates" if self._rotates else "one"
         try:
             with self._lock:
-                if self._is_ending.is_set():
+                if self._is_ending.is_set() and not self._is_urgent:
                     return ""
+                pace = "urgent" if self._is_urgent else "stands back"
+                words = child("omnirecord.lake.watch", self.url, str(self._db), rotates, pace)
                 self._process = process = subprocess.Popen(
                     words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
                 )
+                if self._is_urgent:
+                    self._let_end(process)
         except (OSError, RuntimeError) as error:
             return f"the process that ships cannot be started: {error}"
         assert process.stdout is not None
@@ -97,13 +110,27 @@ class Shipping:
         """Let the process ship what is closed by now, and `also`, and then end. Does not wait."""
         with self._lock:
             self._is_ending.set()
-            process = self._process
-        if process is None or process.stdin is None:
-            return
+            self._also = also
+            if self._process is not None:
+                self._let_end(self._process)
+
+    def _let_end(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
         with suppress(OSError, ValueError):
-            if also is not None and also.absolute() != self._db:
-                process.stdin.write(json.dumps(str(also)) + "\n")
+            if self._also is not None and self._also.absolute() != self._db:
+                process.stdin.write(json.dumps(str(self._also)) + "\n")
             process.stdin.close()
+
+    def hasten(self) -> None:
+        """Ship what is left with the CPU time of any process. Call `end` first.
+
+        On a busy machine a process that stands back may get no CPU time at all, and it cannot take its priority back.
+        So another one replaces it; a shipper that is killed loses nothing.
+        """
+        with self._lock:
+            self._is_urgent = True
+            if self._process is not None:
+                self._process.kill()
 
     def wait(self, seconds: float) -> bool:
         """Wait until the process has ended; return whether it has. Call `end` first."""
@@ -112,8 +139,11 @@ class Shipping:
 
     def finish(self, also: Path | None = None, within: float = SHIP_WITHIN) -> None:
         """Wait for what is left, up to `within` seconds. A warning names what is left after that."""
+        until = monotonic() + within
         self.end(also)
-        if not self.wait(within):
+        if not self.wait(min(within, UNHURRIED)):
+            self.hasten()
+        if not self.wait(max(0.0, until - monotonic())):
             self.leave()
         if self.left != 0:
             log.warning("%s", self.remains)
@@ -126,7 +156,8 @@ class Shipping:
 
     def leave(self) -> None:
         """Kill the process: the next start ships what is left."""
-        if self._process is not None:
-            with suppress(OSError):
+        with self._lock:
+            self._is_urgent = False
+            if self._process is not None:
                 self._process.kill()
         self._thread.join(5.0)

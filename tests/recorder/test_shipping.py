@@ -131,6 +131,23 @@ def test_the_process_ships_what_is_closed_when_the_recorder_ends(tmp_path: Path)
     assert shipping.left == 0
 
 
+def test_a_process_that_gets_no_cpu_time_is_replaced_when_the_recorder_ends(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.init()
+    path = tmp_path / "run.db"
+    import_file(TEXT, path)
+    shipping = Shipping(lake.url, path, rotates=False)
+    shipping.start()
+    eventually(lambda: shipping._process)
+    first = shipping._process
+    assert first is not None
+    first.send_signal(signal.SIGSTOP)
+    shipping.finish()
+    assert first.returncode == -signal.SIGKILL
+    assert shipped_to(path)
+    assert shipping.left == 0
+
+
 @pytest.mark.slow
 def test_the_process_ships_what_is_closed_after_its_recorder_was_killed(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
