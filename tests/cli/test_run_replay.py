@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 import sys
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -297,3 +299,16 @@ async def test_a_program_that_goes_on_after_the_end_of_its_recording_gets_the_co
         done = await asyncio.to_thread(forked.run, words, tmp_path, environment=more)
         assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
         assert "To record the rest" not in done.errors.decode()
+
+
+async def test_show_places_a_call_of_a_later_recording_on_the_clock_of_its_conversation(tmp_path: Path) -> None:
+    async with ModelApis(SCRIPT) as provider:
+        words = ["-o", "a.db", "--", *PYTHON, CHAT, "Hi"]
+        await asyncio.to_thread(run, tmp_path, *words, OPENAI_BASE_URL=provider.url)
+        assert (await extended(tmp_path, provider, "Hi", "Weather?", program=CHAT)).code == 0
+    with omnirecord.open_cassette(tmp_path / "a.db") as cassette:
+        starts = [datetime.fromisoformat(one.started_at) for one in cassette.recordings()]
+        first, second = (x.request.at_ns / 1e9 for x in cassette.exchanges())
+    shown = forked.run(["show", "a.db"], tmp_path).out.decode()
+    (told,) = re.findall(r"^  2 +([\d.]+) s ", shown, re.MULTILINE)
+    assert float(told) == pytest.approx((starts[1] - starts[0]).total_seconds() + second - first, abs=0.02)

@@ -19,7 +19,7 @@ from tests.support.cities import CitiesApi
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "run.md").read_text()
 BLOCKS = re.findall(r"^```\n(omnirecord run .+)\n([^`]+)```$", PAGE, re.MULTILINE)
-TIME = re.compile(r"\d+\.\d+ s +|\d\d-\d\d \d\d:\d\d")
+TIME = re.compile(r"\d+\.\d+ s +|\d\d-\d\d \d\d:\d\d|\d\d:\d\d:\d\d")
 
 pytestmark = pytest.mark.slow
 
@@ -59,3 +59,5 @@ async def test_a_recipe_prints_what_the_page_says(number: int, code: int, folder
     printed = lines((done.out + done.errors).decode())
     missing = [one for one in lines(said) if not any(other.startswith(one) for other in printed)]
     assert missing == []
+    if is_recording:
+        assert printed[-len(lines(said)[-4:]) :] == lines(said)[-4:]

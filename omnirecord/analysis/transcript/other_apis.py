@@ -137,7 +137,9 @@ def talk_lines(
     line."""
     by_number = {recording.recording: recording for recording in recordings}
     yield from page.wrapped(talk_head(one, by_number, talk_sums(one)), "head", "", "  ")
+    shifts_ns = {link.call.exchange: link.shift_ns for link in one.calls.links}
     for link, place in one.talk.calls:
+        link = replace(link, shift_ns=shifts_ns[link.call.exchange])
         yield from fork_line(page, by_number.get(link.call.recording), link, forked)
         yield from talk_call(page, link, place, told_before)
 
@@ -227,7 +229,7 @@ def _call(page: Page, link: Link, number: int, told_before: set[str], note: str 
     """Return a call: what is new in its request, its answer, its end. `told_before`: instructions of earlier calls."""
     call, rest = link.call, " " * COLUMN
     attempt = max(link.attempt, call.attempt)
-    first = f"{number if attempt == 1 else '':>3}  {page.clock(call.started_ns):>7}"
+    first = f"{number if attempt == 1 else '':>3}  {page.clock(link.started_ns):>7}"
     is_bad = call.has_failed or call.ending == "incomplete"
     head = f"{'!! ' if is_bad else ''}{call_name(link)} ({call.api})"
     yield from page.wrapped(head, "asked", f"{first:<{COLUMN - 1}} ", rest)
