@@ -26,9 +26,12 @@ ALL: dict[str, Benchmark] = {one.name: one for module in MODULES for one in modu
 
 
 keep_memory = click.option(
-    "--keep-memory", default=0.0, metavar="GIB", type=click.FloatRange(min=0),
+    "--keep-memory",
+    default=0.0,
+    metavar="GIB",
+    type=click.FloatRange(min=0),
     help="See that a virtual machine does not give that much memory back to its host meanwhile.",
-)  # fmt: skip
+)
 
 
 class Group(click.Group):
@@ -64,9 +67,14 @@ def main() -> None:
 )
 @keep_memory
 def run(
-    names: tuple[str, ...], rounds: int, seconds: float, pin: bool, as_json: bool, folder: Path | None,
+    names: tuple[str, ...],
+    rounds: int,
+    seconds: float,
+    pin: bool,
+    as_json: bool,
+    folder: Path | None,
     keep_memory: float,
-) -> None:  # fmt: skip
+) -> None:
     """Run benchmarks, all of them unless some are named. Ctrl-C shows what was measured till then.
 
     \b

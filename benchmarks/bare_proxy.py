@@ -26,9 +26,12 @@ def app(upstream: str) -> web.Application:
     async def forward(request: web.Request) -> web.StreamResponse:
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP]
         async with app_session(request).request(
-            request.method, upstream + request.path_qs, headers=headers, data=await request.read() or None,
+            request.method,
+            upstream + request.path_qs,
+            headers=headers,
+            data=await request.read() or None,
             allow_redirects=False,
-        ) as answer:  # fmt: skip
+        ) as answer:
             passed = [(name, value) for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP]
             response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=passed)
             await response.prepare(request)

@@ -95,19 +95,39 @@ def by_cassette(events: int, settings: Settings) -> Iterator[tuple[str, float]]:
 KIB, MIB = 1 << 10, 1 << 20
 CURVES = (
     Curve(
-        "events", "CPU time by number of events: one stream at full speed, until all verdicts are stored",
-        "events of 150 B", "CPU seconds", (10_000, 100_000, 1_000_000), (10_000_000,), by_events,
+        "events",
+        "CPU time by number of events: one stream at full speed, until all verdicts are stored",
+        "events of 150 B",
+        "CPU seconds",
+        (10_000, 100_000, 1_000_000),
+        (10_000_000,),
+        by_events,
     ),
     Curve(
-        "streams", "Memory by number of streams, one event a second each",
-        "streams", "MiB more than before", (1, 10, 100, 1000), (2000,), by_streams,
+        "streams",
+        "Memory by number of streams, one event a second each",
+        "streams",
+        "MiB more than before",
+        (1, 10, 100, 1000),
+        (2000,),
+        by_streams,
     ),
     Curve(
-        "size", "Throughput by size of an event: one stream at full speed",
-        "bytes of an event", "MB/s", (110, KIB, 16 * KIB, 256 * KIB, 4 * MIB), (16 * MIB, 64 * MIB), by_size,
+        "size",
+        "Throughput by size of an event: one stream at full speed",
+        "bytes of an event",
+        "MB/s",
+        (110, KIB, 16 * KIB, 256 * KIB, 4 * MIB),
+        (16 * MIB, 64 * MIB),
+        by_size,
     ),
     Curve(
-        "cassette", "CPU time of commands by size of the cassette",
-        "events in the cassette", "CPU seconds", (1_000, 10_000, 100_000), (1_000_000,), by_cassette,
+        "cassette",
+        "CPU time of commands by size of the cassette",
+        "events in the cassette",
+        "CPU seconds",
+        (1_000, 10_000, 100_000),
+        (1_000_000,),
+        by_cassette,
     ),
-)  # fmt: skip
+)

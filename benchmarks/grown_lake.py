@@ -133,7 +133,7 @@ class Copies:
         self.last = {
             name: max((pc.max(one[name]).as_py() or 0) for one in tables.values() if name in one.column_names)
             for name in _NUMBERED
-        }  # fmt: skip
+        }
         self._places: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}
         for name, table in tables.items():
             for column in table.schema:
@@ -183,8 +183,9 @@ def _replaced(column: pa.ChunkedArray, spans: list[tuple[int, int, bytes]]) -> p
     changed = bytearray(data)
     for start, end, new in spans:
         changed[start:end] = new
-    return pa.Array.from_buffers(array.type, len(array), [validity, offsets, pa.py_buffer(bytes(changed))],
-                                 offset=array.offset)  # fmt: skip
+    return pa.Array.from_buffers(
+        array.type, len(array), [validity, offsets, pa.py_buffer(bytes(changed))], offset=array.offset
+    )
 
 
 def block(sources: list[Copies], events: int) -> Copies:
@@ -232,10 +233,16 @@ def _encode(made: Extract, name: str, table: pa.Table, number: int, began: datet
     table = _shifted(table, began)
     if name == "recordings":
         row = table.slice(0, 1).to_pylist()[0] | {
-            "recording": 1, "run_id": made.recording_id, "started_at": began, "started_at_text": began.isoformat(),
-            "server_version": _VERSIONS[number % len(_VERSIONS)], "labels": [("team", f"team-{number % 5}")],
-            "exchanges": made.rows["exchanges"], "events": made.rows["events"], "shipped_at": began + timedelta(days=1),
-        }  # fmt: skip
+            "recording": 1,
+            "run_id": made.recording_id,
+            "started_at": began,
+            "started_at_text": began.isoformat(),
+            "server_version": _VERSIONS[number % len(_VERSIONS)],
+            "labels": [("team", f"team-{number % 5}")],
+            "exchanges": made.rows["exchanges"],
+            "events": made.rows["events"],
+            "shipped_at": began + timedelta(days=1),
+        }
         table = pa.Table.from_pylist([row], schema=table.schema)
     if name == "turns":
         place = table.schema.get_field_index("model")

@@ -74,8 +74,9 @@ def traced(file: Path) -> Trace:
 
 BENCHMARKS = (
     Benchmark(
-        "kill", "kill -9 while streams run: age of the oldest byte that a client had and the file lacks",
+        "kill",
+        "kill -9 while streams run: age of the oldest byte that a client had and the file lacks",
         (Metric("lost", "ms", most=PROMISED_MS, absolute=True, promised=True),),
         contenders,
     ),
-)  # fmt: skip
+)

@@ -122,28 +122,36 @@ def main(folder: Path | None, sizes: tuple[int, ...], picture: Path | None) -> N
             url = str((folder or Path(temporary)) / f"lake-{events}")
             recordings, each = max(1, events // PER_RECORDING), min(events, PER_RECORDING)
             if not Path(url).exists():
-                _output([
-                    sys.executable, "-m", "benchmarks.grown_lake", url, "--recordings", str(recordings),
-                    "--events", str(each),
-                ])  # fmt: skip
+                _output(
+                    [
+                        sys.executable,
+                        "-m",
+                        "benchmarks.grown_lake",
+                        url,
+                        "--recordings",
+                        str(recordings),
+                        "--events",
+                        str(each),
+                    ]
+                )
             for state in STATES:
                 if state == COMPACTED:
                     _omnirecord("lake", "compact", url)
                 for name, took in measured(url):
                     series[state].setdefault(name, []).append((events, took))
-                    click.echo(json.dumps(
-                        {"events": events, "state": state, "what": name, "seconds": round(took, 4)}
-                    ))  # fmt: skip
+                    click.echo(json.dumps({"events": events, "state": state, "what": name, "seconds": round(took, 4)}))
     if picture is not None:
         picture.write_text(drawn(series))
 
 
 def drawn(series: Mapping[str, Mapping[str, Points]]) -> str:
     """Return the picture: a chart for each state of the lakes. `series`: seconds by events, of each query."""
-    return stacked([
-        chart(f"Queries and lake get as a lake grows: {state}", "events in the lake", "seconds", of)
-        for state, of in series.items()
-    ])  # fmt: skip
+    return stacked(
+        [
+            chart(f"Queries and lake get as a lake grows: {state}", "events in the lake", "seconds", of)
+            for state, of in series.items()
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -102,9 +102,12 @@ def sink_command(port: int, shape: Shape, **more: object) -> list[str]:
 def receive(port: int, shape: Shape, pinned: bool = False, **more: object) -> Received:
     """Open the streams at a port of ours, and read them to their ends."""
     done = subprocess.run(
-        sink_command(port, shape, **more), capture_output=True, text=True, check=False,
+        sink_command(port, shape, **more),
+        capture_output=True,
+        text=True,
+        check=False,
         preexec_fn=(lambda: os.sched_setaffinity(0, {CPU})) if pinned else None,
-    )  # fmt: skip
+    )
     return received(done.stdout)
 
 
@@ -124,14 +127,20 @@ def receive_all(ports: Sequence[int], shape: Shape, pinned: bool = False, **more
 def together(parts: Sequence[Received]) -> Received:
     """What several sinks saw: of latencies the median is the mean of theirs, and every other figure the worst."""
     return Received(
-        exact=sum(one.exact for one in parts), events=sum(one.events for one in parts),
-        bytes=sum(one.bytes for one in parts), seconds=max(one.seconds for one in parts),
-        streaming_s=max(one.streaming_s for one in parts), p50_us=fmean(one.p50_us for one in parts),
-        p99_us=max(one.p99_us for one in parts), max_us=max(one.max_us for one in parts),
-        first_event_max_ms=max(one.first_event_max_ms for one in parts), cpu_s=sum(one.cpu_s for one in parts),
-        ended_ns=max(one.ended_ns for one in parts), why=next((one.why for one in parts if one.why), ""),
+        exact=sum(one.exact for one in parts),
+        events=sum(one.events for one in parts),
+        bytes=sum(one.bytes for one in parts),
+        seconds=max(one.seconds for one in parts),
+        streaming_s=max(one.streaming_s for one in parts),
+        p50_us=fmean(one.p50_us for one in parts),
+        p99_us=max(one.p99_us for one in parts),
+        max_us=max(one.max_us for one in parts),
+        first_event_max_ms=max(one.first_event_max_ms for one in parts),
+        cpu_s=sum(one.cpu_s for one in parts),
+        ended_ns=max(one.ended_ns for one in parts),
+        why=next((one.why for one in parts if one.why), ""),
         hashes=tuple(digest for one in parts for digest in one.hashes),
-    )  # fmt: skip
+    )
 
 
 def received(stdout: str) -> Received:

@@ -45,10 +45,14 @@ def fill(lake: Lake, recordings: int) -> None:
         some = [_id(at, chosen) for at in times]
         ids.add(some)
         columns = {
-            "recording_id": some, "run_id": some, "started_at": times, "recording": [1] * len(some),
-            "session_id": [f"{chosen.getrandbits(128):032x}" for _ in some], "stream": [1] * len(some),
+            "recording_id": some,
+            "run_id": some,
+            "started_at": times,
+            "recording": [1] * len(some),
+            "session_id": [f"{chosen.getrandbits(128):032x}" for _ in some],
+            "stream": [1] * len(some),
             "version": ["0.1.0"] * len(some),
-        }  # fmt: skip
+        }
         for name in ("recordings", "sessions"):
             schema = SCHEMAS[name]
             given = {field.name: columns.get(field.name, pa.nulls(len(some), field.type)) for field in schema}

@@ -94,9 +94,15 @@ class Row:
         spread = {"median": self.median, "min": min(self.values), "max": max(self.values), "rounds": self.values}
         beside = {"beside": self.beside, "ratio": self.ratio, "ratios": self.ratios} if self.beside else {}
         return {
-            "benchmark": self.benchmark, "metric": self.metric, "unit": self.unit, "name": self.name, **spread,
-            **beside, "goal": self.goal or None, "met": self.met,
-        }  # fmt: skip
+            "benchmark": self.benchmark,
+            "metric": self.metric,
+            "unit": self.unit,
+            "name": self.name,
+            **spread,
+            **beside,
+            "goal": self.goal or None,
+            "met": self.met,
+        }
 
 
 @dataclass

@@ -99,9 +99,16 @@ def pictures(objects: Iterable[dict[str, Any]], folder: Path) -> Iterator[Path]:
 
 def _row(one: dict[str, Any]) -> Row:
     return Row(
-        one["benchmark"], one["metric"], one["unit"], one["name"], one["rounds"], one.get("beside"),
-        one.get("ratios", []), one["goal"] or "", one["met"],
-    )  # fmt: skip
+        one["benchmark"],
+        one["metric"],
+        one["unit"],
+        one["name"],
+        one["rounds"],
+        one.get("beside"),
+        one.get("ratios", []),
+        one["goal"] or "",
+        one["met"],
+    )
 
 
 def titles(benchmarks: Iterable[Benchmark]) -> dict[str, str]:

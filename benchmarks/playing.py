@@ -155,18 +155,21 @@ ERRORS = (Metric("error p50", "ms"), Metric("error p99", "ms", most=2, absolute=
 
 BENCHMARKS = (
     Benchmark(
-        "replay", "one stream in `instant`, from the request to its last event; the bare server writes 64 KiB pieces",
+        "replay",
+        "one stream in `instant`, from the request to its last event; the bare server writes 64 KiB pieces",
         (Metric("events/s", "1/s", least=0.9), FIRST_EVENT, Metric("after the first", "events/s"), CPU),
         partial(contenders, lambda settings: Shape(1, round(50_000 * settings.seconds)), "instant", rate),
     ),
     Benchmark(
-        "replay-timing", "one stream of 50 events a second in `original`; the bare server uses the event loop's timers",
+        "replay-timing",
+        "one stream of 50 events a second in `original`; the bare server uses the event loop's timers",
         (*ERRORS, CPU),
         partial(contenders, lambda settings: Shape(1, round(50 * settings.seconds), rate=50), "original", timing),
     ),
     Benchmark(
-        "replay-crowd", "1,000 streams of an event a second in `original`, opened in five seconds, from one process",
+        "replay-crowd",
+        "1,000 streams of an event a second in `original`, opened in five seconds, from one process",
         (Metric("memory", "KiB/stream"), *(Metric(one.name, one.unit) for one in ERRORS), CPU, FIRST_EVENT),
         partial(contenders, lambda s: Shape(1000, max(3, round(s.seconds)), rate=1, ramp=200), "original", crowd),
     ),
-)  # fmt: skip
+)

@@ -24,9 +24,13 @@ class Process:
         """Where it accepts streams: one for each hop of a recorder."""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, start_new_session=True,
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
             preexec_fn=None if cpu is None else lambda: os.sched_setaffinity(0, {cpu}),
-        )  # fmt: skip
+        )
         self.pid = self._process.pid
         try:
             self._wait(starts_in)

@@ -127,9 +127,10 @@ def spent(command: list[str]) -> tuple[int, float, float]:
 
 BENCHMARKS = tuple(
     Benchmark(
-        f"reading-{events}", f"commands on a cassette of {events:,} events, sessions of a hundred each; processor time",
+        f"reading-{events}",
+        f"commands on a cassette of {events:,} events, sessions of a hundred each; processor time",
         (Metric("time", "s"), Metric("memory", "MiB")),
         partial(contenders, events),
     )
     for events in SIZES
-)  # fmt: skip
+)

@@ -233,41 +233,51 @@ DISK = Metric("disk", "B/event", most=1.5 * 150, absolute=True)
 
 BENCHMARKS = (
     Benchmark(
-        "throughput", "one stream at full speed, events of 150 B",
+        "throughput",
+        "one stream at full speed, events of 150 B",
         (Metric("events/s", "1/s", least=0.6), Metric("CPU", "µs/event"), VERDICTS, DISK),
         lambda settings: contenders(Shape(1, 0), speed, settings),
     ),
     Benchmark(
-        "latency", "100 streams of 50 events a second each, from the source to the sink",
+        "latency",
+        "100 streams of 50 events a second each, from the source to the sink",
         (Metric("p50", "µs", most=1.15), Metric("p99", "µs", most=3), CPU, VERDICTS, DISK),
         lambda settings: contenders(Shape(100, 0, rate=50), latency, settings),
     ),
     Benchmark(
-        "busy", "100 streams of 400 events a second each, from the source to the sink",
+        "busy",
+        "100 streams of 400 events a second each, from the source to the sink",
         (Metric("p50", "µs"), Metric("p99", "µs", most=3), CPU, VERDICTS, DISK),
         lambda settings: contenders(Shape(100, 0, rate=400), latency, settings),
     ),
     Benchmark(
-        "hops", "100 streams of 50 events a second each, on one hop and on two",
+        "hops",
+        "100 streams of 50 events a second each, on one hop and on two",
         (
-            Metric("p50", "µs", most=1.25), Metric("p99", "µs", most=2), Metric("CPU", "µs/event", most=1.15), VERDICTS,
+            Metric("p50", "µs", most=1.25),
+            Metric("p99", "µs", most=2),
+            Metric("CPU", "µs/event", most=1.15),
+            VERDICTS,
             DISK,
         ),
         lambda settings: hops(Shape(100, 0, rate=50), latency, settings),
     ),
     Benchmark(
-        "memory", "1,000 streams of an event a second each, opened in five seconds",
+        "memory",
+        "1,000 streams of an event a second each, opened in five seconds",
         (Metric("memory", "KiB/stream", most=1.2), Metric("p99", "µs"), VERDICTS),
         lambda settings: contenders(Shape(1000, 0, rate=1, ramp=200), memory, settings, is_direct=False),
     ),
     Benchmark(
-        "options", "100 streams of 50 events a second each, as in the README and with the options that people add",
+        "options",
+        "100 streams of 50 events a second each, as in the README and with the options that people add",
         (Metric("p50", "µs"), Metric("p99", "µs"), Metric("CPU", "µs/event"), Metric("peak", "MiB")),
         lambda settings: added(Shape(100, 0, rate=50), settings),
     ),
     Benchmark(
-        "large", "one stream at full speed, events of 1 MiB",
+        "large",
+        "one stream at full speed, events of 1 MiB",
         (Metric("MB/s", "MB/s", least=0.6), Metric("peak", "MiB"), VERDICTS),
         lambda settings: contenders(Shape(1, 0, size=1 << 20), speed, settings),
     ),
-)  # fmt: skip
+)

@@ -81,8 +81,9 @@ def _omnirecord(*words: str) -> str:
 
 BENCHMARKS = (
     Benchmark(
-        "shipping", f"100 streams of 50 events a second each, a cassette every {ROTATE}, without and with --ship",
+        "shipping",
+        f"100 streams of 50 events a second each, a cassette every {ROTATE}, without and with --ship",
         (Metric("p50", "µs"), Metric("p99", "µs", most=1.5), Metric("CPU", "µs/event")),
         partial(contenders, Shape(100, 0, rate=50)),
     ),
-)  # fmt: skip
+)

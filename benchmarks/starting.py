@@ -56,11 +56,15 @@ def started(metric: str, command: list[str], faults: list[str]) -> Figures:
 
 BENCHMARKS = (
     Benchmark(
-        "start", "from the start of a process to its end, in wall-clock time; the cassette has 73 events",
+        "start",
+        "from the start of a process to its end, in wall-clock time; the cassette has 73 events",
         (
-            Metric("-", "ms"), Metric("import", "ms", most=50, absolute=True),
-            Metric("--help", "ms", most=150, absolute=True), Metric("command", "ms"), Metric("CPU", "ms"),
+            Metric("-", "ms"),
+            Metric("import", "ms", most=50, absolute=True),
+            Metric("--help", "ms", most=150, absolute=True),
+            Metric("command", "ms"),
+            Metric("CPU", "ms"),
         ),
         contenders,
     ),
-)  # fmt: skip
+)

@@ -10,8 +10,17 @@ from itertools import cycle
 WIDTH, HEIGHT = 660, 360
 LEFT, RIGHT, TOP, BOTTOM = 70, 170, 40, 50
 COLOURS = (
-    "#0969da", "#bc4c00", "#1a7f37", "#cf222e", "#8250df", "#57606a", "#bf3989", "#0a7ea4", "#9a6700", "#24292f",
-)  # fmt: skip
+    "#0969da",
+    "#bc4c00",
+    "#1a7f37",
+    "#cf222e",
+    "#8250df",
+    "#57606a",
+    "#bf3989",
+    "#0a7ea4",
+    "#9a6700",
+    "#24292f",
+)
 
 Points = Sequence[tuple[float, float]]
 

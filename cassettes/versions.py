@@ -41,10 +41,16 @@ async def record(python: str, version: str, folder: Path, names: list[str]) -> N
                 async with Proxy(stack.url, db) as proxy:
                     await stack.start_runner(proxy.url if runner else None)
                     client = await asyncio.create_subprocess_exec(
-                        python, "-c", _CLIENT, scenario, proxy.url, stack.runner_id,
-                        cwd=home, env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": home},
+                        python,
+                        "-c",
+                        _CLIENT,
+                        scenario,
+                        proxy.url,
+                        stack.runner_id,
+                        cwd=home,
+                        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": home},
                         stderr=asyncio.subprocess.PIPE,
-                    )  # fmt: skip
+                    )
                     _, errors = await client.communicate()
                     await stack.stop_runner()
                     await everyone_left(proxy)

@@ -93,8 +93,9 @@ def test_a_recording_that_lacks_something_is_told(tmp_path: Path) -> None:
         received = receive(source.port, THREE)
     shutil.copy(Path(__file__).parent.parent / "cassettes" / "text.jsonl", tmp_path / "other.jsonl")
     assert [*faults_of(tmp_path / "other.jsonl", THREE, received, 0)] == [
-        "bench-0 was not recorded", "verdicts of bench-0: {}",
-    ]  # fmt: skip
+        "bench-0 was not recorded",
+        "verdicts of bench-0: {}",
+    ]
 
 
 def outcome(*values: dict[str, float]) -> Outcome:

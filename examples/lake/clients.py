@@ -141,10 +141,15 @@ def questions(folder: Path, lake: str, session: str) -> str:
     split = "SELECT session_id, len(recordings) AS recorders, first_token_s FROM whole_sessions"
     again = folder / "again.db"
     commands: list[tuple[str | Path, ...]] = [
-        ("lake", "sessions", lake), ("lake", "sessions", lake, "--finding", "recorder-killed"),
-        ("lake", "sql", lake, split), ("lake", "get", lake, session, "-o", again),
-        ("show", again), ("doctor", again), ("serve", again), ("ui", lake),
-    ]  # fmt: skip
+        ("lake", "sessions", lake),
+        ("lake", "sessions", lake, "--finding", "recorder-killed"),
+        ("lake", "sql", lake, split),
+        ("lake", "get", lake, session, "-o", again),
+        ("show", again),
+        ("doctor", again),
+        ("serve", again),
+        ("ui", lake),
+    ]
     lines = [f"export {' '.join(f'{name}={shlex.quote(os.environ[name])}' for name in names)}"]
     lines += [shlex.join(["omnirecord", *map(str, words)]) for words in commands]
     return "\n".join(f"  {line}" for line in lines)

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 
 _PACKAGES = {
-    "omnigent": "Omnigent", "omnigent_client": "the client of Omnigent", "moto": "moto (an S3 server)",
-    "flask_cors": "flask-cors", "deltalake": "omnirecord[lake]",
-}  # fmt: skip
+    "omnigent": "Omnigent",
+    "omnigent_client": "the client of Omnigent",
+    "moto": "moto (an S3 server)",
+    "flask_cors": "flask-cors",
+    "deltalake": "omnirecord[lake]",
+}
 INSTALL = "pip install '.[lake]' -r examples/lake/requirements.txt"
 
 

@@ -104,9 +104,15 @@ async def nginx(folder: Path, *recorders: str) -> AsyncIterator[str]:
     (folder / "nginx.conf").write_text(text)
     program = shutil.which("nginx") or "nginx"
     process = await asyncio.create_subprocess_exec(
-        program, "-p", str(folder), "-e", str(folder / "nginx.log"), "-c", str(folder / "nginx.conf"),
+        program,
+        "-p",
+        str(folder),
+        "-e",
+        str(folder / "nginx.log"),
+        "-c",
+        str(folder / "nginx.conf"),
         start_new_session=True,
-    )  # fmt: skip
+    )
     try:
         await accepting(port, process, WITHIN)
         say(f"nginx runs at http://127.0.0.1:{port}, and hashes on the session id")
@@ -123,9 +129,14 @@ async def replay(cassette: Path) -> AsyncIterator[str]:
     words = ["serve", str(cassette), "--timing", "instant", "--listen", f"127.0.0.1:{port}"]
     say("$ " + shlex.join(["omnirecord", *words]))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "omnirecord", *words, "--json",
-        stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "omnirecord",
+        *words,
+        "--json",
+        stdout=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         await accepting(port, process, WITHIN)
         yield f"http://127.0.0.1:{port}"

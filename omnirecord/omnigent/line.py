@@ -76,9 +76,11 @@ class Line:
     `knows_all`: whether all streams are announced before the first frame."""
 
     def __init__(
-        self, dropped: Callable[[TimedFrame, bool], object] = lambda _frame, _in_snapshot: None, *,
+        self,
+        dropped: Callable[[TimedFrame, bool], object] = lambda _frame, _in_snapshot: None,
+        *,
         knows_all: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._dropped = dropped
         self._knows_all = knows_all
         self._is_alone = False

@@ -120,10 +120,14 @@ IN_FLIGHT = [(5.01, created()), (5.02, delta("Hel", None))]
 
 @pytest.mark.parametrize(
     ("second", "code", "missed"),
-    [(BEATS, "end_missed", True), ([], "end_missed", True), ([*IN_FLIGHT, *BEATS], "client_left", False),
-     ([(5.5, delta("lo", 3)), (6.0, completed()), (6.1, status("idle"))], "finished", False)],
+    [
+        (BEATS, "end_missed", True),
+        ([], "end_missed", True),
+        ([*IN_FLIGHT, *BEATS], "client_left", False),
+        ([(5.5, delta("lo", 3)), (6.0, completed()), (6.1, status("idle"))], "finished", False),
+    ],
     ids=["only heartbeats", "nothing", "the turn still goes on", "the end comes"],
-)  # fmt: skip
+)
 def test_after_a_missed_end_show_and_doctor_agree(
     second: list[tuple[float, bytes]], code: str, missed: bool, tmp_path: Path
 ) -> None:

@@ -124,9 +124,7 @@ def test_a_masked_secret_is_a_variable_without_which_nothing_is_sent(server: Ser
     with closing(tape.store()) as store:
         (x,) = store.numbered([1])
         made = curl_of(x, body, server.url)
-    assert made.variables == {
-        "SECRET_TOKEN": "the URL", "SECRET_AUTHORIZATION": "the header field Authorization"
-    }  # fmt: skip
+    assert made.variables == {"SECRET_TOKEN": "the URL", "SECRET_AUTHORIZATION": "the header field Authorization"}
     with pytest.raises(subprocess.CalledProcessError):
         sent(made.text, server)
     assert server.line == ""

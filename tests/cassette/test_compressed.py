@@ -78,9 +78,13 @@ def test_lines_are_those_that_a_file_gives(pieces: list[bytes], size: int) -> No
 @each(
     ("name", "says"),
     [
-        ("a.db", (".db", False)), ("a.db.zst", (".db", True)), ("a.b.jsonl.zst", (".jsonl", True)),
-        ("a.zst", ("", True)), ("a", ("", False)), (".zst", ("", False)),
+        ("a.db", (".db", False)),
+        ("a.db.zst", (".db", True)),
+        ("a.b.jsonl.zst", (".jsonl", True)),
+        ("a.zst", ("", True)),
+        ("a", ("", False)),
+        (".zst", ("", False)),
     ],
-)  # fmt: skip
+)
 def test_a_name_says_what_is_in_a_file_and_whether_it_is_compressed(name: str, says: tuple[str, bool]) -> None:
     assert named(Path(name)) == says

@@ -78,9 +78,11 @@ def test_a_frame_s_last_byte_lies_in_its_read(data: bytes, cuts: list[int]) -> N
 
 @settings(deadline=None, max_examples=examples(300))
 @given(
-    data=st.lists(PIECES, max_size=12).map(b"".join), cuts=CUTS, groups=st.lists(st.integers(1, 5), max_size=13),
+    data=st.lists(PIECES, max_size=12).map(b"".join),
+    cuts=CUTS,
+    groups=st.lists(st.integers(1, 5), max_size=13),
     coding=st.sampled_from([None, "gzip"]),
-)  # fmt: skip
+)
 def test_reads_that_are_fed_together_make_what_they_make_one_by_one(
     data: bytes, cuts: list[int], groups: list[int], coding: str | None
 ) -> None:

@@ -47,11 +47,13 @@ def test_recordings_are_in_the_order_of_their_start(tmp_path: Path) -> None:
     assert [(one.recording, one.hop) for one in recordings(tmp_path / "both.db")] == [(1, None), (2, "model")]
     with closing(open_store(tmp_path / "both.db")) as store:
         assert [(x.exchange, x.recording, x.request.target) for x in store.exchanges()] == [
-            (1, 1, "/early"), (2, 2, "/late"),
-        ]  # fmt: skip
+            (1, 1, "/early"),
+            (2, 2, "/late"),
+        ]
     assert [one.recording_id for one in recordings(tmp_path / "both.db")] == [
-        recordings(early)[0].recording_id, recordings(late)[0].recording_id,
-    ]  # fmt: skip
+        recordings(early)[0].recording_id,
+        recordings(late)[0].recording_id,
+    ]
 
 
 def test_a_hop_gets_a_name_and_a_clock_is_corrected(tmp_path: Path) -> None:

@@ -77,10 +77,14 @@ def test_json_is_one_object_a_line_with_fixed_keys() -> None:
 @each(
     ("cassette", "fail_on", "code"),
     [
-        ("text", "note", 0), ("interrupt", "note", 1), ("interrupt", "warning", 0), ("interrupt", "error", 0),
-        ("failed", "error", 1), ("failed", "note", 1),
+        ("text", "note", 0),
+        ("interrupt", "note", 1),
+        ("interrupt", "warning", 0),
+        ("interrupt", "error", 0),
+        ("failed", "error", 1),
+        ("failed", "note", 1),
     ],
-)  # fmt: skip
+)
 def test_the_exit_code_says_whether_a_finding_is_that_bad(cassette: str, fail_on: str, code: int) -> None:
     assert run(FOLDER / f"{cassette}.jsonl", "--fail-on", fail_on).exit_code == code
 

@@ -191,7 +191,7 @@ async def test_secrets_of_live_calls_are_masked_as_by_proxy(tmp_path: Path) -> N
         (("--replay", "a.db", *NEW, "-o", "a.db"), "a.db exists already, and a new cassette is written: name another"),
         (("--replay", "a.jsonl#1", *NEW), "a.jsonl#1: exchanges are appended to a whole .db or .jsonl only. Name"),
     ],
-)  # fmt: skip
+)
 async def test_a_mistake_gets_one_sentence(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
     await recorded(tmp_path, "Hi")
     omnirecord.scrub(tmp_path / "a.db", tmp_path / "a.jsonl")

@@ -58,8 +58,10 @@ def test_of_very_many_lines_of_one_place_a_hundred_a_minute_are_written() -> Non
     say(1)
     handler._flush()
     assert os.read(ours, 1 << 16).decode().splitlines() == [
-        *["said"] * 101, "omnirecord: 900 lines like the next one were left out", "said"
-    ]  # fmt: skip
+        *["said"] * 101,
+        "omnirecord: 900 lines like the next one were left out",
+        "said",
+    ]
     for _ in range(200):
         say(1)
     handler._flush()

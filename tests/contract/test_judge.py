@@ -116,8 +116,10 @@ def test_no_event_of_none_is_unknown_invalid_or_malformed(raw: bytes, verdict: s
 
 def test_a_stream_of_none_ends_with_done_if_it_has_one_but_needs_none() -> None:
     assert (NONE.api.has_ends, NONE.api.is_end("sentinel", None), NONE.api.is_end("valid", "done")) == (
-        False, True, False,
-    )  # fmt: skip
+        False,
+        True,
+        False,
+    )
 
 
 def test_events_of_none_have_every_field_unchecked() -> None:

@@ -94,8 +94,9 @@ async def test_a_page_of_another_origin_neither_reads_nor_drives_anything(
         assert told.pop("beacon") in (True, "refused")
         assert set(told.values()) <= {"refused", "opaque 0"}, told
         assert [name for name, came in told.items() if came == "opaque 0"] in (
-            ["blind fetch", "blind post", "blind text"], [],
-        )  # fmt: skip
+            ["blind fetch", "blind post", "blind text"],
+            [],
+        )
 
 
 async def test_a_page_whose_name_was_made_to_mean_us_gets_nothing(async_browser: Any, tmp_path: Path) -> None:

@@ -207,10 +207,13 @@ def api_of(stream: Any) -> str:
 async def test_no_key_of_a_provider_reaches_the_disk(sign: signal.Signals, tmp_path: Path) -> None:
     """By the command that the README shows, with the keys of all SDKs in headers, queries and bodies."""
     keys = {
-        **KEYS, "azure": "0f1e2d3c4b5a69788796a5b4c3d2e1f0", "google": "AIzaSyA-SeventeenSecretsOfGoogle0000000",
-        "query": "SecretsInTheQuery00000000000000", "ephemeral": "ek_68SecretsOfARealtimeSession00000",
+        **KEYS,
+        "azure": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+        "google": "AIzaSyA-SeventeenSecretsOfGoogle0000000",
+        "query": "SecretsInTheQuery00000000000000",
+        "ephemeral": "ek_68SecretsOfARealtimeSession00000",
         "body": "SecretsInTheBody000000000000000",
-    }  # fmt: skip
+    }
     db = tmp_path / "model.db"
     async with ModelApis(SCRIPT, Answer("Hello.")) as provider:
         command = ["proxy", "--upstream", provider.url.removesuffix("/v1"), "--listen", "127.0.0.1:0", "--db", str(db)]

@@ -106,10 +106,14 @@ ASKS: dict[str, tuple[str, str, Ask]] = {
 }
 
 
-@pytest.mark.parametrize(("status", "name", "ask"), [
-    pytest.param(status, name, ask, marks=[pytest.mark.long] * (number % 3 != kind % 3))
-    for number, (status, name) in enumerate(statuses().items()) for kind, ask in enumerate(ASKS)
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "name", "ask"),
+    [
+        pytest.param(status, name, ask, marks=[pytest.mark.long] * (number % 3 != kind % 3))
+        for number, (status, name) in enumerate(statuses().items())
+        for kind, ask in enumerate(ASKS)
+    ],
+)
 async def test_a_status_raises_what_the_page_says_and_is_not_tried_again(status: int, name: str, ask: str) -> None:
     tape, requests, call = ASKS[ask]
     fault = f"answer {requests} with {status}"

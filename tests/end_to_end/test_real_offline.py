@@ -69,11 +69,15 @@ def recorded(name: str) -> tuple[str, list[str]]:
 @pytest.mark.parametrize(
     "name",
     [
-        "both_turns", "both_failed", "both_incomplete", "both_retried", "both_chat",
+        "both_turns",
+        "both_failed",
+        "both_incomplete",
+        "both_retried",
+        "both_chat",
         # "both_turns" has what these tell one by one
         *(pytest.param(f"both_{name}", marks=pytest.mark.long) for name in ("text", "tool", "approval")),
     ],
-)  # fmt: skip
+)
 async def test_a_recorded_session_is_told_again_without_its_provider(offline: Offline, name: str) -> None:
     cassette = SHIPPED / "both_hops" / f"{name}.jsonl"
     async with omnirecord.replay(cassette, only="model", timing="instant", port=offline.port) as model:

@@ -75,7 +75,7 @@ def grown(body: dict[str, Any], name: str, *more: dict[str, Any]) -> dict[str, A
         (GOOGLE, GEMINI, "contents[-1].parts[0].text=rainy", lambda data: data["contents"][0]["parts"][0]["text"]),
         (GOOGLE, GEMINI, f"{SYSTEM}=rainy", lambda data: data["systemInstruction"]["parts"][0]["text"]),
     ],
-)  # fmt: skip
+)
 def test_a_path_sets_a_value_of_each_api_and_nothing_else(body: Any, target: str, setting: str, where: Any) -> None:
     before, after = json.dumps(body), made(body, target, setting).after.data
     assert where(after) == "rainy"
@@ -126,7 +126,7 @@ def test_another_model_is_in_the_body_or_in_the_path() -> None:
         ({"sets": ["$=x"]}, "--set $: the path names the whole request: give --edit FILE"),
         ({"model": " "}, "--model is empty"),
     ],
-)  # fmt: skip
+)
 def test_a_change_without_effect_is_an_error(words: dict[str, Any], error: str) -> None:
     with pytest.raises(UsageError) as raised:
         Change.of(**words).made(json.dumps(ASKED).encode(), CHAT)

@@ -121,8 +121,12 @@ def parties(*requests: tuple[tuple[str, str], Headers]) -> list[str]:
 def test_clients_are_told_apart_by_credentials_and_the_runner_by_its_token() -> None:
     root = ("GET", "/")
     assert parties((root, ()), (root, ALICE), (root, TOKEN), (root, ()), (root, BOB)) == [
-        "client", "client-2", "runner", "client", "client-3"
-    ]  # fmt: skip
+        "client",
+        "client-2",
+        "runner",
+        "client",
+        "client-3",
+    ]
 
 
 def logs_in(known: Parties, before: Headers, cookie: str, after: Headers) -> list[str]:

@@ -54,8 +54,9 @@ def test_a_test_records_two_upstreams_and_replays_them(suite: Suite, upstream: s
     suite.run(*from_upstream(f"{upstream} model={model}")).assert_outcomes(passed=1)
     with closing(open_store(suite.cassettes / "both.jsonl")) as store:
         assert [(one.hop, one.contract) for one in store.recordings()] == [
-            (None, "auto"), ("model", "openai-responses"),
-        ]  # fmt: skip
+            (None, "auto"),
+            ("model", "openai-responses"),
+        ]
     suite.run().assert_outcomes(passed=1)
 
 

@@ -103,8 +103,10 @@ async def test_the_proxy_keeps_labels_and_the_version_that_an_answer_tells(
 
 
 def test_a_bad_label_is_told_before_anything_is_opened(tmp_path: Path) -> None:
-    for make in (lambda: Proxy("http://a", tmp_path / "a.db", labels=["x"]),
-                 lambda: omnirecord.record("http://a", tmp_path / "a.db", labels={"a b": "1"})):  # fmt: skip
+    for make in (
+        lambda: Proxy("http://a", tmp_path / "a.db", labels=["x"]),
+        lambda: omnirecord.record("http://a", tmp_path / "a.db", labels={"a b": "1"}),
+    ):
         with pytest.raises(omnirecord.UsageError, match="label"):
             make()
     assert list(tmp_path.iterdir()) == []
@@ -125,9 +127,11 @@ def version_of(*ops: Op) -> str | None:
 
 def answer(target: str, body: bytes, status: int = 200, method: str = "GET", number: int = 1) -> list[Op]:
     return [
-        Requested(number, "client", 1, method, target, ()), Responded(number, "http", None, 2, status, "", ()),
-        *(BodyData(number, "response", body[at : at + 5]) for at in range(0, len(body), 5)), Ended(number, 9, "eof"),
-    ]  # fmt: skip
+        Requested(number, "client", 1, method, target, ()),
+        Responded(number, "http", None, 2, status, "", ()),
+        *(BodyData(number, "response", body[at : at + 5]) for at in range(0, len(body), 5)),
+        Ended(number, 9, "eof"),
+    ]
 
 
 def tunnel(target: str, *messages: tuple[Any, Any]) -> list[Op]:

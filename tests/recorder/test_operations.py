@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from omnirecord.recorder.files import RecordingFile
 from omnirecord.recorder.intervals import PORTION
-from omnirecord.recorder.operations import (  # fmt: skip
+from omnirecord.recorder.operations import (
     HELD,
     BodyData,
     Ended,
@@ -95,8 +95,9 @@ def test_what_there_is_no_time_for_keeps_its_order_its_sizes_and_its_ends(two: l
     assert not waiting
     assert (left.size, left.pieces) == (15 + 2 + 3 + 7, 6)
     assert [(batch.file, batch.ops) for batch in left.batches] == [
-        (one, [reads[0], message, body, end]), (other, [elsewhere])
-    ]  # fmt: skip
+        (one, [reads[0], message, body, end]),
+        (other, [elsewhere]),
+    ]
     assert (reads[0].size, reads[0].data, message.data, body.data) == (20, None, None, None)
 
 

@@ -75,9 +75,12 @@ def test_a_removal_of_an_unshipped_cassette_is_an_incident_of_the_recording(
 ) -> None:
     _, paths = rotated(tmp_path / "run.db", 3)
     recorder = RecorderThread(
-        tmp_path / "run.db", None, rotation=Rotation(seconds=3600), keep=Retention(files=1),
+        tmp_path / "run.db",
+        None,
+        rotation=Rotation(seconds=3600),
+        keep=Retention(files=1),
         keep_unshipped=("s3://b/lake", 0),
-    )  # fmt: skip
+    )
     path = recorder.file.path
 
     def incidents() -> list[str]:

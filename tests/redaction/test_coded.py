@@ -94,10 +94,13 @@ def test_what_was_lost_of_a_recorded_stream_is_a_frame_without_bytes(headers: He
     if headers is CODED:
         parts = [packer.compress(part) + packer.flush(zlib.Z_SYNC_FLUSH) for part in parts]
     ops = [
-        Requested(1, "client", 0, "GET", "/", ()), Responded(1, "sse", 1, 0, 200, "OK", headers),
-        Received(1, 0, 1, len(parts[0]), parts[0]), Received(1, 1, 2, 20, None),
-        Received(1, 2, 3, len(parts[1]), parts[1]), Ended(1, 4, "eof"),
-    ]  # fmt: skip
+        Requested(1, "client", 0, "GET", "/", ()),
+        Responded(1, "sse", 1, 0, 200, "OK", headers),
+        Received(1, 0, 1, len(parts[0]), parts[0]),
+        Received(1, 1, 2, 20, None),
+        Received(1, 2, 3, len(parts[1]), parts[1]),
+        Ended(1, 4, "eof"),
+    ]
     for op in ops:
         writer.write(row_maker.rows([op]))
         row_maker.settle(writer.write)

@@ -93,8 +93,11 @@ def parts(*reads: tuple[float, bytes]) -> StreamParts:
 def test_a_part_ends_where_its_read_or_its_frame_does() -> None:
     made = parts((1.0, b"data: "), (1.5, b"1\n\nda"), (2.0, b"ta: 2\n\n"))
     assert [(part.offset_ns, part.data, part.seq, part.read) for part in made] == [
-        (ns(1.0), b"data: ", 1, 0), (ns(1.5), b"1\n\n", 1, 1), (ns(1.5), b"da", 2, 1), (ns(2.0), b"ta: 2\n\n", 2, 2),
-    ]  # fmt: skip
+        (ns(1.0), b"data: ", 1, 0),
+        (ns(1.5), b"1\n\n", 1, 1),
+        (ns(1.5), b"da", 2, 1),
+        (ns(2.0), b"ta: 2\n\n", 2, 2),
+    ]
 
 
 def test_only_the_frames_of_the_connect_snapshot_are_of_it() -> None:

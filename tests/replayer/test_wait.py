@@ -240,9 +240,12 @@ async def test_it_tells_what_came_what_was_missed_and_what_was_different(tmp_pat
         await ask(server.url, post("/v1/sessions/s/events"))
         await ask(server.url, b"PUT /v1/sessions/s/read-state HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
         assert [(one.method, one.target, one.status) for one in server.requests] == [
-            ("GET", SESSION, 200), ("POST", EVENTS, 202), ("GET", "/v1/sessions/s/item", 404), ("POST", EVENTS, 404),
+            ("GET", SESSION, 200),
+            ("POST", EVENTS, 202),
+            ("GET", "/v1/sessions/s/item", 404),
+            ("POST", EVENTS, 404),
             ("PUT", "/v1/sessions/s/read-state", 204),
-        ]  # fmt: skip
+        ]
         assert [one.target for one in server.unmatched] == ["/v1/sessions/s/item", EVENTS]
         assert [(one.field, one.got) for one in server.mismatches] == [("type", "interrupt")]
         told = await state(server)

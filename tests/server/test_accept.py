@@ -101,8 +101,9 @@ async def test_a_request_without_a_seat_is_refused_and_served_once_another_has_l
     await listener.stop(0)
     said = [line for line in caplog.messages if "descriptors" in line]
     assert [line.split(":")[0] for line in said] == [
-        "file descriptors run short", "connections have file descriptors again; 3 requests were refused with 503"
-    ]  # fmt: skip
+        "file descriptors run short",
+        "connections have file descriptors again; 3 requests were refused with 503",
+    ]
 
 
 async def test_connections_that_send_no_request_give_their_seats_up(

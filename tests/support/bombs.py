@@ -25,13 +25,16 @@ def cassette(path: Path, body: bytes, coding: str | None = "gzip", *, framed: bo
         for at in range(0, len(body), PORTION):
             part = body[at : at + PORTION]
             pieces.add(at, at, len(part), part, made)
-        writer.write([
-            rows.recording(Recording(1, "2026-01-01T00:00:00+00:00", "1", "omnigent", None)),
-            rows.request(1, 1, "sse", "s", "client", 0, "GET", "/v1/sessions/s/stream", accept),
-            rows.response(1, "sse", 1, 0, 200, "OK", (("content-type", "text/event-stream"), *coded)),
-            *made, *pieces.close(),
-            rows.end(1, 1, "eof", 0, len(body)),
-        ])  # fmt: skip
+        writer.write(
+            [
+                rows.recording(Recording(1, "2026-01-01T00:00:00+00:00", "1", "omnigent", None)),
+                rows.request(1, 1, "sse", "s", "client", 0, "GET", "/v1/sessions/s/stream", accept),
+                rows.response(1, "sse", 1, 0, 200, "OK", (("content-type", "text/event-stream"), *coded)),
+                *made,
+                *pieces.close(),
+                rows.end(1, 1, "eof", 0, len(body)),
+            ]
+        )
         if framed:
             maker = FrameMaker(writer, 1, OMNIGENT)
             maker.begin(1, 1, coding, "/")

@@ -144,8 +144,10 @@ def serious(page: Any, *new: str) -> list[str]:
     """What of it makes the page hard or impossible to use."""
     return [
         f"{one['id']}: {node['target']} {node['failureSummary']}"
-        for one in violations(page, *new) if one["impact"] in ("serious", "critical") for node in one["nodes"]
-    ]  # fmt: skip
+        for one in violations(page, *new)
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -37,9 +37,13 @@ def _batch(target: Target, number: int, until: float) -> tuple[int, Exception | 
 
     @seed(number)
     @settings(
-        max_examples=BATCH, deadline=None, database=None, phases=[Phase.generate, Phase.shrink], print_blob=False,
+        max_examples=BATCH,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        print_blob=False,
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(target.inputs)
     def run(value: Any) -> None:
         nonlocal tried

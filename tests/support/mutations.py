@@ -159,12 +159,15 @@ def corrupted(_event: Event) -> Codes:
 
 _SETS: dict[str, list[tuple[str, str, Codes]]] = {
     "response.output_text.delta": [
-        ("delta", '" XYZ"', _LOST_TEXT), ("delta", "7", frozenset({"contract-invalid"})),
+        ("delta", '" XYZ"', _LOST_TEXT),
+        ("delta", "7", frozenset({"contract-invalid"})),
         ("sequence_number", "1", frozenset({"sequence-goes-back"})),
         ("type", '"response.output_text.sparkle"', frozenset({"contract-unknown"})),
     ],
-    "session.status": [("status", '"sleeping"', frozenset({"contract-invalid"})),
-                       ("status", '"failed"', frozenset({"turn-failed", "status-unknown-transition"}))],
+    "session.status": [
+        ("status", '"sleeping"', frozenset({"contract-invalid"})),
+        ("status", '"failed"', frozenset({"turn-failed", "status-unknown-transition"})),
+    ],
     "response.completed": [
         ("type", '"response.failed"', frozenset({"event-type-differs", "turn-failed"})),
         ("response.status", '"failed"', frozenset({"contract-invalid"})),
@@ -177,7 +180,7 @@ _SETS: dict[str, list[tuple[str, str, Codes]]] = {
         ("data.data.content[0].text", '"Hm?"', frozenset({"item-differs-from-stored"})),
     ],
     "session.created": [("child_session_id", '"x"', frozenset({"child-unfinished"}))],
-}  # fmt: skip
+}
 _SETS_OF_ITEMS: dict[str, list[tuple[str, str, Codes]]] = {
     "message": [("item.content[0].text", '"Hm."', frozenset({"text-differs-from-item", "item-differs-from-stored"}))],
     "function_call_output": [

@@ -71,7 +71,7 @@ ANSWERS: dict[str, tuple[Handle, bytes]] = {
     "a POST": (sending(STREAM, chunk(event(1)) + END), b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"),
     "no answer": (sending(), get()),
     "a header section beyond 64 KiB": (answering(LARGE), get()),
-}  # fmt: skip
+}
 
 
 async def _answer(handle: Handle, request: bytes, folder: Path) -> list[Any]:

@@ -25,9 +25,13 @@ _MANY = 64
 """From so many repetitions on, a repeat is pumped."""
 _OTHERS = '\0!a0_ =."\\\n,;:-'
 _CATEGORY = {
-    op.CATEGORY_DIGIT: "07", op.CATEGORY_SPACE: " \t\n", op.CATEGORY_WORD: "a_0",
-    op.CATEGORY_NOT_DIGIT: "a ", op.CATEGORY_NOT_SPACE: "a!", op.CATEGORY_NOT_WORD: " !",
-}  # fmt: skip
+    op.CATEGORY_DIGIT: "07",
+    op.CATEGORY_SPACE: " \t\n",
+    op.CATEGORY_WORD: "a_0",
+    op.CATEGORY_NOT_DIGIT: "a ",
+    op.CATEGORY_NOT_SPACE: "a!",
+    op.CATEGORY_NOT_WORD: " !",
+}
 
 
 def slow(pattern: re.Pattern[Any], methods: Iterable[str]) -> str | None:

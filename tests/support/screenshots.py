@@ -98,14 +98,17 @@ PICTURES = (
     Picture("model_calls", ("both_hops",), at_a_call, height=820),
     Picture("dark", ("turns",), playing(0.86), scheme="dark"),
     Picture("narrow", ("tool_hangs",), of_a_conversation, width=400, height=820),
-)  # fmt: skip
+)
 
 
 def take(browser: Any, picture: Picture, folder: Path) -> None:
     path = cassette(picture.cassettes, folder / picture.name)
-    with showing(path) as url, opened(
-        browser, url, width=picture.width, height=picture.height, color_scheme=picture.scheme, device_scale_factor=1
-    ) as page:  # fmt: skip
+    with (
+        showing(path) as url,
+        opened(
+            browser, url, width=picture.width, height=picture.height, color_scheme=picture.scheme, device_scale_factor=1
+        ) as page,
+    ):
         if picture.where:
             page.wait_for_selector("td.name a")
             page.locator("td.name a").first.click()

@@ -100,10 +100,11 @@ def _wrapped(part: str) -> str:
         return part
     lines = part.split("\n")
     return "\n".join(
-        textwrap.fill(one, 120, subsequent_indent="  " * one.startswith("-"), break_long_words=False,
-                      break_on_hyphens=False)
+        textwrap.fill(
+            one, 120, subsequent_indent="  " * one.startswith("-"), break_long_words=False, break_on_hyphens=False
+        )
         for one in lines
-    )  # fmt: skip
+    )
 
 
 # Comparing

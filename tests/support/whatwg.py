@@ -74,7 +74,7 @@ FRAMES: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a BOM in a value": (b"data: \xef\xbb\xbfx\n\n", {"data": "\ufeffx"}),
     "U+2028, U+0085 and form feed": ("data: a\u2028b\u0085c\fd\n\n".encode(), {"data": "a\u2028b\u0085c\fd"}),
     "bytes that are no UTF-8": (b"event: \xff\ndata: \xf0\x9f\x98\n\n", {"event": "\ufffd", "data": "\ufffd"}),
-}  # fmt: skip
+}
 
 CUTTING: dict[str, tuple[bytes, list[bytes]]] = {
     "nothing": (b"", []),
@@ -108,7 +108,7 @@ STREAMS: dict[str, tuple[bytes, list[Event]]] = {
     "characters of 2, 3 and 4 bytes": (f"event: {OWL}\ndata: {OWL}\n\n".encode(), [Event(OWL, OWL)]),
     "CRLF frames": (b"data: a\r\n\r\n" * 2, [Event("message", "a")] * 2),
     "a sentinel": (b"event: x.y\ndata: {}\n\ndata: [DONE]\n\n", [Event("x.y", "{}"), Event("message", "[DONE]")]),
-}  # fmt: skip
+}
 
 
 def dispatched(data: bytes) -> list[Event]:

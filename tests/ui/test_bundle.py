@@ -14,10 +14,8 @@ from omnirecord.ui.viewer import bundle, digest
 
 TOP = re.compile(r"^(?:export )?(?:async )?(?:function\*?|class|const|let) (?:\{ ?)?(\w+)", re.MULTILINE)
 MODULES = {
-    path.name: path.read_text()
-    for path in (files("omnirecord.ui") / "static").iterdir()
-    if path.name.endswith(".js")
-}  # fmt: skip
+    path.name: path.read_text() for path in (files("omnirecord.ui") / "static").iterdir() if path.name.endswith(".js")
+}
 PAGES = {"page": bundle(), "lake": bundle("lake.js", "lake.css")}
 
 

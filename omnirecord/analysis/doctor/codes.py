@@ -28,8 +28,7 @@ CODES: Mapping[str, Code] = {
     "model-failed-hidden": _error(
         "The provider failed, but the server told the client that the turn is completed. The answer may end in the"
         " middle.",
-        "Run omnirecord show CASSETTE to see the calls of each turn. Then read the provider's error, and ask"
-        " again.",
+        "Run omnirecord show CASSETTE to see the calls of each turn. Then read the provider's error, and ask again.",
     ),
     "model-truncated-hidden": _error(
         "The model stopped before the answer was complete, but the server told the client that the turn is completed.",
@@ -338,23 +337,43 @@ CODES: Mapping[str, Code] = {
         "A client reconnected. The server sent the text of the unfinished turn again, but no reasoning text.",
         "Find out why the previous stream ended.",
     ),
-}  # fmt: skip
+}
 RANK: Mapping[str, int] = {code: number for number, code in enumerate(CODES)}
 
-_LOST = frozenset({
-    "turn-unfinished", "tool-without-output", "approval-unanswered", "child-unfinished", "message-not-taken",
-    "silent-while-running", "status-left-running", "text-never-stored", "heartbeats-late",
-})  # fmt: skip
+_LOST = frozenset(
+    {
+        "turn-unfinished",
+        "tool-without-output",
+        "approval-unanswered",
+        "child-unfinished",
+        "message-not-taken",
+        "silent-while-running",
+        "status-left-running",
+        "text-never-stored",
+        "heartbeats-late",
+    }
+)
 """Effects of a party that is gone."""
 _UNHEARD = _LOST | {"items-missed", "truncated", "no-done", "turn-without-beginning", "text-differs-from-item"}
 """Effects of a time in which no client listened."""
 _HIDDEN = frozenset({"text-never-stored", "text-differs-from-item", "tokens-differ"})
 """Effects of a bad end that the client was not told of."""
-_UNREAD = frozenset({
-    "turn-unfinished", "turn-without-beginning", "tool-without-output", "output-without-call", "approval-unasked",
-    "text-differs-from-item", "text-never-stored", "status-left-running", "message-not-taken", "items-missed",
-    "status-unknown-transition", "item-differs-from-stored",
-})  # fmt: skip
+_UNREAD = frozenset(
+    {
+        "turn-unfinished",
+        "turn-without-beginning",
+        "tool-without-output",
+        "output-without-call",
+        "approval-unasked",
+        "text-differs-from-item",
+        "text-never-stored",
+        "status-left-running",
+        "message-not-taken",
+        "items-missed",
+        "status-unknown-transition",
+        "item-differs-from-stored",
+    }
+)
 """Effects of events that cannot be decoded."""
 
 _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {

@@ -54,9 +54,13 @@ _AFTERWARDS = 2**62
 
 
 def examine(
-    store: Source, session: str | None = None, *, recording: int | None = None, read: Read | None = None,
+    store: Source,
+    session: str | None = None,
+    *,
+    recording: int | None = None,
+    read: Read | None = None,
     model: ModelChecks | None = None,
-) -> list[Finding]:  # fmt: skip
+) -> list[Finding]:
     """The findings of an open store, or of one session in it, worst first.
 
     `recording`: only of that one. `read` reads the streams of a session; by default its checks read them. `model`: the
@@ -99,9 +103,10 @@ def examine(
         own += [finding for name, signs in model.astray(recording) for finding in explained(signs, name)]
     there = set() if wanted is None else {x.recording for x in store.exchanges(session_id=wanted)}
     shared = [
-        sign for number, sign in troubles
+        sign
+        for number, sign in troubles
         if wanted is None or (number, sign.code) in named or (number in there and is_incomplete(sign))
-    ]  # fmt: skip
+    ]
     shared += _foreign(foreign)
     return in_order([*(finding for sign in shared for finding in explained([sign], None)), *own])
 

@@ -98,10 +98,16 @@ def finding_of(sign: Sign, session_id: str | None, because: Sign | None) -> Find
     code = CODES[sign.code]
     level = sign.level if because is None else min(sign.level, because.level, key=SEVERITIES.index)
     return Finding(
-        sign.code, level, session_id, sign.stream, sign.seqs[:MAX_SEQS], sign.message, code.why,
-        _next(code.next, sign, session_id),
-        because.code if because else None,
-    )  # fmt: skip
+        code=sign.code,
+        severity=level,
+        session_id=session_id,
+        stream=sign.stream,
+        seqs=sign.seqs[:MAX_SEQS],
+        message=sign.message,
+        why=code.why,
+        next=_next(code.next, sign, session_id),
+        because=because.code if because else None,
+    )
 
 
 def _next(step: str, sign: Sign, session_id: str | None) -> str:

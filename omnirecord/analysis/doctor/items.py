@@ -72,9 +72,16 @@ def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
     has_items = isinstance(data.get("items"), list) and query.get("include_items") not in (["false"], ["0"])
     snapshot = snapshot_in(x, data)
     return StoredState(
-        x.exchange, x.request.at_ns, at_ns, tuple(_items(data.get("items"))), False, has_items,
-        snapshot.runner_online, snapshot.status, snapshot.pending,
-    )  # fmt: skip
+        exchange=x.exchange,
+        asked_ns=x.request.at_ns,
+        at_ns=at_ns,
+        items=tuple(_items(data.get("items"))),
+        is_whole=False,
+        is_history=has_items,
+        runner_online=snapshot.runner_online,
+        status=snapshot.status,
+        pending=snapshot.pending,
+    )
 
 
 def _items(value: Any) -> Iterator[tuple[Key, str]]:
@@ -177,9 +184,10 @@ class Items:
         }
         under_way = {key for key in self.by_key if key[0] == "call" and key[1] not in returned}
         lost = [
-            (key, ref, text) for key, (ref, _, text) in self.by_key.items()
+            (key, ref, text)
+            for key, (ref, _, text) in self.by_key.items()
             if key not in ever and key not in under_way and ref.at_ns < last.asked_ns
-        ]  # fmt: skip
+        ]
         if lost:
             what = ", ".join(f"{key[0]} {text!r}" for key, _, text in lost[:3])
             items = counted(len(lost), "item")
@@ -218,10 +226,12 @@ class StreamedText:
 
     def handlers(self) -> Handlers:
         return {
-            protocol.RESPONSE_OUTPUT_TEXT_DELTA: self.add, protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
-            protocol.SESSION_INTERRUPTED: self._interrupt, **dict.fromkeys(protocol.ENDS, self._end),
+            protocol.RESPONSE_OUTPUT_TEXT_DELTA: self.add,
+            protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
+            protocol.SESSION_INTERRUPTED: self._interrupt,
+            **dict.fromkeys(protocol.ENDS, self._end),
             **dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin),
-        }  # fmt: skip
+        }
 
     def add(self, event: Event) -> None:
         delta, message = as_text(event.data.get("delta")), as_text(event.data.get("message_id"))

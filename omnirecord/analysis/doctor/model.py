@@ -269,9 +269,15 @@ def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
 
 
 def _sign(
-    code: str, message: str, links: Sequence[Link], turn: Turn | None = None, *, severity: Severity | None = None,
-    at: Link | None = None, has_place: bool = False,
-) -> Sign:  # fmt: skip
+    code: str,
+    message: str,
+    links: Sequence[Link],
+    turn: Turn | None = None,
+    *,
+    severity: Severity | None = None,
+    at: Link | None = None,
+    has_place: bool = False,
+) -> Sign:
     """Return a sign that covers the calls, and the rest of their turn. `at`: the call that the message is about, by
     default the last one; the sign names its stream, or its exchange if it has none. `has_place`: the message does."""
     call = (at or links[-1]).call
@@ -280,6 +286,13 @@ def _sign(
     ends = [one.started_ns if one.ended_ns is None else one.ended_ns for one in links]
     until = max([*ends, *([] if turn is None else [turn.ended_ns or 0, turn.last_event_ns])])
     return Sign(
-        code, message, min(one.started_ns for one in links), until, call.stream, (), severity, call.exchange,
-        about=(links[0].call.exchange, links[-1].call.exchange), calls=tuple(one.call.exchange for one in links),
-    )  # fmt: skip
+        code=code,
+        message=message,
+        since_ns=min(one.started_ns for one in links),
+        until_ns=until,
+        stream=call.stream,
+        severity=severity,
+        exchange=call.exchange,
+        about=(links[0].call.exchange, links[-1].call.exchange),
+        calls=tuple(one.call.exchange for one in links),
+    )

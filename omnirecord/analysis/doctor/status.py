@@ -14,12 +14,16 @@ from ..turns.patience import SECOND
 from ..turns.values import Ref
 from .finding import WORKING, Event, Group, Handlers, Sign, said, sign_at
 
-_KNOWN = frozenset({
-    ("idle", "launching"), ("idle", "running"), ("failed", "launching"), ("failed", "running"), ("failed", "idle"),
-    ("launching", "running"), ("launching", "idle"), ("launching", "failed"), ("running", "waiting"),
-    ("running", "idle"), ("running", "failed"), ("waiting", "running"), ("waiting", "idle"), ("waiting", "failed"),
-    ("running", "launching"), ("waiting", "launching"), ("idle", "failed"),
-})  # fmt: skip
+_FOLLOWS = {
+    "idle": {"launching", "running", "failed"},
+    "launching": {"running", "idle", "failed"},
+    "running": {"launching", "waiting", "idle", "failed"},
+    "waiting": {"launching", "running", "idle", "failed"},
+    "failed": {"launching", "running", "idle"},
+}
+"""The statuses that may follow a status."""
+_MOST_ODD = 20
+"""Most kinds of unknown transitions that are reported for one stream."""
 _SOON = 2 * SECOND
 """Longest time in ns between a turn's end and its last status."""
 
@@ -40,15 +44,17 @@ class Statuses:
 
     def handlers(self) -> Handlers:
         return {
-            protocol.SESSION_STATUS: self._status, protocol.SESSION_INPUT_CONSUMED: self._input,
-            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin), **dict.fromkeys(protocol.ENDS, self._end),
-        }  # fmt: skip
+            protocol.SESSION_STATUS: self._status,
+            protocol.SESSION_INPUT_CONSUMED: self._input,
+            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin),
+            **dict.fromkeys(protocol.ENDS, self._end),
+        }
 
     def _status(self, event: Event) -> None:
         status = as_text(event.data.get("status"))
         if status is None:
             return
-        if self.last not in (None, status) and (self.last, status) not in _KNOWN:
+        if self.last not in (None, status) and status not in _FOLLOWS.get(self.last or "", ()):
             self._add(event, self.last or "", status)
         self.last, self.ref, self._ended = status, event.ref, None
 
@@ -73,7 +79,7 @@ class Statuses:
 
     def _add(self, event: Event, before: str, after: str) -> None:
         key = (said(before, 30), said(after, 30))
-        if key in self._odd or len(self._odd) < len(_KNOWN):
+        if key in self._odd or len(self._odd) < _MOST_ODD:
             self._odd.setdefault(key, Group()).add(event)
 
     def signs(self, end_ns: int | None) -> Iterator[Sign]:

@@ -54,20 +54,19 @@ class Contract:
             yield group.sign(code, message, severity="note" if excused else None)
 
 
-def _keys(event: Event) -> Iterable[Key]:
+def _keys(event: Event) -> Iterator[Key]:
     type_ = said(event.type)
     if event.verdict in ("malformed", "truncated"):
         kind = "too large" if event.frame.raw is None else next((m for _, m in event.frame.issues), "")
-        return [(event.verdict, type_, NOT_UTF8 if kind.startswith(NOT_UTF8) else kind)]
-    if event.verdict == "unknown":
-        return [("contract-unknown", type_, "")]
-    if event.verdict != "invalid":
-        return []
-    return [
-        ("event-type-differs", type_, "") if path == "event" and message.startswith("differs")
-        else ("contract-invalid", type_, said(f"{path} {message}".strip(), 100))
-        for path, message in event.frame.issues[:5] or (("", "does not fit"),)
-    ]  # fmt: skip
+        yield event.verdict, type_, NOT_UTF8 if kind.startswith(NOT_UTF8) else kind
+    elif event.verdict == "unknown":
+        yield "contract-unknown", type_, ""
+    elif event.verdict == "invalid":
+        for path, message in event.frame.issues[:5] or (("", "does not fit"),):
+            if path == "event" and message.startswith("differs"):
+                yield "event-type-differs", type_, ""
+            else:
+                yield "contract-invalid", type_, said(f"{path} {message}".strip(), 100)
 
 
 def _sentence(code: str, type_: str, problem: str, count: int) -> str:
@@ -82,10 +81,17 @@ def _sentence(code: str, type_: str, problem: str, count: int) -> str:
     return f"{counted(count, 'event')} {sentences.get(code, f'of type {type_} against the contract: {problem}')}"
 
 
-_ONCE = frozenset({
-    protocol.RESPONSE_OUTPUT_ITEM_DONE, protocol.RESPONSE_OUTPUT_FILE_DONE, protocol.RESPONSE_ERROR,
-    protocol.RESPONSE_RETRY, protocol.SESSION_INPUT_CONSUMED, protocol.SESSION_CREATED, *protocol.ENDS,
-})  # fmt: skip
+_ONCE = frozenset(
+    {
+        protocol.RESPONSE_OUTPUT_ITEM_DONE,
+        protocol.RESPONSE_OUTPUT_FILE_DONE,
+        protocol.RESPONSE_ERROR,
+        protocol.RESPONSE_RETRY,
+        protocol.SESSION_INPUT_CONSUMED,
+        protocol.SESSION_CREATED,
+        *protocol.ENDS,
+    }
+)
 
 
 class Order:
@@ -239,9 +245,13 @@ class StreamChecks:
     time of the recording."""
 
     def __init__(
-        self, x: Exchange, shared: Iterable[Handlers], excused: Callable[[TimedFrame], bool], api: Api,
+        self,
+        x: Exchange,
+        shared: Iterable[Handlers],
+        excused: Callable[[TimedFrame], bool],
+        api: Api,
         last_known_ns: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.exchange, self.api, self.stream = x, api, x.stream or 0
         self.end_ns = last_known_ns if x.end_ns is None and x.ending == "open" else x.end_ns
         """Until when a client listened, in ns; None if unknown."""

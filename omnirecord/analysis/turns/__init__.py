@@ -66,9 +66,13 @@ class SessionBuilder:
     """Takes the frames of a session in order; `turns` builds its turns."""
 
     def __init__(
-        self, acts: Iterable[Act] = (), *, is_child: bool, long_silence: int = LONG_SILENCE,
+        self,
+        acts: Iterable[Act] = (),
+        *,
+        is_child: bool,
+        long_silence: int = LONG_SILENCE,
         payload: Payload = fresh_payload,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._payload = payload
         self.turns = TurnBuilder(acts, is_child=is_child, long_silence=long_silence)
         self.middles: dict[int, Draft | None] = {}
@@ -186,29 +190,45 @@ class SessionBuilder:
         if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (status_ns or 0):
             status, status_ns = snapshot.status, snapshot.at_ns
         whole = replace(
-            session, turns=turns, status=status, status_ns=status_ns, snapshot=snapshot,
-            cost_usd=self.turns.cost_usd, heartbeats=self.heartbeats, deleted_ns=deleted_ns, request=around.request,
-            unreadable=around.unreadable, last_error=around.last_error,
+            session,
+            turns=turns,
+            status=status,
+            status_ns=status_ns,
+            snapshot=snapshot,
+            cost_usd=self.turns.cost_usd,
+            heartbeats=self.heartbeats,
+            deleted_ns=deleted_ns,
+            request=around.request,
+            unreadable=around.unreadable,
+            last_error=around.last_error,
             started_at=wall_clock(started_at, session.begun_ns) if started_at else None,
-        )  # fmt: skip
+        )
         return whole, drafts
 
     def so_far(
-        self, exchanges: Sequence[Exchange], parent_id: str | None, turns: Iterable[Turn],
-        aftermath: Aftermath = UNKNOWN_AFTERMATH, last_known_ns: int = 0,
-    ) -> Session:  # fmt: skip
+        self,
+        exchanges: Sequence[Exchange],
+        parent_id: str | None,
+        turns: Iterable[Turn],
+        aftermath: Aftermath = UNKNOWN_AFTERMATH,
+        last_known_ns: int = 0,
+    ) -> Session:
         """Return the session while frames follow. `turns`: as they are now."""
         first, ends = exchanges[0], [x.end_ns for x in exchanges]
         return Session(
-            recording=first.recording, session_id=first.session_id, parent_id=parent_id,
+            recording=first.recording,
+            session_id=first.session_id,
+            parent_id=parent_id,
             begun_ns=min(x.request.at_ns for x in exchanges),
             ended_ns=None if None in ends else max(end for end in ends if end is not None),
             streams=tuple(
                 Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x), party_name(x))
-                for x in exchanges if x.stream is not None
+                for x in exchanges
+                if x.stream is not None
             ),
-            turns=tuple(turns), until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)),
-        )  # fmt: skip
+            turns=tuple(turns),
+            until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)),
+        )
 
     def _keepalive(self, heard: MergedFrame) -> None:
         """Add a heartbeat, or a frame of a connect snapshot, which may have text that no stream has brought yet."""
@@ -230,9 +250,15 @@ class SessionBuilder:
 
 
 def session_of(
-    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act] = (), around: Around = ALONE, *,
-    parent_id: str | None = None, long_silence: int = LONG_SILENCE, line: Iterable[MergedFrame] | None = None,
-) -> tuple[Session, list[Draft]]:  # fmt: skip
+    exchanges: Sequence[Exchange],
+    frames: Iterable[TimedFrame],
+    acts: Iterable[Act] = (),
+    around: Around = ALONE,
+    *,
+    parent_id: str | None = None,
+    long_silence: int = LONG_SILENCE,
+    line: Iterable[MergedFrame] | None = None,
+) -> tuple[Session, list[Draft]]:
     """Return one session of one recording, and the drafts of its turns, which have the growth of their texts.
 
     `exchanges`: all of the session in that recording, at least one. `frames`: of all its streams, each stream's in

@@ -227,14 +227,18 @@ def with_listeners(turn: Turn, absences: list[Span], leavings: list[int]) -> Tur
     """Return the turn with a note for each stretch in which no client listened, and for each client that left during
     it. The silences of the turn have the stretches subtracted."""
     end = turn.ended_ns if turn.ended_ns is not None else 1 << 62
-    within, left = _within(absences, turn.begin_ns, end), leavings[bisect_right(leavings, turn.begin_ns) :]
+    within = _within(absences, turn.begin_ns, end)
+    left = leavings[bisect_right(leavings, turn.begin_ns) : bisect_left(leavings, end)]
     notes = [Note(a, f"no client listened for {seconds(b - a)}", LAST) for a, b in within]
-    left = left[: bisect_left(left, end)]
     notes += [Note(at, "a client left; another one went on listening", LAST) for at in left]
-    return turn if not notes else replace(
-        turn, notes=(*turn.notes, *notes), silences=tuple(_unheard_spans(silence, within) for silence in turn.silences),
+    if not notes:
+        return turn
+    return replace(
+        turn,
+        notes=(*turn.notes, *notes),
+        silences=tuple(_unheard_spans(silence, within) for silence in turn.silences),
         longest_silence=turn.longest_silence and _unheard_spans(turn.longest_silence, within),
-    )  # fmt: skip
+    )
 
 
 def _within(absences: list[Span], begin: int, end: int) -> list[Span]:
@@ -263,15 +267,19 @@ def snapshot_of(exchange: Exchange, response: bytes) -> Snapshot | None:
 
 def snapshot_in(exchange: Exchange, data: Data) -> Snapshot:
     """Return the state of a session from the JSON object that answered this exchange."""
-    pending, online = data.get("pending_elicitations"), data.get("runner_online")
-    asked = ((as_text(one), as_dict(one)) for one in as_list(pending))
+    online = data.get("runner_online")
+    asked = ((as_text(one), as_dict(one)) for one in as_list(data.get("pending_elicitations")))
     ids = (id_ or as_text(one.get("elicitation_id")) or as_text(one.get("id")) for id_, one in asked)
     return Snapshot(
-        exchange.request.at_ns, as_text(data.get("status")), as_text(data.get("title")),
-        as_text(data.get("agent_name")), as_text(data.get("llm_model")),
-        online if isinstance(online, bool) else None, tuple(id_ for id_ in ids if id_ is not None),
-        _last_said(data.get("items")),
-    )  # fmt: skip
+        at_ns=exchange.request.at_ns,
+        status=as_text(data.get("status")),
+        title=as_text(data.get("title")),
+        agent=as_text(data.get("agent_name")),
+        model=as_text(data.get("llm_model")),
+        runner_online=online if isinstance(online, bool) else None,
+        pending=tuple(id_ for id_ in ids if id_ is not None),
+        last_said=_last_said(data.get("items")),
+    )
 
 
 def _last_said(items: Any) -> str | None:

@@ -24,13 +24,36 @@ from .patience import LONG_QUIET, PATIENCE, TOGETHER
 from .values import SESSION_DELETED, Approval, Child, Fault, Listening, Session, Turn
 
 Code = Literal[
-    "finished", "denied", "interrupted", "incomplete", "cancelled", "failed",
-    "refused", "not_taken_up", "nothing_asked", "nobody_listened",
-    "deleted", "approval_unanswered", "child_unfinished", "runner_lost", "end_missed", "end_missing",
-    "client_left", "server_stopped", "connection_lost", "reader_dropped", "stream_ended",
-    "recorder_stopped", "recorder_killed", "still_recording", "unknown",
-    "model_incomplete", "model_failed", "call_cut", "tool_without_output",
-]  # fmt: skip
+    "finished",
+    "denied",
+    "interrupted",
+    "incomplete",
+    "cancelled",
+    "failed",
+    "refused",
+    "not_taken_up",
+    "nothing_asked",
+    "nobody_listened",
+    "deleted",
+    "approval_unanswered",
+    "child_unfinished",
+    "runner_lost",
+    "end_missed",
+    "end_missing",
+    "client_left",
+    "server_stopped",
+    "connection_lost",
+    "reader_dropped",
+    "stream_ended",
+    "recorder_stopped",
+    "recorder_killed",
+    "still_recording",
+    "unknown",
+    "model_incomplete",
+    "model_failed",
+    "call_cut",
+    "tool_without_output",
+]
 """The last four are those of a conversation of model calls without Omnigent."""
 AT_REST: frozenset[str] = frozenset({"finished", "denied", "interrupted", "incomplete", "cancelled", "nothing_asked"})
 """The codes after which nothing is left to do: the session can go on with the next message."""
@@ -75,9 +98,14 @@ class Conclusion:
     def row(self) -> dict[str, Any]:
         """Return the object `conclusion` of every `--json`. Keys are fixed."""
         return {
-            "code": self.code, "outcome": self.outcome, "verdict": self.verdict, "since": self.since,
-            "duration_s": self.duration_s, "connected": list(self.connected), "asked": self.asked,
-        }  # fmt: skip
+            "code": self.code,
+            "outcome": self.outcome,
+            "verdict": self.verdict,
+            "since": self.since,
+            "duration_s": self.duration_s,
+            "connected": list(self.connected),
+            "asked": self.asked,
+        }
 
 
 class _Answer(NamedTuple):
@@ -105,10 +133,17 @@ def concluded(session: Session, sessions: Mapping[str, Session] | None = None) -
     since = wall_clock(session.started_at or "", (found.at_ns or 0) - session.begun_ns) if timed else None
     when = f" {found.word} {since[11:19]} UTC" if since is not None and found.word else ""
     return Conclusion(
-        found.code, found.outcome, found.said + when, found.sentence, found.at_ns if timed else None, since,
-        None if last is None else last.ending, None if session.duration_ns is None else session.duration_ns / 1e9,
-        tuple(dict.fromkeys(one.party_name for one in session.streams)), _asked(session),
-    )  # fmt: skip
+        code=found.code,
+        outcome=found.outcome,
+        verdict=found.said + when,
+        sentence=found.sentence,
+        since_ns=found.at_ns if timed else None,
+        since=since,
+        ending=None if last is None else last.ending,
+        duration_s=None if session.duration_ns is None else session.duration_ns / 1e9,
+        connected=tuple(dict.fromkeys(one.party_name for one in session.streams)),
+        asked=_asked(session),
+    )
 
 
 def children_of(session: Session, by_id: Mapping[tuple[int, Any], Session]) -> dict[str, Session]:
@@ -137,11 +172,14 @@ _OF_STREAMS: Mapping[Ending, tuple[Code | None, str, Outcome, str]] = {
     "eof": ("stream_ended", "the server closed the stream", "finished", "Finished: the server ended the stream"),
     "client_left": (None, "the client closed its stream", "finished", "Finished: the client left"),
     "upstream_lost": (
-        "connection_lost", "the connection to the server broke", "failed", "Failed: the connection to the server broke",
+        "connection_lost",
+        "the connection to the server broke",
+        "failed",
+        "Failed: the connection to the server broke",
     ),
     "recorder_stopped": (None, "the recorder was stopped", "unfinished", "Unfinished: the recorder was stopped"),
     "recorder_killed": (None, "the recorder was killed", "unfinished", "Unfinished: the recorder was killed"),
-}  # fmt: skip
+}
 """Code (None: that of a session's last stream), sentence, outcome and verdict."""
 
 
@@ -536,14 +574,16 @@ def _server_ended(last: Listening, *, cut: bool) -> str:
         how = "the connection to the server broke"
     else:
         how = "the server closed the stream before the turn ended" if cut else "the server closed the stream"
-    after = {
-        "gone": f", and {'it' if last.ending == 'eof' else 'the server'} could not be reached then: it had stopped",
-        "restarted": ": it was stopped, and started again later",
-        "answered": ", but still answered other requests: it does this to a client that reads too slowly"
-        if cut and last.ending == "eof" else "",
-        None: ": it had stopped, or it dropped a client that read too slowly" if cut and last.ending == "eof" else "",
-    }  # fmt: skip
-    return how + after[last.server_after]
+    if last.server_after == "gone":
+        server = "it" if last.ending == "eof" else "the server"
+        return f"{how}, and {server} could not be reached then: it had stopped"
+    if last.server_after == "restarted":
+        return f"{how}: it was stopped, and started again later"
+    if not cut or last.ending != "eof":
+        return how
+    if last.server_after == "answered":
+        return f"{how}, but still answered other requests: it does this to a client that reads too slowly"
+    return f"{how}: it had stopped, or it dropped a client that read too slowly"
 
 
 # Words.

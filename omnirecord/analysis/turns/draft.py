@@ -266,26 +266,48 @@ class Draft(Course):
         return self.traces.setdefault(id_, Trace())
 
     def freeze(
-        self, recording: int, session_id: str | None, number: int,
+        self,
+        recording: int,
+        session_id: str | None,
+        number: int,
         answered: Callable[[Approval], Approval] = lambda one: one,
-    ) -> Turn:  # fmt: skip
+    ) -> Turn:
         """Return the turn as a value. Its texts are joined here, once. `answered`: adds an answer to an approval."""
         messages, thoughts = _passages(self.messages), _passages(self.thoughts)
         starts = [block.first_ns for block in self.messages] if self.events else []  # a read has no time of a text
         return Turn(
-            recording=recording, session_id=session_id, turn=number,
-            asked=tuple(self.asked), asked_ns=min((asked.at_ns for asked in self.asked), default=None),
-            started_ns=self.started_ns, first_text_ns=min(starts, default=None), ended_ns=self.ended_ns,
-            last_event_ns=max(self.last_ns, self.started_ns), ended=self.ended, error=self.error,
+            recording=recording,
+            session_id=session_id,
+            turn=number,
+            asked=tuple(self.asked),
+            asked_ns=min((asked.at_ns for asked in self.asked), default=None),
+            started_ns=self.started_ns,
+            first_text_ns=min(starts, default=None),
+            ended_ns=self.ended_ns,
+            last_event_ns=max(self.last_ns, self.started_ns),
+            ended=self.ended,
+            error=self.error,
             text="\n\n".join(passage.text for passage in _passages(self.messages[self.begun[0] :])),
             reasoning="\n\n".join(passage.text for passage in _passages(self.thoughts[self.begun[1] :])),
-            messages=messages, thoughts=thoughts, tools=tuple(map(self._told, self.tools.values())),
-            approvals=tuple(map(answered, self.approvals.values())), children=tuple(self.children.values()),
-            response_id=self.response_id, agent=self.agent, model=self.model, usage=self.usage,
-            troubles=tuple(self.troubles), notes=tuple(self.notes), longest_silence=self.longest,
-            silences=tuple(self.silences), events=self.events, odd_events=self.odd_events,
-            heartbeats=self.heartbeats, restarts_ns=tuple(self.restarts), joined_ns=self.joined_ns,
-        )  # fmt: skip
+            messages=messages,
+            thoughts=thoughts,
+            tools=tuple(map(self._told, self.tools.values())),
+            approvals=tuple(map(answered, self.approvals.values())),
+            children=tuple(self.children.values()),
+            response_id=self.response_id,
+            agent=self.agent,
+            model=self.model,
+            usage=self.usage,
+            troubles=tuple(self.troubles),
+            notes=tuple(self.notes),
+            longest_silence=self.longest,
+            silences=tuple(self.silences),
+            events=self.events,
+            odd_events=self.odd_events,
+            heartbeats=self.heartbeats,
+            restarts_ns=tuple(self.restarts),
+            joined_ns=self.joined_ns,
+        )
 
     def _told(self, tool: Tool) -> Tool:
         """Return a tool call; while it runs, with its output so far."""

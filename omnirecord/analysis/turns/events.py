@@ -203,10 +203,12 @@ def _child(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = Fal
         trace.told.append(status)
         trace.error = _error_text(as_dict(summary.get("last_task_error")))
     children[id_] = replace(
-        known, title=as_text(summary.get("title")) or known.title,
+        known,
+        title=as_text(summary.get("title")) or known.title,
         updated_ns=at_ns if status not in (None, known.status) else known.updated_ns,
-        status=status or known.status, last_message=as_text(summary.get("last_message_preview")) or known.last_message,
-    )  # fmt: skip
+        status=status or known.status,
+        last_message=as_text(summary.get("last_message_preview")) or known.last_message,
+    )
 
 
 def _error_text(error: Data) -> str:

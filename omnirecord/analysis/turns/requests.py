@@ -101,9 +101,17 @@ def _act(exchange: Exchange, response: bytes, kind: Literal["message", "interrup
         refused = "upstream_unreachable"
     waited = exchange.response is None and exchange.ending in ("client_left", "recorder_stopped", "recorder_killed")
     return Act(
-        kind, exchange.request.at_ns, exchange.party, refused=refused, refusal=refusal, exchange=exchange.exchange,
-        end_ns=exchange.end_ns, client_left=waited and exchange.ending == "client_left", is_unanswered=waited, **fields,
-    )  # fmt: skip
+        kind,
+        exchange.request.at_ns,
+        exchange.party,
+        refused=refused,
+        refusal=refusal,
+        exchange=exchange.exchange,
+        end_ns=exchange.end_ns,
+        client_left=waited and exchange.ending == "client_left",
+        is_unanswered=waited,
+        **fields,
+    )
 
 
 class Posts:

@@ -97,8 +97,9 @@ def test_what_comes_at_the_end_is_shown_behind_the_end() -> None:
 
 def test_texts_with_little_in_common_are_shown_one_by_one() -> None:
     assert spans("What is it?", "Nothing at all, my friend") == [
-        Span("gone", "What is it?"), Span("new", "Nothing at all, my friend"),
-    ]  # fmt: skip
+        Span("gone", "What is it?"),
+        Span("new", "Nothing at all, my friend"),
+    ]
 
 
 def test_a_long_text_is_shortened_around_the_change() -> None:

@@ -22,9 +22,7 @@ def differences(a: Made, b: Made) -> list[Difference]:
 
 def of_calls(a: Made, b: Made) -> dict[str, tuple[Any, Any]]:
     prefix = "turns[0].model_calls"
-    return {
-        one.path.removeprefix(prefix): (one.a, one.b) for one in differences(a, b) if one.kind == "calls"
-    }  # fmt: skip
+    return {one.path.removeprefix(prefix): (one.a, one.b) for one in differences(a, b) if one.kind == "calls"}
 
 
 def one_call(*, state: str = "completed", prompt: Any = None, answer: str = "Hello.", **more: Any) -> Made:
@@ -66,9 +64,7 @@ def test_another_model_is_named_once() -> None:
 def test_a_refused_attempt_is_a_difference_of_endings() -> None:
     once = both_hops()
     del once._exchanges[3]
-    assert of_calls(both_hops(), once) == {
-        "[0].endings": ("refused (rate_limit_exceeded), completed", "completed")
-    }  # fmt: skip
+    assert of_calls(both_hops(), once) == {"[0].endings": ("refused (rate_limit_exceeded), completed", "completed")}
 
 
 def test_a_further_request_is_one_difference() -> None:
@@ -80,9 +76,10 @@ def test_a_further_request_is_one_difference() -> None:
 
 def test_how_a_call_was_stopped_and_its_tokens_count() -> None:
     stopped = one_call(
-        state="incomplete", incomplete_details={"reason": "max_output_tokens"},
+        state="incomplete",
+        incomplete_details={"reason": "max_output_tokens"},
         usage={"input_tokens": 40, "output_tokens": 4096, "total_tokens": 4136},
-    )  # fmt: skip
+    )
     found = of_calls(one_call(), stopped)
     assert found["[0].endings"] == ("completed", "incomplete (max_output_tokens)")
     assert found["[0].usage.output_tokens"] == (9, 4096)

@@ -32,18 +32,18 @@ def denied() -> bytes:
     item = {"id": "m", "response_id": "deny_1", "type": "message", "role": "assistant", "content": content}
     response = {"id": "deny_2", "status": "completed", **MODEL}
     return (
-        event("response.output_item.done", item=item)
-        + event("response.completed", response=response)
-        + status("idle")
-    )  # fmt: skip
+        event("response.output_item.done", item=item) + event("response.completed", response=response) + status("idle")
+    )
 
 
 def works() -> bytes:
     response = {"id": "r", "status": "completed", **MODEL}
     return (
-        status("running") + event("response.in_progress", response={**response, "status": "in_progress"})
-        + event("response.completed", response=response) + status("idle")
-    )  # fmt: skip
+        status("running")
+        + event("response.in_progress", response={**response, "status": "in_progress"})
+        + event("response.completed", response=response)
+        + status("idle")
+    )
 
 
 def asked(*reads: tuple[float, bytes], end: float, post_until: float = 6.0, **post: object) -> Made:
@@ -76,9 +76,10 @@ def test_a_question_that_the_server_closes_without_an_action_is_an_error(tmp_pat
 
 
 def test_a_denial_is_told_with_the_post_that_the_client_closed() -> None:
-    assert "the client closed its own POST (exchange 2) 4.00 s after sending it, so the server denied it" in only(
-        asked((5.98, denied()), end=7.0)
-    ).message  # fmt: skip
+    assert (
+        "the client closed its own POST (exchange 2) 4.00 s after sending it, so the server denied it"
+        in only(asked((5.98, denied()), end=7.0)).message
+    )
 
 
 def test_a_denial_while_the_post_was_open_is_the_time_limit_of_the_server() -> None:

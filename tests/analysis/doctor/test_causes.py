@@ -15,9 +15,12 @@ SIGNS = st.builds(
     lambda code, since, length, severity, about: Sign(
         code, "", since, since + length, 1, (since,), severity=severity, about=about
     ),
-    st.sampled_from(list(CODES)), st.integers(0, 20), st.integers(0, 20), st.sampled_from([None, *SEVERITIES]),
+    st.sampled_from(list(CODES)),
+    st.integers(0, 20),
+    st.integers(0, 20),
+    st.sampled_from([None, *SEVERITIES]),
     st.sampled_from([None, "a"]),
-)  # fmt: skip
+)
 
 
 def level(finding: Finding) -> int:

@@ -278,8 +278,11 @@ def test_answers_that_differ_link_every_answered_call(sessions: list) -> None:  
 @settings(deadline=None, max_examples=examples(50))
 @given(WORLDS, st.booleans(), st.booleans(), st.randoms(use_true_random=False))
 def test_missing_exchanges_make_no_exact_link_wrong(
-    sessions: list, unique: bool, same_ids: bool, chance: random.Random  # type: ignore[type-arg]
-) -> None:  # fmt: skip
+    sessions: list,
+    unique: bool,
+    same_ids: bool,
+    chance: random.Random,  # type: ignore[type-arg]
+) -> None:
     world = made(sessions, unique=unique, same_ids=same_ids)
     world.calls = [call for call in world.calls if chance.random() < 0.7]
     world.talks = [talk for talk in world.talks if same_ids or chance.random() < 0.7]

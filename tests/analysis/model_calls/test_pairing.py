@@ -78,5 +78,7 @@ def test_any_texts_lead_somewhere(client: list[str], calls: list[list[str]]) -> 
     parts = [pieces(2 + n, texts, 10 * n) for n, texts in enumerate(calls)]
     found = moves(pieces(CLIENT, client), parts)
     known = {(one.stream, one.seq) for one in [*pieces(CLIENT, client), *(p for part in parts for p in part)]}
-    assert all((move.stream, move.seq) in known and (move.stream == CLIENT) != (place[0] == CLIENT)
-               for place, move in found.items())  # fmt: skip
+    assert all(
+        (move.stream, move.seq) in known and (move.stream == CLIENT) != (place[0] == CLIENT)
+        for place, move in found.items()
+    )

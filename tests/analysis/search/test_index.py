@@ -154,13 +154,16 @@ def test_an_index_that_is_none_or_of_another_version_is_no_hindrance(tmp_path: P
 
 
 @pytest.mark.usefixtures("always_a_file")
-@pytest.mark.parametrize("script", [
-    "CREATE TRIGGER t AFTER INSERT ON docs BEGIN DELETE FROM done; END",
-    "CREATE VIEW mine AS SELECT * FROM docs",
-    "DROP TABLE docs; CREATE VIEW docs AS SELECT 1",
-    "DROP TABLE texts; CREATE VIRTUAL TABLE texts USING fts5(id, text, marks)",
-    "CREATE TABLE more (n)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "script",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON docs BEGIN DELETE FROM done; END",
+        "CREATE VIEW mine AS SELECT * FROM docs",
+        "DROP TABLE docs; CREATE VIEW docs AS SELECT 1",
+        "DROP TABLE texts; CREATE VIRTUAL TABLE texts USING fts5(id, text, marks)",
+        "CREATE TABLE more (n)",
+    ],
+)
 def test_an_index_that_is_not_as_we_make_it_is_not_used_and_left_as_it_is(tmp_path: Path, script: str) -> None:
     path = talk(delta("word")).save(tmp_path / "a.db")
     indexed(path)

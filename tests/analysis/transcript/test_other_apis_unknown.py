@@ -140,11 +140,14 @@ def test_the_other_requests_of_a_recording_with_model_calls_are_listed() -> None
     lines = shown(store)
     begin = lines.index("Other requests · recording 1 · 4 requests · 3.60 s")
     assert [line.split()[2:] for line in lines[begin + 1 :]] == [
-        ["GET", "/v1/models", "->", "200"], ["#1", "answer", 'data=[{"id":', '"claude"}]'],
-        ["POST", "/v1/messages/count_tokens", "->", "200"], ["#2", "answer", "input_tokens=12"],
-        ["POST", "/v1/conversations", "->", "200"], ["#4", "answer", "id=conv_1"],
+        ["GET", "/v1/models", "->", "200"],
+        ["#1", "answer", 'data=[{"id":', '"claude"}]'],
+        ["POST", "/v1/messages/count_tokens", "->", "200"],
+        ["#2", "answer", "input_tokens=12"],
+        ["POST", "/v1/conversations", "->", "200"],
+        ["#4", "answer", "id=conv_1"],
         ["POST", "/v1/conversations/conv_1/items", "->", "500"],
-    ]  # fmt: skip
+    ]
     assert sum("conversations/conv_1/items" in line for line in lines) == 1
     following = Following(store, None)
     following.look()

@@ -257,8 +257,12 @@ def test_no_line_is_wider_than_asked_for(text: str, width: int) -> None:
 def test_words_stay_whole_and_lines_their_own() -> None:
     text = "one two three four\n  indented\n\n" + "日本語" * 5
     assert list(wrap(text, 20, "> ", "  ")) == [
-        "> one two three four", "    indented", "", "  日本語日本語日本語日", "  本語日本語",
-    ]  # fmt: skip
+        "> one two three four",
+        "    indented",
+        "",
+        "  日本語日本語日本語日",
+        "  本語日本語",
+    ]
 
 
 @each(

@@ -178,7 +178,7 @@ def test_a_session_that_could_not_be_made_is_told_as_a_request_of_no_session(tmp
     assert shown(tape).split("\n")[-2:] == [
         "Requests without a session",
         "     0.00 s    !! POST /v1/sessions was refused: 422 body.metadata: Field required",
-    ]  # fmt: skip
+    ]
     with closing(open_store(tape.save(tmp_path / "made.db"))) as store:
         following = Following(store, None, Page(200))
         following.look()
@@ -253,8 +253,10 @@ def test_its_requests_are_told_as_those_of_no_session_and_listed_on_the_page() -
     assert "Requests without a session" in shown(tape)
     others = overview(tape.store(), "made")["others"]
     assert [one["target"] for one in others if one["status"] == 404] == [
-        "/v1/sessions/old", "/v1/sessions/old/items", "/v1/sessions/old/stream",
-    ]  # fmt: skip
+        "/v1/sessions/old",
+        "/v1/sessions/old/items",
+        "/v1/sessions/old/stream",
+    ]
 
 
 def test_a_session_with_one_other_answer_is_a_session() -> None:

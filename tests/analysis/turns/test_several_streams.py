@@ -27,8 +27,11 @@ from tests.support.examples import each
 
 def test_copies_of_an_event_are_copies_whatever_id_each_stream_gave_them() -> None:
     events = [*GREETING, RUNNING, consumed("Hi"), begin(), *says("A", " B"), end(), IDLE]
-    both = [one._replace(raw=stamp(one.raw or b"", event_id(one.stream, one.seq)))
-            for number in (1, 2) for one in stream(*events, number=number)]  # fmt: skip
+    both = [
+        one._replace(raw=stamp(one.raw or b"", event_id(one.stream, one.seq)))
+        for number in (1, 2)
+        for one in stream(*events, number=number)
+    ]
     (turn,) = turns(both)
     assert turn.text == "A B"
 

@@ -41,7 +41,7 @@ READ = {
     f" data AS ({HUGE}));",
     "stored computed columns": "DROP TABLE messages; CREATE TABLE messages (exchange, message, at_ns, sent_ns, dir,"
     " opcode, data AS (zeroblob(10)) STORED);",
-}  # fmt: skip
+}
 
 
 def crafted(folder: Path, script: str) -> Path:
@@ -91,7 +91,7 @@ WRITE = {
     "a table that computes": "DROP TABLE incidents; CREATE TABLE incidents (recording INTEGER NOT NULL, at_ns INTEGER"
     f" NOT NULL, message TEXT NOT NULL CHECK (length({HUGE}) > 0));",
     "one index less": "DROP INDEX chunks_by_place;",
-}  # fmt: skip
+}
 
 
 @each("name", WRITE)
@@ -116,10 +116,13 @@ def test_a_reader_cannot_write_or_attach(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("script", "says"), [
-    pytest.param("UPDATE chunks SET data = zeroblob(300000000);", "too big", marks=pytest.mark.long),
-    ("UPDATE read_blocks SET data = zeroblob(300000000);", "too big"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        pytest.param("UPDATE chunks SET data = zeroblob(300000000);", "too big", marks=pytest.mark.long),
+        ("UPDATE read_blocks SET data = zeroblob(300000000);", "too big"),
+    ],
+)
 def test_a_value_that_is_too_large_is_not_read(script: str, says: str, tmp_path: Path) -> None:
     path = crafted(tmp_path, script)
     code = (

@@ -221,7 +221,7 @@ REFUSED = {
     "a text": (lambda path: path.write_text("event: a\n\n"), CassetteError, "no SQLite cassette|is damaged"),
     "SQLite's magic and garbage": (lambda path: path.write_bytes(MAGIC + b"\xaa" * 9000), BrokenCassette, "is damaged"),
     "SQLite's magic alone": (lambda path: path.write_bytes(MAGIC), CassetteError, "is damaged|no cassette"),
-}  # fmt: skip
+}
 
 
 @each("opens", [Writer, Store.open])

@@ -76,8 +76,12 @@ def test_bytes_come_out_from_anywhere_to_anywhere(
 ) -> None:
     flat = [one for batch in batches for one in batch]
     whole = b"".join(data for *_, data, _ in flat)
-    lost = {at for (*_, data, is_lost), last in zip(flat, accumulate(len(one[2]) for one in flat), strict=True)
-            for at in range(last - len(data), last) if is_lost}  # fmt: skip
+    lost = {
+        at
+        for (*_, data, is_lost), last in zip(flat, accumulate(len(one[2]) for one in flat), strict=True)
+        for at in range(last - len(data), last)
+        if is_lost
+    }
     found = bytearray()
     with closing((writer := Writer(None)).connection) as connection:
         write(writer, batches)

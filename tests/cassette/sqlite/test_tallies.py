@@ -88,8 +88,10 @@ def test_a_list_reads_no_frame_but_the_last_status(tmp_path: Path) -> None:
         assert list(stream_rows(store))
         assert store.last_status(store.streams()[0]) == "idle"
         plans = [
-            row[3] for query in said if query.startswith("SELECT")
+            row[3]
+            for query in said
+            if query.startswith("SELECT")
             for row in store._connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
-        ]  # fmt: skip
+        ]
     assert not [plan for plan in plans if plan.startswith("SCAN") and "pages" in plan]
     assert len([query for query in said if "ends" in query]) == 1, "the page with the last status, and no other"

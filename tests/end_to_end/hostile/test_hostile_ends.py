@@ -96,8 +96,10 @@ async def test_a_terminated_proxy_with_a_hundred_streams_has_all_that_their_clie
 
     db = tmp_path / "run.db"
     async with (
-        wire.Upstream(ticking) as upstream, ForkedProcess(upstream.url, db) as proxy, AsyncExitStack() as stack,
-    ):  # fmt: skip
+        wire.Upstream(ticking) as upstream,
+        ForkedProcess(upstream.url, db) as proxy,
+        AsyncExitStack() as stack,
+    ):
         clients = [await stack.enter_async_context(connected(proxy.url, get(f"/{n}"))) for n in range(100)]
         for client in clients:
             await client.head()

@@ -109,8 +109,10 @@ def older(db: Path) -> Path:
     with closing(sqlite3.connect(db, isolation_level=None)) as connection:
         connection.execute("DELETE FROM meta")
         connection.executemany("INSERT INTO meta VALUES (?, ?)", [("pseudonyms", OLD_KEY), ("made_as", "x.db")])
-        connection.execute("UPDATE exchanges SET request_headers = replace(request_headers, ?, ?)",
-                           (now.decode(), digest_of(OLD_KEY, PIN).decode()))  # fmt: skip
+        connection.execute(
+            "UPDATE exchanges SET request_headers = replace(request_headers, ?, ?)",
+            (now.decode(), digest_of(OLD_KEY, PIN).decode()),
+        )
         connection.execute("VACUUM")
     assert confirmed(db) == {PIN}
     return db

@@ -49,7 +49,7 @@ BAD = {
     "an old WebSocket": HEAD + b"Sec-WebSocket-Key1: " + S + b"\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + S,
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + S,
-}  # fmt: skip
+}
 
 
 @asynccontextmanager

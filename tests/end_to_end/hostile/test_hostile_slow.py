@@ -43,9 +43,12 @@ async def test_slow_readers_delay_nobody_and_their_recordings_lack_nothing(
     many, seconds = (many, 20.0) if long else (4, 2.0)
     db = tmp_path / "run.db"
     async with (
-        flooding() as upstream, Process(upstream, db) as proxy, AsyncExitStack() as stack,
-        connected(proxy.url, get("/tick")) as client, connected(upstream, get("/tick")) as direct,
-    ):  # fmt: skip
+        flooding() as upstream,
+        Process(upstream, db) as proxy,
+        AsyncExitStack() as stack,
+        connected(proxy.url, get("/tick")) as client,
+        connected(upstream, get("/tick")) as direct,
+    ):
         await client.head()
         await direct.head()
         other, others = Delays(client), Delays(direct)
@@ -59,9 +62,10 @@ async def test_slow_readers_delay_nobody_and_their_recordings_lack_nothing(
         code, said = await proxy.end(signal.SIGTERM)
     read = [number_of_events(db, one.stream or 0) for one in wire.exchanges(db) if one.request.target != "/tick"]
     figure(
-        f"{many} slow readers", f"{sum(read) * 64 / 1024:.0f} MiB of them in the file, none missing; memory at most"
+        f"{many} slow readers",
+        f"{sum(read) * 64 / 1024:.0f} MiB of them in the file, none missing; memory at most"
         f" +{peak.most / MIB:.0f} MiB; another stream's delay: {told(during)} (without the proxy: {told(without)})",
-    )  # fmt: skip
+    )
     assert (code, "no longer kept" in said) == (0, False)
     assert min(read) * 64 * 1024 > READ_AHEAD, "each was read ahead"
     assert peak.most < many * (READ_AHEAD + KERNEL) + 256 * MIB

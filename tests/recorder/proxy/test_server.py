@@ -50,8 +50,8 @@ RESPONSES = {
     "a body cut short": b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf",
     "chunks cut short": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n wo",
     "chunks without their last": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
-    "an error of the server": b'HTTP/1.1 500 Oh No\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}',
-}  # fmt: skip
+    "an error of the server": b"HTTP/1.1 500 Oh No\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+}
 
 
 async def both_ways(response: bytes, request: bytes, folder: Path) -> tuple[Answer, Answer]:

@@ -164,9 +164,7 @@ def keys(*requests: str) -> list[Key]:
 
 
 def test_the_nearest_requests_come_best_first_with_what_differs() -> None:
-    recorded = keys(
-        "GET /v1/sessions/abc/items", "GET /v1/sessions/abc/items?after=x", "POST /v1/sessions/abc/item"
-    )  # fmt: skip
+    recorded = keys("GET /v1/sessions/abc/items", "GET /v1/sessions/abc/items?after=x", "POST /v1/sessions/abc/item")
     assert told(key_of("GET", "/v1/sessions/abc/items?after=y"), recorded) == [
         {"request": "GET /v1/sessions/abc/items", "differs": "query (after=y instead of nothing)"},
         {"request": "GET /v1/sessions/abc/items?after=x", "differs": "query (after=y instead of after=x)"},

@@ -399,10 +399,13 @@ def test_the_same_target_comes_before_a_masked_one() -> None:
 @each(
     ("recorded", "asked"),
     [
-        ("/k/sk-********", "/k/pk-other"), ("/k/sk-********", "/k/sk-a/b"), ("/k/sk-********?a=1", "/k/sk-other?a=2"),
-        ("/k?type=session.*", "/k?type=session.created"), ("/k/sk-********", "/k/sk-"),
+        ("/k/sk-********", "/k/pk-other"),
+        ("/k/sk-********", "/k/sk-a/b"),
+        ("/k/sk-********?a=1", "/k/sk-other?a=2"),
+        ("/k?type=session.*", "/k?type=session.created"),
+        ("/k/sk-********", "/k/sk-"),
     ],
-)  # fmt: skip
+)
 def test_what_differs_elsewhere_is_a_miss(recorded: str, asked: str) -> None:
     keys(recorded).misses("GET", asked)
 

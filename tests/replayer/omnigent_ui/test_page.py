@@ -36,8 +36,9 @@ def test_a_page_refers_to_its_files_from_the_root_wherever_it_is_shown(folder: P
 def test_what_is_named_by_its_content_may_be_kept_for_good(folder: Path) -> None:
     headers = dict(got(BuiltUi(folder), "/assets/app.js").headers)
     assert (headers["Content-Type"], headers["Cache-Control"]) == (
-        "text/javascript", "public, max-age=31536000, immutable",
-    )  # fmt: skip
+        "text/javascript",
+        "public, max-age=31536000, immutable",
+    )
     icon = dict(got(BuiltUi(folder), "/favicon.svg").headers)
     assert (icon["Content-Type"], icon["Cache-Control"]) == ("image/svg+xml", "no-cache")
     assert len(icon["ETag"]) == 34

@@ -32,11 +32,12 @@ def lists() -> Made:
     tape.stream("s", 1.0, (1.0, heartbeat()), (3.0, status("running")), (4.0, status("idle")))
     tape.post(EVENTS, 2.0, status=202)
     tape.websocket(
-        UPDATES, 0.6,
+        UPDATES,
+        0.6,
         (0.7, "down", {"type": "snapshot", "items": [{"id": "s", "status": "new"}]}),
         (2.5, "down", {"type": "changed", "items": [{"id": "s", "status": "running"}]}),
         (5.0, "down", {"type": "changed", "items": [{"id": "s", "status": "idle"}]}),
-    )  # fmt: skip
+    )
     return tape
 
 

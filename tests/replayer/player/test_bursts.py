@@ -47,7 +47,7 @@ TAPE = long_talk()
 ACTIONS = st.lists(
     st.sampled_from(["hears", "hears", "posts", "posts", "pauses", "plays", "steps", "runs", "jumps", "joins"]),
     max_size=14,
-)  # fmt: skip
+)
 
 
 def act(stage: Stage, listeners: list[Listener], action: str, kind: type[Listener]) -> Any:

@@ -189,10 +189,13 @@ def test_what_is_looked_for_may_be_a_function() -> None:
 @each(
     ("event", "heard"),
     [
-        ("2nd response.output_text.delta", "ab"), ("last response.*", "abcdef"), ("#4", "abc"),
-        ("response.output_text.delta with delta=c", "abc"), ("event after response.output_text.delta", "ab"),
+        ("2nd response.output_text.delta", "ab"),
+        ("last response.*", "abcdef"),
+        ("#4", "abc"),
+        ("response.output_text.delta with delta=c", "abc"),
+        ("event after response.output_text.delta", "ab"),
     ],
-)  # fmt: skip
+)
 def test_an_event_is_named_as_in_a_fault(event: str, heard: str) -> None:
     stage = Stage(steady(), "instant")
     stage.controls.run_until(event, 1, stage.now)

@@ -58,8 +58,11 @@ def test_a_sub_agent_belongs_to_its_parents_tree_however_deep() -> None:
     tape.stream("other", 3.0, (3.0, heartbeat()))
     made = plan(tape)
     assert {name: session.root for name, session in made.sessions.items()} == {
-        "a": "a", "b": "a", "c": "a", "other": "other",
-    }  # fmt: skip
+        "a": "a",
+        "b": "a",
+        "c": "a",
+        "other": "other",
+    }
     assert [session.session_id for session in made.trees["a"].sessions] == ["a", "b", "c"]
 
 

@@ -137,9 +137,10 @@ FRAMES = [
 
 @settings(max_examples=examples(100), deadline=None)
 @given(
-    cuts=st.lists(st.integers(1, 300), max_size=8), chunks=st.sampled_from(["recorded", "frame", None]),
+    cuts=st.lists(st.integers(1, 300), max_size=8),
+    chunks=st.sampled_from(["recorded", "frame", None]),
     had=st.integers(1, len(FRAMES)),
-)  # fmt: skip
+)
 def test_whatever_the_reads_and_the_cuts_nothing_is_lost_or_comes_twice(
     cuts: list[int], chunks: str | None, had: int
 ) -> None:

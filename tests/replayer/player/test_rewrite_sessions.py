@@ -153,8 +153,9 @@ def test_a_miss_and_a_mismatch_speak_of_the_clients_id() -> None:
     miss = stage.misses("POST", "/v1/sessions/mine/evnts")
     assert miss.message == "POST /v1/sessions/mine/evnts was never recorded"
     assert miss.nearest[0] == {
-        "request": "POST /v1/sessions/mine/events", "differs": "path (segment 4: 'evnts' instead of 'events')"
-    }  # fmt: skip
+        "request": "POST /v1/sessions/mine/events",
+        "differs": "path (segment 4: 'evnts' instead of 'events')",
+    }
     stage.posts("/v1/sessions/mine/events", {"type": "interrupt"})
     assert stage.player.mismatches == [Mismatch("POST /v1/sessions/mine/events", "type", "message", "interrupt")]
 
