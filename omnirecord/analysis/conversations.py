@@ -111,6 +111,7 @@ def _concluded(talk: Talk, recordings: dict[int, Recording], exit_code: int | No
                 request=place.call,
                 attempt=place.attempt,
                 shift_ns=shift_ns,
+                again=place.again,
             )
         )
     session = builder.session(recordings[first.recording].started_at)

@@ -369,10 +369,7 @@ class _Branch:
     def _problems(self) -> Iterator[str]:
         """The reasons why the branch failed, apart from those of any replay."""
         if self._server.served and not (self.branch.has_forked or self.branch.is_stopped):
-            if self._point.turn is None:
-                yield f"Call {self._point.number} was not made, so no call went to the provider"
-            else:
-                yield "No call of the turn was made, so no call went to the provider"
+            yield self._told_missing()
         if self.live_calls:
             outcome = self.outcome()
             for failure in dict.fromkeys(outcome.failed):
@@ -380,6 +377,18 @@ class _Branch:
             if self._has_other_model:
                 for asked, answered in outcome.other_models:
                     yield f"The model {asked} was asked, and {answered} answered"
+
+    def _told_missing(self) -> str:
+        """Return that call N was not made, and where the other calls went."""
+        point = self._point
+        if point.turn is not None:
+            return "No call of the turn was made, so no call went to the provider"
+        if self.live_calls:
+            told = f"and {counted(self.live_calls, 'other call')} went to the provider without the change"
+        else:
+            told = "so no call went to the provider"
+        again = f". It repeats call {point.again}, since the program started again. Fork at call {point.again}"
+        return f"Call {point.number} was not made, {told}{again if point.again else ''}"
 
     def _told_change(self) -> str:
         """Return in how many live calls the change is; empty if there is no change, or no live call."""

@@ -35,12 +35,13 @@ class Hop(NamedTuple):
 
 class _Call(NamedTuple):
     """One attempt of a call. `session`: its conversation, or the id of its session. `call`: its number there. `same`:
-    the hash of the request."""
+    the hash of the request. `again`: the number of the earlier call with an equal request, as in `Place`."""
 
     exchange: int
     session: object
     call: int
     same: int
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class Point:
     call N. `attempts`: its exchanges. `before`: the exchanges that began before it, calls or not. `expected`: the calls
     of the session among these. `after`: those of call N and of the later calls of the session. `recording_id`: that of
     call N. `hops`: those of the cassette, by name. `turn`: the turn, if the fork begins with one: then call N is its
-    first call, and `attempts` is empty. `place`: what call N is if the cassette has several conversations and none is
-    named; else empty.
+    first call, and `attempts` is empty. `again`: the number of the call whose request call N repeats, or 0. `place`:
+    what call N is if the cassette has several conversations and none is named; else empty.
     """
 
     number: int
@@ -67,6 +68,7 @@ class Point:
     recording_id: str
     hops: Mapping[str | None, Hop]
     turn: int | None = None
+    again: int = 0
     place: str = ""
 
 
@@ -143,7 +145,7 @@ def _calls(store: Store, path: Path, name: str | None) -> list[_Call]:
         calls = _by_session(store)
     else:
         calls = [
-            _Call(call.exchange, place.conversation, place.call, hash(call.conversation))
+            _Call(call.exchange, place.conversation, place.call, hash(call.conversation), place.again)
             for call, place in placed_calls(store)
         ]
     if not calls:
@@ -159,7 +161,8 @@ def _in_order(store: Store) -> list[_Call]:
     calls = []
     for call, place in placed_calls(store):
         number = numbers.setdefault((place.conversation, place.call), len(numbers) + 1)
-        calls.append(_Call(call.exchange, place.conversation, number, hash(call.conversation)))
+        again = numbers.get((place.conversation, place.again), 0)
+        calls.append(_Call(call.exchange, place.conversation, number, hash(call.conversation), again))
     return calls
 
 
@@ -210,6 +213,7 @@ def _point(store: Store, own: Iterable[_Call], number: int, source: str) -> Poin
         after=frozenset(call.exchange for call in own if call.call >= number),
         recording_id=recording.recording_id,
         hops=_hops(store),
+        again=next(call.again for call in own if call.exchange == first),
     )
 
 

@@ -56,6 +56,9 @@ class Place(NamedTuple):
     """Its number among the recorded attempts of its request."""
     candidates: tuple[int, ...] = ()
     """The conversations that are possible, its own included; empty if that is the only one."""
+    again: int = 0
+    """The number of the earlier request of the conversation that is equal to this one; 0 if there is none. A program
+    that starts again with its saved history sends such a request."""
 
 
 _NAME = "conversation-"
@@ -182,7 +185,19 @@ class Grouping:
         if call.is_replaced:
             self._replaced_in[conversation] = call.recording
         self._requests[conversation - 1] += 1
-        return Place(conversation, self._requests[conversation - 1], 1, candidates)
+        again = self._equal(request, conversation, start_ns)
+        return Place(conversation, self._requests[conversation - 1], 1, candidates, again)
+
+    def _equal(self, request: _Request, conversation: int, start_ns: int) -> int:
+        """Return the number of the last equal request of a conversation that is over; 0 if there is none."""
+        if not request.is_whole:
+            return 0
+        same = request.same(len(request.items))
+        for one in reversed(self._by_messages.get(request.messages[-1], ())):
+            is_over = one.ended_ns is not None and one.ended_ns <= start_ns
+            if is_over and one.place.conversation == conversation and one.same == same:
+                return one.place.call
+        return 0
 
     def _begun(self, in_place_of: int | None = None) -> int:
         """Return the number of a new conversation."""

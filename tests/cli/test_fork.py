@@ -173,6 +173,24 @@ async def test_a_fork_that_is_not_reached_fails_and_so_does_one_without_a_call(t
     assert "This is an error: the command sent no request to the addresses in" in done.errors.decode()
 
 
+async def test_a_fork_at_the_call_of_a_program_that_started_again_names_the_call_that_it_repeats(
+    tmp_path: Path,
+) -> None:
+    agent = AGENT.replace('"input": word', '"input": json.loads(word)')
+    said = [("user", "Hi"), ("assistant", "Hello."), ("user", "Bye"), ("assistant", "Goodbye."), ("user", "One")]
+    items = [{"role": role, "content": text} for role, text in said]
+    first, second, third = (json.dumps(items[:count]) for count in (1, 3, 5))
+    async with ModelApis(SCRIPT) as provider:
+        server = {"OPENAI_BASE_URL": provider.url}
+        words = ["-o", "a.db", "--", *PYTHON, agent, first, second, second, third]
+        assert (await asyncio.to_thread(run, tmp_path, *words, **server)).code == 0
+        words = ["fork", "a.db", "--from-call", "3", "-o", "b.db", "--", *PYTHON, agent, first, second, third]
+        done = await asyncio.to_thread(forked.run, words, tmp_path, environment=variables(**server))
+    told = "Call 3 was not made, and 1 other call went to the provider without the change. It repeats call 2, since"
+    assert f"{told} the program started again. Fork at call 2\n" in done.errors.decode()
+    assert done.code == 1
+
+
 async def test_a_live_call_that_fails_fails_the_fork(tmp_path: Path) -> None:
     await record(tmp_path, "Hi")
     done, asked = await fork(tmp_path, "--from-call", "1", "--set", "input=No", "-o", "b.db", words=("Hi",))

@@ -112,6 +112,16 @@ def test_an_equal_request_is_another_conversation(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_a_program_that_starts_again_with_its_history_repeats_a_call_of_its_conversation(target: str) -> None:
+    client = Client(target)
+    assert client.call(user("Hi"), answer="Hello.") == Place(1, 1, 1)
+    history = (user("Hi"), said("Hello."), user("More"))
+    assert client.call(*history, answer="Yes.") == Place(1, 2, 1)
+    assert client.call(*history, answer="Yes.") == Place(1, 3, 1, again=2)
+    assert client.call(*history, said("Yes."), user("And?")) == Place(1, 4, 1)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_retry_is_an_attempt_of_the_same_call(target: str) -> None:
     client = Client(target)
     assert client.call(user("Hi"), status=429) == Place(1, 1, 1)
@@ -186,7 +196,7 @@ def test_another_answer_to_the_same_question_stays_in_the_conversation() -> None
     client = Client()
     client.call(user("Hi"), answer="Hello.")
     assert client.call(user("Hi"), said("Hello."), user("More"), answer="Yes.") == Place(1, 2, 1)
-    assert client.call(user("Hi"), said("Hello."), user("More"), answer="No.") == Place(1, 3, 1)
+    assert client.call(user("Hi"), said("Hello."), user("More"), answer="No.") == Place(1, 3, 1, again=2)
     assert client.call(user("Hi"), said("Hello."), user("Less")) == Place(1, 4, 1)
 
 

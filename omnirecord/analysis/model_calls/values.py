@@ -62,6 +62,8 @@ class Link:
     """Its number among the recorded attempts of its request, from 1."""
     shift_ns: int = 0
     """A time of the call plus this is a time on the clock of the turn's recording."""
+    again: int = 0
+    """The number of the earlier request of its conversation that is equal; 0 if there is none."""
 
     @property
     def started_ns(self) -> int:
@@ -193,6 +195,7 @@ def call_row(link: Link) -> dict[str, Any]:
         "model": call.model,
         "request": link.request,
         "attempt": max(call.attempt, link.attempt),
+        "repeats": link.again or None,
         "status": call.status,
         "started_ns": link.started_ns,
         "first_byte_ns": link.at(call.first_byte_ns),

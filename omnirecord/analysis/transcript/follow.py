@@ -29,6 +29,7 @@ from .other_apis import (
     call_name,
     call_pieces,
     fork_line,
+    run_line,
     spent,
     talk_call,
     talk_head,
@@ -219,8 +220,8 @@ class _Talks:
     """The lines of conversations of model calls without Omnigent."""
 
     def __init__(self) -> None:
-        self.headed = set[int]()
-        """The numbers of the conversations that have lines."""
+        self.headed = dict[int, int]()
+        """The conversations that have lines, each with the recording of its last call."""
         self._instructions = set[str]()
         self._forked = set[int]()
         """The recordings whose fork has a line."""
@@ -232,10 +233,12 @@ class _Talks:
         by_number = {recording.recording: recording for recording in recordings}
         page, talk = page.since(one.session.begun_ns), one.talk
         if talk.number not in self.headed:
-            self.headed.add(talk.number)
+            self.headed[talk.number] = one.session.recording
             yield from page.wrapped(talk_head(one, by_number), "head", "", "  ")
         places = {link.call.exchange: place for link, place in talk.calls}
         for link in links:
+            yield from run_line(page, by_number, self.headed[talk.number], link)
+            self.headed[talk.number] = link.call.recording
             yield from fork_line(page, by_number.get(link.call.recording), link, self._forked)
             yield from talk_call(page, link, places[link.call.exchange], self._instructions)
 

@@ -137,9 +137,12 @@ def talk_lines(
     line."""
     by_number = {recording.recording: recording for recording in recordings}
     yield from page.wrapped(talk_head(one, by_number, talk_sums(one)), "head", "", "  ")
+    before = one.session.recording
     shifts_ns = {link.call.exchange: link.shift_ns for link in one.calls.links}
     for link, place in one.talk.calls:
         link = replace(link, shift_ns=shifts_ns[link.call.exchange])
+        yield from run_line(page, by_number, before, link)
+        before = link.call.recording
         yield from fork_line(page, by_number.get(link.call.recording), link, forked)
         yield from talk_call(page, link, place, told_before)
 
@@ -167,9 +170,23 @@ def talk_sums(one: ConcludedTalk) -> list[str]:
 
 def talk_call(page: Page, link: Link, place: Place, told_before: set[str]) -> Iterator[Line]:
     """Return one call of a conversation."""
+    if place.again and place.attempt == 1:
+        why = "the program started again, or went back"
+        yield from page.wrapped(f"-- the request of call {place.again} once more: {why}", "note", "", "   ")
     others = [f"#{number}" for number in place.candidates]
     note = f"may be of conversation {' or '.join(others)}" if others else ""
     yield from _call(page, replace(link, attempt=place.attempt), place.call, told_before, note)
+
+
+def run_line(page: Page, recordings: Mapping[int, Recording], before: int, link: Link) -> Iterator[Line]:
+    """Yield a line if another run of the recorder recorded a call. `recordings`: by number. `before`: the recording of
+    the call before it."""
+    known, own = recordings.get(before), recordings.get(link.call.recording)
+    if known is None or own is None or known is own or (own.run_id is not None and own.run_id == known.run_id):
+        return
+    since = own.started_at[:19].replace("T", " ")
+    text = f"-- continued by another run: recording {own.recording}, from {since} UTC"
+    yield from page.wrapped(text, "note", "", "   ")
 
 
 def fork_line(page: Page, known: Recording | None, link: Link, forked: set[int]) -> Iterator[Line]:

@@ -196,6 +196,25 @@ def test_calls_alone_print_new_instructions_once() -> None:
     assert lines.index("System: You are a poet.") == lines.index("You: Hi") - 1
 
 
+def test_a_program_that_started_again_with_its_history_has_a_line_before_the_repeated_call() -> None:
+    made = Made()
+    made.another_recording("model", "openai-responses")
+    history = [
+        {"role": role, "content": text} for role, text in (("user", "Hi"), ("assistant", "Yes."), ("user", "Go"))
+    ]
+    for second, items in enumerate((history[:1], history, history), 1):
+        message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Yes."}]}
+        answer = {"id": f"resp_{second}", "status": "completed", "output": [message]}
+        made.post("/v1/responses", second, body=ASKED | {"input": items, "stream": False}, answer=answer)
+    store = made.store()
+    lines = [*lines_of(store, None, Page(100))]
+    assert (
+        lines[lines.index("-- the request of call 2 once more: the program started again, or went back") + 1][:3]
+        == "  3"
+    )
+    assert [call["repeats"] for row in rows_of(store, None) for call in row["model_calls"]] == [None, None, 2]
+
+
 def test_calls_alone_mark_the_calls_that_did_not_end_well() -> None:
     with closing(only_calls().store()) as store:
         marked = [line for line in lines_of(store, None) if "!! " in line]
