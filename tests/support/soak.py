@@ -257,7 +257,7 @@ def _last_seq(db: Path) -> int:
 
 
 def large(folder: Path, *, size: int, streams: int = 40) -> Figures:
-    """A closed cassette of so many bytes, and what commands read more of it than of a small one, in bytes and seconds."""
+    """A closed cassette of so many bytes; what commands read more of it than of a small one, in bytes, and seconds."""
     db = folder / "large.db"
     began = monotonic()
     count = _fill(db, size, streams)
