@@ -26,7 +26,7 @@ from .child_servers import contracts_of, new_cassette, run_command, wait_for_cli
 from .common import print_found, print_rows, table
 from .listen import say
 from .options import new_cassette_option, of_recorder, of_replay, variables_option
-from .run_replay import Addresses
+from .run_replay import Addresses, with_command
 from .settings import one_each, reads_settings
 from .stderr import log_to_stderr
 
@@ -157,6 +157,8 @@ def fork(
     with child.signals_held() as held:
         codes = [branch.run(partial(_command, command, held, as_json)) for branch in _until_signal(branches, held)]
         ended_by = held.ended_by
+    if command and repeat is None and codes == [0] and (again := branches[0].replayed_by(command)):
+        say(f"replay it with: {again}")
     if repeat is not None or as_json:
         with redirect_stdout(sys.stderr if command else sys.stdout):  # stdout is that of the command
             _compare(source, point, list(zip(branches, codes, strict=False)), as_json)
@@ -300,6 +302,7 @@ class _Branch:
         self._name = by_name(source)
         self._change = change
         self._variables = variables
+        self._match = match
         self.branch = Branch(point, change)
         call = point.number if point.turn is None else None
         self._fork = Fork(Path(self._name).name, point.recording_id, call, point.turn, description)
@@ -351,6 +354,17 @@ class _Branch:
         else:
             self.db.unlink(missing_ok=True)
         return code or (1 if problems else 0)
+
+    def replayed_by(self, command: Sequence[str]) -> str:
+        """Return the command that replays the new cassette although the program lacks the change; empty if the command
+        of any recording does."""
+        from ..replayer.matching.rules import PARTS
+
+        changed = self.branch.changed_parts
+        rules = [f"ignore conversation {part}" for part in PARTS if part in changed]
+        words = ["omnirecord", "run", "--replay", str(self.db)]
+        options = (word for rule in [*self._match, *rules] for word in ("--match", rule))
+        return with_command([*words, *options], command) if rules else ""
 
     def _verdict(self, asked: Sequence[str]) -> Verdict:
         from ..replayer.verdict import verdict_of

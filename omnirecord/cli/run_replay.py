@@ -185,10 +185,11 @@ def _with_rest(cassette: Path, command: Sequence[str]) -> str:
     """Return the command that records what the cassette lacks."""
     is_whole = named_session(cassette)[1] is None and cassette.suffix in (".db", ".jsonl")
     words = ["omnirecord", "run", "--replay", by_name(str(cassette)), "--record", "new_episodes"]
-    return _shown([*words, *([] if is_whole else ["-o", "NEW.db"])], command)
+    return with_command([*words, *([] if is_whole else ["-o", "NEW.db"])], command)
 
 
-def _shown(words: Sequence[str], command: Sequence[str]) -> str:
+def with_command(words: Sequence[str], command: Sequence[str]) -> str:
+    """Return a command line of `run` or `fork` with the command behind `--`."""
     told = shlex.join(command)
     return f"{shlex.join(words)} -- {told if told.isprintable() else 'COMMAND'}"
 
@@ -199,7 +200,7 @@ def _again(cassette: Path, exchange: int, command: Sequence[str]) -> str:
 
     number = None if named_session(cassette)[1] is not None else call_number(cassette, exchange)
     words = ["run"] if number is None else ["fork", by_name(str(cassette)), "--from-call", str(number)]
-    return _shown(["omnirecord", *words], command)
+    return with_command(["omnirecord", *words], command)
 
 
 def _told(replay: Replay, name: str, into: str, asked: Sequence[str], code: int) -> int:

@@ -34,6 +34,11 @@ class Branch:
         self.changed = 0
         """The number of calls to the provider with the change, or a part of it."""
 
+    @property
+    def changed_parts(self) -> set[str]:
+        """The parts of the live calls that the change changes (`Made.parts`)."""
+        return self._made.parts if self._made is not None else set()
+
     def go_live(self) -> None:
         """Let the next call be the first live one: the message of turn N is sent now."""
         self._is_due = True

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..providers.api import Data, ModelApi
+from ..providers.conversation import conversation_of, differences
 from ..providers.register import api_of, model_api
 from ..redaction.names import field_looks_secret, is_secret_field, may_be_secret_field
 from ..redaction.redactor import Redactor, content_scanner
@@ -150,6 +151,12 @@ class Made:
         object.__setattr__(
             self, "_splices", _splices(self._messages(self.before.data), self._messages(self.after.data))
         )
+
+    @property
+    def parts(self) -> set[str]:
+        """The parts of the conversation with a change, as in `--match 'ignore conversation PART'`."""
+        before, after = (conversation_of(request.data, request.target) for request in (self.before, self.after))
+        return set() if before is None or after is None else {one.part for one in differences(before, after)}
 
     def carried(self, body: bytes, target: str) -> tuple[bytes, str] | None:
         """Return a request of the agent with the change, as far as it has the same values; None if it has none of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -247,6 +248,20 @@ async def test_show_draws_the_fork_and_diff_compares_from_there_on(tmp_path: Pat
     await fork(tmp_path, "--from-call", "2", "--set", "input=One", "-o", "c.db", words=("Hi", "Bye"))
     done = forked.run(["diff", "b.db", "c.db"], tmp_path)
     assert done.out == b"no difference in 1 model call, from call 2 on, where the fork begins\n"
+
+
+async def test_a_changed_fork_says_the_command_that_replays_it_with_the_program_that_made_it(tmp_path: Path) -> None:
+    await record(tmp_path, "Hi", "Bye")
+    changes = ("--from-call", "2", "--set", "input=One", "--model", "m2", "-o", "b.db")
+    done, _ = await fork(tmp_path, *changes, words=("Hi", "Bye"))
+    last = done.errors.decode().splitlines()[-1]
+    replay = (
+        "omnirecord run --replay b.db --match 'ignore conversation model' --match 'ignore conversation messages' -- "
+    )
+    assert last.startswith(f"omnirecord: replay it with: {replay}")
+    words = [*shlex.split(replay)[1:], *PYTHON, AGENT, "Hi", "Bye"]
+    again = await asyncio.to_thread(forked.run, words, tmp_path, environment=variables())
+    assert (again.code, again.out) == (0, b"Hello.\n1.\n"), again.errors.decode()
 
 
 async def test_an_edited_body_replaces_that_of_the_call(tmp_path: Path) -> None:
