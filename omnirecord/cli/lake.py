@@ -75,7 +75,10 @@ def init(url: str, as_json: bool) -> None:
 @click.command(short_help="Print the state of a lake: tables, sizes, problems.")
 @click.argument("url")
 @click.option(
-    "--deep", is_flag=True, help="Also name the recordings with rows in lost files, and incomplete recordings."
+    "--deep",
+    is_flag=True,
+    help="Read all files, and also name damaged files, the recordings with rows in lost files, and incomplete"
+    " recordings.",
 )
 @json_option
 def check(url: str, deep: bool, as_json: bool) -> None:
@@ -90,7 +93,7 @@ def check(url: str, deep: bool, as_json: bool) -> None:
       omnirecord lake check --deep lake
     """
     from ..lake.location import Lake, advice, can_write, problems, table_states
-    from ..lake.lost import Lost, incomplete, lost_in
+    from ..lake.lost import Lost, examined, incomplete, lost_in
     from ..lake.tables import TABLES
 
     place = Lake(url)
@@ -98,6 +101,8 @@ def check(url: str, deep: bool, as_json: bool) -> None:
         marker = place.marker()
         conditional = can_write(place)
     states = list(progress(table_states(place), "reading the logs", total=len(TABLES)))
+    if deep:
+        states = list(progress(examined(place, states), "reading the files", total=len(TABLES)))
     wrong = list(problems(place.url, states, conditional))
     hints = list(advice(place.url, states))
     if conditional is not None and (ahead := place.skew()):
@@ -173,15 +178,15 @@ def _lost_lines(lost: Sequence[Lost], unfinished: Sequence[str]) -> Iterator[str
 def repair(url: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Drop lost files from the tables of a lake, after a confirmation.
 
-    A file is lost if a table names it, and the store lacks it or has it with another size. A recording with rows in a
-    lost file leaves the lake as a whole. If you ship its cassette again, it is complete.
+    A file is lost if a table names it, and the store lacks it or it cannot be read. The command reads all files. A
+    recording with rows in a lost file leaves the lake as a whole. If you ship its cassette again, it is complete.
 
     \b
     Example:
       omnirecord lake repair lake --dry-run
     """
     from ..lake.location import table_states
-    from ..lake.lost import lost_in
+    from ..lake.lost import examined, lost_in
     from ..lake.lost import repair as repaired
     from ..lake.tables import TABLES
 
@@ -190,6 +195,7 @@ def repair(url: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     for one in states:
         if one.failure is not None:
             raise LakeError(f"{lake.table_url(one.table)}: {one.failure}")
+    states = list(progress(examined(lake, states), "reading the files", total=len(TABLES)))
     with busy("looking for lost rows"):
         lost = lost_in(lake, states)
     if not as_json:

@@ -13,7 +13,7 @@ import click
 from ..errors import UsageError
 from ..text import counted, visible
 from .common import is_terminal, json_line, json_option, print_lines, table
-from .lake_sessions import lake_at
+from .lake_sessions import answering, lake_at
 from .lake_upkeep import dry_run_option, removed_objects, retain_option, retention
 from .stderr import busy, progress
 
@@ -87,7 +87,7 @@ def forget(
         forgotten.read()
     if forgotten.leaving() and not dry_run:  # an earlier call was interrupted after its question
         _run(lake, forgotten, gone)
-    with busy(f"looking for the sessions in {visible(lake.url)}"):
+    with answering(lake, False), busy(f"looking for the sessions in {visible(lake.url)}"):
         chosen = _chosen(lake, forgotten, sessions, given, where)
     if chosen.leaving:
         if not as_json:

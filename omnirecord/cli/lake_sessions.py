@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UsageError
+from ..errors import LakeError, UsageError
 from ..text import clip, counted, visible
 from .common import (
     contract_option,
@@ -63,6 +63,9 @@ def answering(lake: Lake, as_json: bool) -> Iterator[None]:
         if lake.missing.files():
             warn(_missing_of(lake)[1])
         raise
+    except UnicodeDecodeError as error:
+        said = f"{lake.url}: a text of it is damaged: omnirecord lake check --deep {lake.url} names the file"
+        raise LakeError(said) from error
     if lake.missing.files():
         missing, sentence = _missing_of(lake)
         if as_json:

@@ -27,13 +27,15 @@ from .files import File, files_in, files_of
 from .forgotten import Forgotten, Leaving
 from .location import Lake
 from .reading import Reader, Snapshot, Wanted
-from .scan import runs, scanned, tuples
+from .scan import Lost, runs, scanned, tuples
 from .tables import SCHEMAS
 from .upkeep import ATTEMPTS, discard, is_committed, removal, rewritten, too_late
 
 IsGone = Callable[[str | None], bool]
 _KEYS = ("recording_id", "exchange", "session_id", "stream")
 _SESSIONS = ("recording_id", "session_id", "stream")
+_SKIPS: tuple[Lost, ...] = ("missing",)
+"""A damaged file may hold rows that have to leave, so it is an error."""
 _OF_STREAMS = ("sessions", "turns", "tools", "approvals", "findings")
 """Tables with rows of a stream without a session."""
 
@@ -120,7 +122,9 @@ def _distinct(lake: Lake, name: str, among: Mapping[str, Collection[Any]]) -> se
     """Return the recordings and the sessions of the rows of a table."""
     files, _ = files_of(lake, name)
     schema = pa.schema([SCHEMAS[name].field(one) for one in ("recording_id", "session_id")])
-    rows = scanned(lake, name, files, schema, where=lambda some: pc.is_valid(some["session_id"]), among=among)
+    rows = scanned(
+        lake, name, files, schema, where=lambda some: pc.is_valid(some["session_id"]), among=among, skips=_SKIPS
+    )
     return set(tuples(rows.group_by(schema.names).aggregate([]), *schema.names))
 
 
@@ -144,7 +148,7 @@ def _scanned(
     """Return the rows of these recordings, complete or not."""
     files = [one for one in files_of(lake, name)[0] if one.may_hold(recordings)]
     schema = pa.schema([SCHEMAS[name].field(one) for one in columns])
-    return scanned(lake, name, files, schema, among={**(among or {}), "recording_id": recordings})
+    return scanned(lake, name, files, schema, among={**(among or {}), "recording_id": recordings}, skips=_SKIPS)
 
 
 def _naming(lake: Lake, strays: Mapping[str, set[int]], ids: Collection[str]) -> Iterator[tuple[str, int]]:
@@ -238,7 +242,7 @@ class _Change:
             return True
         columns = [one for one in _KEYS if one in SCHEMAS[self._name].names]
         schema = pa.schema([SCHEMAS[self._name].field(one) for one in columns])
-        rows = scanned(self._lake, self._name, [file], schema, among={"recording_id": self._leaving})
+        rows = scanned(self._lake, self._name, [file], schema, among={"recording_id": self._leaving}, skips=_SKIPS)
         at = 0
         for one, end in runs(rows["recording_id"]):
             if self._kept(rows.slice(at, end - at), self._leaving[one]).num_rows < end - at:

@@ -85,8 +85,20 @@ class MissingTable(LakeError):
     """The lake lacks a table."""
 
 
+class Damaged(LakeError):
+    """Files of tables that cannot be decoded. `files`: the table and the path of each."""
+
+    def __init__(self, lake: Lake, files: Sequence[tuple[str, str]], said: str) -> None:
+        self.files = files
+        what = f"{lake.url}/{'/'.join(files[0])}" if files else f"a file of {lake.url}"
+        super().__init__(
+            f"{what} is damaged: restore it from a copy of the lake, or run omnirecord lake repair {lake.url} ({said})"
+        )
+
+
 class Missing:
-    """The files that the log of a table names, and that reading it did not find. For several threads."""
+    """The files that the log of a table names, and that queries did not find or could not decode. For several
+    threads."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], None] = {}
@@ -111,7 +123,7 @@ class Lake:
         self.is_local = "://" not in self.url
         self._ahead: timedelta | None = None
         self.missing = Missing()
-        """The files that queries did not find. They answered without these."""
+        """The files that queries did not find or could not decode. They answered without these."""
         with self.failures():
             self.objects: store.ObjectStore = (
                 self._folder()
@@ -404,7 +416,7 @@ class TableState:
     missing_files: tuple[str, ...]
     """Files that the log names and the store lacks, below the table."""
     damaged_files: tuple[str, ...] = ()
-    """Files whose size is not the size in the log."""
+    """Files whose size is not the size in the log, and after `lost.examined` also those that cannot be decoded."""
     foreign_files: tuple[str, ...] = ()
     """Files in the folder of the table that omnirecord did not write. Nothing removes them."""
     failure: str | None = None
@@ -481,11 +493,15 @@ def problems(url: str, states: list[TableState], conditional_put: bool | None) -
         elif one.missing_columns:
             columns = ", ".join(one.missing_columns)
             yield f"the table {one.table} lacks the columns {columns}: omnirecord lake init {url}"
-        for files, what in ((one.missing_files, "that the store lacks"), (one.damaged_files, "of another size")):
+        missing = f"{counted(len(one.missing_files), 'file')} that the store lacks"
+        for files, what in (
+            (one.missing_files, missing),
+            (one.damaged_files, counted(len(one.damaged_files), "damaged file")),
+        ):
             if files:
                 yield (
-                    f"the table {one.table} names {counted(len(files), 'file')} {what}, the first is {files[0]}:"
-                    f" restore from a copy of the lake, or run omnirecord lake repair {url}"
+                    f"the table {one.table} names {what}, the first is {files[0]}: restore from a copy of the lake, or"
+                    f" run omnirecord lake repair {url}"
                 )
 
 

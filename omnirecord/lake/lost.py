@@ -1,4 +1,4 @@
-"""What a lake has lost: files that a Delta log names, and that the store lacks or has with another size.
+"""What a lake has lost: files that a Delta log names, and that the store lacks, or that cannot be decoded.
 
 `repair` drops lost files from the logs. A recording with rows in them is in the lake no more, until it is shipped
 again: then the tables that lost its rows take them, and the others keep theirs. It leaves `recordings` first, so that a
@@ -8,7 +8,7 @@ repair that is killed leaves no recording that seems complete.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +18,7 @@ from obstore.exceptions import NotFoundError
 from ..errors import LakeError
 from ..text import counted
 from .commits import RECORDINGS
+from .damage import damaged
 from .files import File, files_in
 from .ids import Ids
 from .location import Lake, TableState
@@ -39,6 +40,21 @@ class Lost:
     """Below the table."""
     recordings: tuple[str, ...]
     """The recordings with rows in it."""
+
+
+def examined(lake: Lake, states: Iterable[TableState]) -> Iterator[TableState]:
+    """Yield the state of each table, with all files that cannot be decoded in `damaged_files`. Reads all files.
+
+    Raises `LakeError`.
+    """
+    for one in states:
+        if one.version is None:
+            yield one
+            continue
+        with lake.failures(one.table):
+            files = [file for file in files_in(lake.table(one.table)) if file.path not in one.lost_files]
+            found = (path for _, path in damaged(lake, [(one.table, file) for file in files]))
+            yield replace(one, damaged_files=tuple(sorted({*one.damaged_files, *found})))
 
 
 def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
@@ -141,12 +157,14 @@ def _is_lost(lake: Lake, name: str, file: File) -> bool:
         size: int = lake.objects.head(f"{name}/{file.path}")["size"]
     except (NotFoundError, FileNotFoundError):
         return True
-    return size != file.size
+    return size != file.size or bool(damaged(lake, [(name, file)]))
 
 
 def missing_now(lake: Lake) -> list[dict[str, str]]:
-    """Return the files that queries did not find, by `table` and `path`. Raises `LakeError` for a file that left its
-    table in the meantime: then the query has read an old version."""
+    """Return the files that queries did not find or could not decode, by `table` and `path`.
+
+    Raises `LakeError` for a file that left its table in the meantime: then the query has read an old version.
+    """
     found = lake.missing.files()
     for name in sorted({table for table, _ in found}):
         table = lake.table(name)
@@ -164,5 +182,6 @@ def about_missing(lake: Lake, missing: Sequence[object]) -> str:
     """Return the sentence for files that an answer lacks."""
     return (
         f"the answer is not complete, since {counted(len(missing), 'file')} of {lake.url}"
-        f" {'is' if len(missing) == 1 else 'are'} missing: omnirecord lake check --deep {lake.url} names the recordings"
+        f" {'is' if len(missing) == 1 else 'are'} missing or damaged: omnirecord lake check --deep {lake.url} names the"
+        " recordings"
     )

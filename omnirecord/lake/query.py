@@ -26,9 +26,10 @@ from ..cassette.files import TemporaryFolder
 from ..cassette.sql import Result, distinct
 from ..errors import LakeError, UsageError
 from ..model import reached
+from .damage import damaged_in
 from .files import File, Files, files_of
-from .location import Lake, about_refusal, is_refused
-from .scan import Complete, Kept, Where, damage_in, scanned
+from .location import Damaged, Lake, about_refusal, is_refused
+from .scan import Complete, Kept, Where, scanned
 from .sql import ABOUT, COLUMNS, DERIVED, NEEDS, SELECTS, checked, mistake, named, nothing, plain, quoted, sql_type
 from .tables import PARTITION, SCHEMAS
 
@@ -139,20 +140,48 @@ class LakeQuery:
         return result._replace(rows=(tuple(map(plain, row)) for row in result.rows))
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
-        """Run a statement of omnirecord itself; its values are those of DuckDB. Raises as `run` does."""
+        """Run a statement of omnirecord itself; its values are those of DuckDB. Raises as `run` does.
+
+        Files that cannot be decoded are noted in the lake, and the statement runs again without them. If rows were
+        given already, they are an error.
+        """
         reads = frozenset(word for word in re.findall(r"\w+", sql.lower()) if word in NAMES)
+        while True:
+            try:
+                cursor = self._begun(sql, parameters, reads)
+                first = self._some(cursor, sql)
+                break
+            except Damaged as error:
+                if not self._leave_out(error.files):
+                    raise
+        columns = distinct(one[0] for one in cursor.description or ())
+        return Result(columns, self._fetched(cursor, sql, first), reads)
+
+    def _begun(
+        self, sql: str, parameters: Mapping[str, Any] | None, reads: Collection[str]
+    ) -> duckdb.DuckDBPyConnection:
         self._define(reads)
         try:
-            cursor = self._executed(sql, parameters)
+            return self._executed(sql, parameters)
         except duckdb.Error as error:
             if self._is_mixed or "union_by_name" not in str(error):
                 raise
             self._is_mixed = True
             self._defined.clear()
             self._define(reads)
-            cursor = self._executed(sql, parameters)
-        columns = distinct(one[0] for one in cursor.description or ())
-        return Result(columns, self._fetched(cursor, sql), reads)
+            return self._executed(sql, parameters)
+
+    def _leave_out(self, files: Sequence[tuple[str, str]]) -> bool:
+        """Leave out damaged files from now on; return whether one of them was not left out before."""
+        is_new = False
+        for name, path in files:
+            known, schema = self._files[name]
+            left = [one for one in known if one.path != path]
+            is_new = is_new or len(left) < len(known)
+            self._files[name] = left, schema
+            self._defined.discard(name)
+            self._lake.missing.add(name, path)
+        return is_new
 
     def scan(
         self,
@@ -206,21 +235,24 @@ class LakeQuery:
                 cursor.interrupt()
                 raise
 
-    def _fetched(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, ...]]:
-        while True:
-            with self._sentences(sql):
-                some = cursor.fetchmany(_FETCHED)
-            if not some:
-                return
+    def _fetched(
+        self, cursor: duckdb.DuckDBPyConnection, sql: str, some: list[tuple[Any, ...]]
+    ) -> Iterator[tuple[Any, ...]]:
+        while some:
             yield from some
+            some = self._some(cursor, sql)
+
+    def _some(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[Any, ...]]:
+        with self._sentences(sql):
+            return cursor.fetchmany(_FETCHED)
 
     @contextmanager
     def _sentences(self, sql: str) -> Iterator[None]:
         try:
             yield
-        except duckdb.InterruptException as error:
-            raise KeyboardInterrupt from error
-        except RuntimeError as error:
+        except UnicodeDecodeError as error:  # of a damaged text, or of an error that quotes one
+            raise self._damaged(error) or error from error
+        except (duckdb.InterruptException, RuntimeError) as error:
             if "interrupted" not in str(error).lower():
                 raise
             raise KeyboardInterrupt from error
@@ -239,11 +271,11 @@ class LakeQuery:
                 raise self._of_the_store(error) from error
             raise UsageError(mistake(error, sql, NAMES)) from error
 
-    def _damaged(self, error: duckdb.Error) -> LakeError | None:
-        """Return the sentence for an object that cannot be decoded; None for any other error."""
-        tables = {name: files for name, (files, _) in self._files.items()}
-        found = damage_in(self._lake, tables, str(error))
-        return None if found is None else LakeError(found)
+    def _damaged(self, error: Exception) -> Damaged | None:
+        """Return the error for files that cannot be decoded; None for any other error."""
+        files = {name: files for name, (files, _) in self._files.items()}
+        is_sure = type(error) in (duckdb.Error, UnicodeDecodeError)  # the parser of Parquet has no class of its own
+        return damaged_in(self._lake, files, str(error), is_sure=is_sure)
 
     def _of_the_store(self, error: duckdb.Error) -> LakeError:
         """Return the sentence for a file that cannot be read."""

@@ -232,7 +232,7 @@ class Reader:
         """Return the rows of these recordings. Raises `LakeError`."""
         schema = _schema(table, COLUMNS[table])
         files = batch.objects[table]
-        return scanned(self.lake, table, files, schema, among={"recording_id": ids}, needs_all=True)
+        return scanned(self.lake, table, files, schema, among={"recording_id": ids}, skips=())
 
     def close(self) -> None:
         self._threads.shutdown()

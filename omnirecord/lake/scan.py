@@ -8,17 +8,16 @@ from __future__ import annotations
 import io
 import os
 import re
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from functools import cached_property, reduce
-from itertools import accumulate, compress, groupby, islice
+from itertools import accumulate, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,7 +27,7 @@ from obstore.exceptions import NotFoundError
 from ..errors import LakeError
 from ..model import by_key, reached
 from .files import File, checksums, checksums_in, has_between
-from .location import Lake
+from .location import Damaged, Lake
 from .tables import LINKED, PARTITION, SCHEMAS
 
 WHOLE = 8 << 20
@@ -49,6 +48,7 @@ _AT_ONCE = 10_000
 """Rows that are values of Python at a time."""
 _TOGETHER = 16
 """Files of a folder that a thread reads before it takes the next ones: to hand over one costs a part of its reading."""
+Lost = Literal["missing", "damaged"]
 Where = Callable[[pa.Table], pa.Array]
 """Returns which rows are wanted. An expression of Arrow would load Arrow's query engine, which takes 20 ms."""
 
@@ -62,11 +62,11 @@ def scanned(
     where: Where | None = None,
     among: Mapping[str, Collection[Any]] | None = None,
     kept: Kept | None = None,
-    needs_all: bool = False,
+    skips: Collection[Lost] = ("missing", "damaged"),
 ) -> pa.Table:
     """Return the columns of `schema` of the rows of these files. Raises `LakeError`.
 
-    A file that is missing is left out and noted in the lake; with `needs_all`, it is an error. `where`: which rows.
+    `skips`: the lost files that are left out and noted in the lake; the others are an error. `where`: which rows.
     `among`: the values of columns whose rows are wanted, such as the ids of recordings. Row groups without them are
     skipped. `kept`: files that were opened before; it gets those that are opened now.
     """
@@ -77,7 +77,7 @@ def scanned(
     def read(some: Sequence[File]) -> pa.Table:
         rows = pa.concat_tables(
             [
-                _rows(lake, name, list(alike), read_as, wanted, kept, needs_all)
+                _rows(lake, name, list(alike), read_as, wanted, kept, skips)
                 for _, alike in groupby(some, key=lambda one: one.recording_id is None)
             ]
         )
@@ -130,7 +130,7 @@ class Complete(Mapping[str, str]):
 
     def lacking(self, recordings: Iterable[str]) -> set[str]:
         """Return those of these recordings that are not complete."""
-        left = set(recordings) - self._days.keys()
+        left = set(recordings) - {None} - self._days.keys()  # a damaged file may have null
         if left:
             least, most = min(left), max(left)
             self._read([one for one in self._left if one.least <= most and least <= one.most])
@@ -224,7 +224,7 @@ def _rows(
     schema: pa.Schema,
     among: Mapping[str, _Among],
     kept: Kept | None,
-    needs_all: bool,
+    skips: Collection[Lost],
 ) -> pa.Table:
     """Return the columns of a schema of files, each of one recording, or each of several.
 
@@ -232,40 +232,48 @@ def _rows(
     """
     own = list[dict[str, Any]]()
     found = list[pa.Table]()
-    is_single = files[0].recording_id is not None
-    known = {PARTITION, _RECORDING} if is_single else {PARTITION}
+    known = {PARTITION, _RECORDING} if files[0].recording_id is not None else {PARTITION}
     stored = pa.schema([field for field in schema if field.name not in known] or [schema.field(_RECORDING)])
     of = [one for one in among.values() if one.column not in known]
     sessions = among["session_id"].checksums if name == "sessions" and "session_id" in among else None
     for one in files:
-        path = f"{name}/{one.path}"
-        with naming(lake, path):
-            try:
-                file = (kept or Kept()).opened(lake, path, one.size, sessions)
-            except (NotFoundError, FileNotFoundError) as error:
-                lake.missing.add(name, one.path)
-                if needs_all:
-                    raise LakeError(f"the file {path} is missing in {lake.url}") from error
-                continue
-            if file is None:
-                continue
-            own.append({PARTITION: date.fromisoformat(one.day), _RECORDING: one.recording_id})
-            if not of or (one.size <= _SMALL and file.num_row_groups == 1):
-                rows = file.read(stored.names, use_threads=False)  # without the columns that it lacks
-                found.append(conformed(rows, stored, file.metadata.num_rows))
-                continue
-            is_near = lake.is_local or one.size <= WHOLE  # a second read of a column is no request
-            some = [stored.empty_table()]
-            for groups in _groups(file.metadata, of):
-                if is_near:
-                    rows = file.read_row_groups(groups, [of[0].column], use_threads=False)
-                    if not pc.any(of[0].mask(rows)).as_py():
-                        continue
-                rows = file.read_row_groups(groups, stored.names, use_threads=False)
-                rows = rows.filter(reduce(pc.and_, (values.mask(rows) for values in of)))
-                some.append(conformed(rows, stored))
-            found.append(pa.concat_tables(some))
+        try:
+            with naming(lake, name, one.path):
+                file = (kept or Kept()).opened(lake, f"{name}/{one.path}", one.size, sessions)
+                rows = None if file is None else _rows_of(file, one, stored, of, is_local=lake.is_local)
+        except (NotFoundError, FileNotFoundError) as error:
+            lake.missing.add(name, one.path)
+            if "missing" not in skips:
+                raise LakeError(f"the file {name}/{one.path} is missing in {lake.url}") from error
+        except Damaged:
+            lake.missing.add(name, one.path)
+            if "damaged" not in skips:
+                raise
+        else:
+            if rows is not None:
+                own.append({PARTITION: date.fromisoformat(one.day), _RECORDING: one.recording_id})
+                found.append(rows)
     return _with_own(own, found, schema) if found else schema.empty_table()
+
+
+def _rows_of(
+    file: pq.ParquetFile, one: File, stored: pa.Schema, among: Sequence[_Among], *, is_local: bool
+) -> pa.Table:
+    """Return the columns of a schema of a file. Raises what Arrow raises."""
+    if not among or (one.size <= _SMALL and file.num_row_groups == 1):
+        rows = file.read(stored.names, use_threads=False)  # without the columns that it lacks
+        return conformed(rows, stored, file.metadata.num_rows)
+    is_near = is_local or one.size <= WHOLE  # a second read of a column is no request
+    some = [stored.empty_table()]
+    for groups in _groups(file.metadata, among):
+        if is_near:
+            rows = file.read_row_groups(groups, [among[0].column], use_threads=False)
+            if not pc.any(among[0].mask(rows)).as_py():
+                continue
+        rows = file.read_row_groups(groups, stored.names, use_threads=False)
+        rows = rows.filter(reduce(pc.and_, (values.mask(rows) for values in among)))
+        some.append(conformed(rows, stored))
+    return pa.concat_tables(some)
 
 
 def _groups(of: pq.FileMetaData, among: Sequence[_Among]) -> Iterator[list[int]]:
@@ -406,78 +414,21 @@ class Ranges(io.RawIOBase):
         return data
 
 
-_SIGNS = (
-    "magic bytes",
-    "too small to be",
-    "TProtocolException",
-    "thrift",
-    "decompress",
-    "corrupt",
-    "string encoding found",
-    "Failed to read file",
-    "page header",
-    "invalid parquet",
-    "parquet file size is",
-    "out of buffer",
-    "end of stream",
-)
-_DAMAGE = re.compile("|".join(_SIGNS), re.IGNORECASE)
 _PATH = re.compile(r"""(?:'[^']*\.parquet'|"[^"]*\.parquet"):? ?""")
-_MOST_BYTES = 1 << 30
-"""Bytes of objects that are read to find a damaged one, about."""
-_CHECKED = 8
-"""Objects that are read at a time to find a damaged one."""
-
-
-def damage_in(lake: Lake, tables: Mapping[str, Iterable[File]], said: str) -> str | None:
-    """Return what to say about an error of DuckDB or Arrow that an object cannot be decoded; None for any other error.
-
-    `tables`: the objects that the query reads, by table. They are read until one fails, if the error names none.
-    """
-    if _DAMAGE.search(said) is None:
-        return None
-    there = {f"{name}/{one.path}": one for name, of in tables.items() for one in of}
-    found = next((path for path in there if path in said), None)
-    if found is None:
-        named = [path for path, one in there.items() if one.path in said]
-        by_size = sorted(named or there, key=lambda path: there[path].size)
-        ends = list(accumulate(there[path].size for path in by_size))
-        some = by_size[: bisect_right(ends, _MOST_BYTES)]
-        found = _unreadable(lake, some)
-        if found is None and len(some) == len(there):
-            return None
-    return _sentence(f"{lake.url}/{found}" if found else f"{lake.url}: an object of {' or '.join(tables)}", said)
 
 
 @contextmanager
-def naming(lake: Lake, path: str) -> Iterator[None]:
-    """Convert the errors of Arrow about an object to `LakeError`. `path`: in the lake."""
+def naming(lake: Lake, table: str, path: str) -> Iterator[None]:
+    """Convert the errors of Arrow about a file of a table to `Damaged`."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # an error may quote bytes of the file
+        if isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno is not None):
             raise
-        raise LakeError(_sentence(f"{lake.url}/{path}", str(error))) from error
+        raise Damaged(lake, [(table, path)], detail_of(str(error))) from error
 
 
-def _sentence(what: str, said: str) -> str:
+def detail_of(said: str) -> str:
+    """Return the text of an error of DuckDB or Arrow without the path of the file."""
     said = _PATH.sub("", said.rpartition(" failed: ")[2].partition("\n")[0])
-    return f"{what} is damaged: restore this object from a copy of the lake ({' '.join(said.split())[:120]})"
-
-
-def _unreadable(lake: Lake, paths: Iterable[str]) -> str | None:
-    """Return the path of the first object that Arrow cannot read."""
-
-    def is_bad(path: str) -> bool:
-        try:
-            pq.ParquetFile(pa.BufferReader(pa.py_buffer(lake.objects.get(path).bytes()))).read()
-        except (pa.ArrowException, OSError):
-            return True
-        return False
-
-    left = iter(paths)
-    with ThreadPoolExecutor(_CHECKED) as threads:
-        while some := list(islice(left, 8 * _CHECKED)):
-            if bad := list(compress(some, threads.map(is_bad, some))):
-                return bad[0]
-    return None
+    return " ".join(said.split())[:120]

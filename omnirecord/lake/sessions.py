@@ -232,8 +232,8 @@ def _whole(query: LakeQuery, found: Parts) -> list[Row]:
     for row in _plain_rows(rows):
         recording_id = row["recording_id"]
         if len(found.get(_key(recording_id, row["session_id"], row["stream"]), ())) == 1:
-            of = told[recording_id]
-            row["server_version"], row["labels"] = of["server_version"], dict(of["labels"] or ())
+            of = told.get(recording_id, {})  # its file may be lost
+            row["server_version"], row["labels"] = of.get("server_version"), dict(of.get("labels") or ())
             row["recordings"] = [recording_id]
             made.append({name: row[name] for name in SHOWN})
     made += _split(query, {key: some for key, some in found.items() if len(some) > 1}, of_recordings)

@@ -30,7 +30,7 @@ from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
 from .files import File, add_action, files_in, files_of, indexed, is_small, options
-from .location import Lake
+from .location import Damaged, Lake
 from .scan import conformed, naming, recordings_in, runs
 from .tables import PARTITION, is_own, merged_name, path_of
 from .transactions import next_version
@@ -237,6 +237,14 @@ def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> It
         try:
             with lake.failures():
                 yield from _written(lake, table, wanted, target, made)
+        except Damaged as error:
+            discard(lake, wanted.table, made)
+            for name, path in error.files:
+                lake.missing.add(name, path)
+            wanted = replace(
+                wanted, files=tuple(one for one in wanted.files if (wanted.table, one.path) not in error.files)
+            )
+            continue
         except BaseException:  # Ctrl-C too
             discard(lake, wanted.table, made)
             raise
@@ -308,7 +316,7 @@ def rewritten(
     before: str | None = None
     try:
         with lake.failures(name):
-            for rows in _parts(lake, f"{name}/{file.path}", schema):
+            for rows in _parts(lake, name, file.path, schema):
                 recording = rows["recording_id"][0].as_py()
                 kept = change(rows)
                 is_changed = is_changed or (kept is not rows and not kept.equals(rows))
@@ -367,16 +375,16 @@ def _written(lake: Lake, table: DeltaTable, wanted: Merge, target: int, made: li
 
     for number, one in enumerate(sorted(wanted.files, key=lambda one: (one.least, one.path))):
         write(one.least)
-        read(number, _parts(lake, f"{wanted.table}/{one.path}", schema))
+        read(number, _parts(lake, wanted.table, one.path, schema))
         yield one
     write()
     output.close()
 
 
-def _parts(lake: Lake, path: str, schema: pa.Schema) -> Iterator[pa.Table]:
+def _parts(lake: Lake, table: str, path: str, schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield the rows of an object in parts, each of one recording."""
-    data = lake.objects.get(path).bytes()
-    with naming(lake, path):
+    data = lake.objects.get(f"{table}/{path}").bytes()
+    with naming(lake, table, path):
         for batch in pq.ParquetFile(pa.BufferReader(pa.py_buffer(data))).iter_batches():
             rows = conformed(pa.Table.from_batches([batch]), schema)
             at = 0

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -94,7 +95,8 @@ def test_queries_answer_without_a_lost_file_and_say_so(each_lake_url: str) -> No
     events = {"missing": [{"table": "events", "path": lost.path}]}
     turns = {"missing": [{"table": "turns", "path": lost_turns.path}]}
     sentence = (
-        f"Warning: the answer is not complete, since 1 file of {url} is missing: omnirecord lake check --deep {url}"
+        f"Warning: the answer is not complete, since 1 file of {url} is missing or damaged: omnirecord lake check"
+        f" --deep {url}"
     )
 
     done = run("lake", "sql", url, "SELECT DISTINCT recording_id FROM events", "--json", code=0)
@@ -237,10 +239,57 @@ def test_a_file_of_another_size_is_lost(tmp_path: Path) -> None:
     for which in (0, 1):
         path = tmp_path / "lake" / "events" / files_of(lake, "events")[0][which].path
         path.write_bytes(path.read_bytes()[: 100 * which])
-    assert "names 2 files of another size" in run("lake", "check", url, code=1).stdout
+    assert "names 2 damaged files" in run("lake", "check", url, code=1).stdout
     run("lake", "repair", url, "--yes", code=0)
     shipped(url, SOME)
     assert without_shipping(content(lake)) == before
+
+
+def damage(lake: Lake, name: str, which: int = 0) -> File:
+    """Change bytes of a file, and keep its size."""
+    file = files_of(lake, name)[0][which]
+    path = Path(lake.url, name, file.path)
+    path.write_bytes(path.read_bytes()[:100] + bytes(file.size - 300) + path.read_bytes()[-200:])
+    return file
+
+
+def test_a_damaged_file_of_the_same_size_is_lost(tmp_path: Path) -> None:
+    url = str(tmp_path / "lake")
+    shipped(url, SOME)
+    lake = Lake(url)
+    before = without_shipping(content(lake))
+    events, sessions, recordings = damage(lake, "events"), damage(lake, "sessions", 1), damage(lake, "recordings", 2)
+    done = run("lake", "sql", url, "SELECT DISTINCT recording_id FROM events", "--json", code=0)
+    *rows, last = rows_of(done)
+    assert len(rows) == 3
+    assert {"table": "events", "path": events.path} in last["missing"]
+    assert "missing or damaged" in done.stderr
+    *rows, last = rows_of(run("lake", "sessions", url, "--json", code=0))
+    assert [row["server_version"] for row in rows].count(None) >= 1
+    assert {(one["table"], one["path"]) for one in last["missing"]} == {
+        ("sessions", sessions.path), ("recordings", recordings.path)
+    }  # fmt: skip
+
+    run("lake", "check", url, code=0)
+    (row,) = rows_of(run("lake", "check", url, "--deep", "--json", code=1))
+    lost = {(one["table"], one["path"], *one["recordings"]) for one in row["lost"]}
+    assert lost == {
+        ("events", events.path, events.recording_id), ("sessions", sessions.path, sessions.recording_id),
+        ("recordings", recordings.path, recordings.recording_id),
+    }  # fmt: skip
+    assert f"the table events names 1 damaged file, the first is {events.path}: restore" in str(row["problems"])
+    run("lake", "repair", url, "--yes", code=0)
+    run("lake", "check", url, "--deep", code=0)
+    assert Counter(shipped(url, SOME)) == {"shipped": 3, "there already": 1}
+    assert without_shipping(content(lake)) == before
+
+
+def test_forget_refuses_a_damaged_file_which_may_hold_the_session(tmp_path: Path) -> None:
+    url = str(tmp_path / "lake")
+    shipped(url, SOME)
+    (gone, *_) = (row["session_id"] for row in rows_of(run("lake", "sessions", url, "--json", code=0)))
+    damage(Lake(url), "exchanges")
+    assert "is damaged: restore it from a copy of the lake, or run" in run("lake", "forget", url, gone, code=2).stderr
 
 
 def test_repair_asks_on_a_terminal_and_needs_yes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,9 +315,10 @@ def test_a_compaction_leaves_out_a_lost_file_and_says_so(tmp_path: Path) -> None
     shipped(url, SOME)
     lake = Lake(url)
     lose(lake, "events")
+    damage(lake, "turns")
     done = run("lake", "compact", url, code=0)
-    assert f"Warning: 1 file could not be merged: omnirecord lake check --deep {url} names them" in done.stderr
-    assert len(files_of(lake, "events")[0]) == 2
+    assert f"Warning: 2 files could not be merged: omnirecord lake check --deep {url} names them" in done.stderr
+    assert [len(files_of(lake, name)[0]) for name in ("events", "turns")] == [2, 2]
 
 
 @pytest.mark.slow
