@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from .analysis.validate import Validation
     from .cassette.open import Cassette
     from .cassette.scrub import Leak
+    from .episodes.record import record
     from .episodes.replay import replay
-    from .recorder.record import record
 
 __all__ = [
     "BrokenCassette",
@@ -72,7 +72,7 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> object:
         """Load `record` or `replay`: their arguments are declared in `omnirecord.options`."""
         if name == "record":
-            from .recorder.record import record
+            from .episodes.record import record
 
             return record
         if name == "replay":

@@ -11,10 +11,10 @@ import click
 import pytest
 
 import omnirecord
-from omnirecord import pytest_plugin
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.options import OPTIONS, REPLAY_OPTIONS, RecordOptions, ReplayOptions, said
+from omnirecord.pytest_plugin import keywords
 from tests.support.examples import each
 
 OF_COMMANDS_ALONE = {"quiet", "type_glob", "verbose", "max_decoded", "as_json", "no_config"}
@@ -84,8 +84,8 @@ def test_the_help_of_the_function_names_other_options_as_arguments() -> None:
 
 
 def test_the_marker_has_some_of_the_fields() -> None:
-    assert set(pytest_plugin.OF_RECORDING) < OPTIONS.keys()
-    assert {*pytest_plugin.OF_REPLAY} == {field.name for field in fields(ReplayOptions)} - NOT_IN_TESTS
+    assert set(keywords.OF_RECORDING) < OPTIONS.keys()
+    assert {*keywords.OF_REPLAY} == {field.name for field in fields(ReplayOptions)} - NOT_IN_TESTS
 
 
 def test_a_mapping_gives_the_options_that_it_names() -> None:

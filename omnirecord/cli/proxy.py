@@ -54,7 +54,7 @@ def proxy(quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **gi
     """
     import asyncio
 
-    from ..recorder.proxy.server import Proxy
+    from ..episodes.record import controlled
     from ..server.accept import raise_limit
     from .live import Live, Screen
 
@@ -65,7 +65,7 @@ def proxy(quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **gi
     log_to_stderr(verbose=not quiet, before=screen.clear if screen else lambda: None)
     raise_limit()
     sys.setswitchinterval(_SHORT)
-    server = Proxy(**arguments(given))
+    server = controlled(**arguments(given))
     shipping = None if given["ship"] is None else _shipping(server)
     view = (
         None
@@ -93,8 +93,8 @@ async def _run_proxy(
 ) -> None:
     import asyncio
 
+    from ..omnigent.routes import UI
     from ..recorder.proxy.upstream import slower_because
-    from ..ui.control import UI
 
     with stop_signal(server.hurry, is_stopped) as stop:
         async with server:

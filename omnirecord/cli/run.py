@@ -175,15 +175,15 @@ def _record(
     **chosen: Any,
 ) -> tuple[int, int]:
     """Run the command while a proxy records. Return its exit code, and the number of recorded exchanges."""
+    from ..episodes.record import controlled
     from ..providers.variables import routes_of
-    from ..recorder.proxy.server import Proxy
 
     environment = dict(os.environ)
     first, named = named_servers(upstreams, environment)
     routes = routes_of(environment, variables)
     servers = {**named, **{route.hop: route.upstream for route in routes}}
     every, contracts = contracts_of(contract, servers)
-    proxy = Proxy(first, db, upstreams=servers, contract=every, contracts=contracts, is_lazy=True, **chosen)
+    proxy = controlled(first, db, upstreams=servers, contract=every, contracts=contracts, is_lazy=True, **chosen)
     with proxy as recorder:
         own: dict[str | None, str] = {} if first is None else {None: recorder.url}
         made = own_variables({**own, **{hop: recorder.urls[hop] for hop in named}})

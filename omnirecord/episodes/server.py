@@ -28,6 +28,7 @@ from ..replayer.server import Replay
 from ..replayer.verdict import replaced_before, replaced_in
 from ..server.access import File
 from ..wire.headers import without
+from .record import controlled
 
 _NOWHERE = "http://upstream.invalid"
 """The upstream of a hop whose recording names none. No request goes to it."""
@@ -178,7 +179,7 @@ class Episodes(Replay):
         first = urls.pop(None, None)
         named = {hop: url for hop, url in urls.items() if hop is not None}
         file = await asyncio.to_thread(self._file)
-        recorder = self._recorder = Proxy(
+        recorder = self._recorder = controlled(
             first, file, upstreams=named, behind=played, is_lazy=True, answered=self._answered, **self._recording
         )
         self.beyond = _Recorder(recorder, set(live), self._decide_where, keeps_answers=self._into is not None)

@@ -23,11 +23,10 @@ from ..analysis.gather import model_calls
 from ..cassette.export import write_lines
 from ..cassette.files import TemporaryFolder
 from ..cassette.open import brought_together, open_store
-from ..omnigent.routes import CONTROL, path_of
+from ..omnigent.routes import CONTROL, UI, path_of
 from ..server.access import File
 from ..server.http import error_response
 from ..server.listener import Place, refused
-from ..ui.control import UI
 from ..ui.data import Answers
 from ..ui.events import Options, key_of_exchange, key_of_session
 from ..ui.viewer import TYPES, PageHandler, PageServer, bundle

@@ -23,6 +23,8 @@ from ..wire.headers import header
 
 CONTROL = "/-/omnirecord/"
 """The path of the control interface of omnirecord's own servers."""
+UI = f"{CONTROL}ui/"
+"""The path of the page of omnirecord; its files and data are below it."""
 GATE_EXAMPLE = "POST /v1/sessions/*/events"
 """A gate as a person writes it: METHOD GLOB."""
 READ_EXAMPLE = "GET /v1/sessions/*"

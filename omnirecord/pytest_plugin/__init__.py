@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from ..errors import OmnirecordError, UsageError
+from .keywords import KEYS
 
 if TYPE_CHECKING:
     from ..replayer.control import Server
@@ -24,35 +25,6 @@ if TYPE_CHECKING:
     _Server = tuple[Server, Path, Limit | None]
     _Given = Settings
 
-OF_REPLAY = (
-    "timing",
-    "speed",
-    "max_gap",
-    "gates",
-    "no_gate",
-    "skip_gates_after",
-    "match",
-    "match_on",
-    "faults",
-    "chunks",
-    "resume",
-    "loop",
-    "only",
-)
-"""Keywords of the marker that go to `omnirecord.replay`: all options of a replay but its address and its web UI."""
-OF_RECORDING = (
-    "before_record",
-    "contract",
-    "contracts",
-    "except_paths",
-    "labels",
-    "only_paths",
-    "redact",
-    "redact_patterns",
-)
-"""Keywords of the marker that go to `omnirecord.record`. Both are names of `omnirecord.options`."""
-KEYS = ("cassette", "record", *OF_REPLAY, "gate_timeout", *OF_RECORDING)
-"""All keywords of the marker."""
 _NOT_SETTINGS = ("cassette", "speed", "max_gap")
 """Keywords of the marker that no settings file sets for tests."""
 _MARKER = f"omnirecord(cassette, *, {', '.join(KEYS[1:])}): the cassette that omnirecord_server replays, and how"
@@ -188,7 +160,7 @@ def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
 def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping[str, Any]) -> Iterator[Server]:
     """A server of this test that answers as the recorded one did, or records. Clients connect to its `url`."""
     from ..server.timers import without_gc
-    from .settings import cassette_path, cassettes_folder, checked, settings_of
+    from .settings import Case, cassette_path, cassettes_folder, checked, settings_of
 
     item = request.node
     config = request.config
@@ -200,7 +172,7 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
         path = cassette_path(folder, settings.cassette, item.path, [*names, item.name])
         with ExitStack() as stack:
             with without_gc():
-                from .server import Case, limited, served
+                from .server import limited, served
 
                 case = Case(
                     item.nodeid,

@@ -16,12 +16,11 @@ from ..episodes.server import Episodes
 from ..errors import UsageError
 from ..recorder.proxy.server import Proxy
 from ..replayer.beyond import Served
-from ..replayer.control import Server
+from ..replayer.control import PlayheadControl, Server
 from ..replayer.server import Replay
 from ..server.listener import WithBlock, by_name
 from ..server.timers import monotonic
-from .server import Case, failed_path
-from .settings import Settings
+from .settings import Case, Settings, failed_path
 
 _LEAVE_IN = 1.0
 """Seconds for clients to disconnect, so that the recorder does not end their streams."""
@@ -44,7 +43,7 @@ class Recording(WithBlock):
         self.unmatched = self.mismatches = self.unplayed = self.made_up = self.waiting = self.faults = ()
 
     def __enter__(self) -> Server:
-        server = self._blocking = Server(cast("Replay", self))
+        server = self._blocking = Server(cast("PlayheadControl", self))
         return server.start()
 
     async def __aenter__(self) -> Recording:

@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,13 +27,7 @@ from ..replayer.server import Replay
 from ..replayer.verdict import told_source
 from ..server.timers import monotonic
 from ..text import visible
-from .settings import Settings
-
-
-def failed_path(path: Path) -> Path:
-    """Return the path for the recording of a failed test: `NAME.failed.jsonl` beside `NAME.jsonl`."""
-    return path.with_name(f"{path.stem}.failed{path.suffix}")
-
+from .settings import Case, Settings, failed_path
 
 _LISTED = 10
 """Most requests of the client that are listed."""
@@ -98,17 +91,6 @@ def _came(server: Server) -> list[str]:
     told = [visible(f"  {one.method} {one.target} -> {one.status}") for one in requests[-_LISTED:]]
     live = [" (live)" if one.source == "live" else "" for one in requests[-_LISTED:]]
     return [head, *map("".join, zip(told, live, strict=True))]
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A test that requests a server. `upstream` and `outcomes` are called when they are needed."""
-
-    node_id: str
-    cassette: Path
-    upstream: Callable[[], str]
-    has_upstream: bool
-    outcomes: Callable[[], set[str]]
 
 
 @contextmanager

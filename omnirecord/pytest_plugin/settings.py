@@ -10,7 +10,7 @@ Characters that a file name cannot have are replaced, and a hash of the whole na
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from os import PathLike, fspath
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from . import KEYS, OF_RECORDING, OF_REPLAY
+from .keywords import KEYS, OF_RECORDING, OF_REPLAY
 
 _CHECKED_ALONE = ("record", "timing")
 GATE_TIMEOUT = 30.0
@@ -41,6 +41,17 @@ class Settings:
     gate_timeout: float | None = None
     recording: Mapping[str, Any] = field(default_factory=dict)
     replay: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A test that requests a server. `upstream` and `outcomes` are called when they are needed."""
+
+    node_id: str
+    cassette: Path
+    upstream: Callable[[], str]
+    has_upstream: bool
+    outcomes: Callable[[], set[str]]
 
 
 def settings_of(*layers: Mapping[str, Any]) -> Settings:
@@ -145,3 +156,8 @@ def _fit(name: str, last: str = "") -> str:
     if is_plain:
         return fit
     return f"{fit.strip('.') or '_'}-{sha256(whole.encode(errors='backslashreplace')).hexdigest()[:8]}"
+
+
+def failed_path(path: Path) -> Path:
+    """Return the path for the recording of a failed test: `NAME.failed.jsonl` beside `NAME.jsonl`."""
+    return path.with_name(f"{path.stem}.failed{path.suffix}")

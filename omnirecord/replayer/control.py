@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial, wraps
 from inspect import Parameter, isawaitable, signature
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -32,15 +32,12 @@ from ..server.listener import Blocking, of_server, refused
 from ..server.timers import monotonic_ns
 from ..text import visible
 from ..wire.strict_json import loads
+from .beyond import Served
 from .matching.key import Mismatch
 from .player.controls import Controls, Position, Predicate, is_behind
 from .player.playback import Playthrough
 from .player.timeline import SortKey
 from .send import Waiting
-
-if TYPE_CHECKING:
-    from .beyond import Served
-    from .server import Replay, WaitState
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,10 +59,22 @@ VERBS = {
 """The methods of `PlayheadControl` that are verbs, by their name in the HTTP interface."""
 
 
+@dataclass(frozen=True, slots=True)
+class WaitState:
+    """What a replay waits for. `awaits`: the recorded request that everything waits for, or the first recorded one if
+    no request has come; None if nothing waits. `opened`: the number of open gates. `serves`: whether a response is
+    open."""
+
+    awaits: str | None
+    opened: int
+    serves: bool
+
+
 class PlayheadControl:
     """The verbs of one replay. `which` is a session's id or `stream N`; it is required where a verb moves one playhead
     and there are several. Every verb raises `UsageError` if it cannot be done."""
 
+    url: str
     _controls: Controls
     _waiting: Waiting
 
@@ -211,7 +220,7 @@ class Server(Blocking):
         self.further = {name: self._beside(one) for name, one in getattr(self._server, "further", {}).items()}
         return self
 
-    def _beside(self, replay: Replay) -> Server:
+    def _beside(self, replay: PlayheadControl) -> Server:
         """Return a replay that runs in the same thread."""
         server = Server(replay)
         server._background = self._background

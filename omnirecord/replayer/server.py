@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from ..wire.limits import checked_seconds
 from ..wire.redirects import Reached, address_beside, client_address
 from . import player
 from .beyond import Beyond, Copy, Question, Served, Source, Where
-from .control import ControlPath, PlayheadControl, Server
+from .control import ControlPath, PlayheadControl, Server, WaitState
 from .matching import READS
 from .matching.bodies import COMPARED
 from .matching.conversations import LARGEST
@@ -66,17 +66,6 @@ _OF_FIRST_HOP = (
 """The options of the first hop alone. Faults and gates name events and requests of it."""
 _BEFOREHAND = 256 << 20
 """Bytes of streams to read before the first client connects; that takes some seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class WaitState:
-    """What a replay waits for. `awaits`: the recorded request that everything waits for, or the first recorded one if
-    no request has come; None if nothing waits. `opened`: the number of open gates. `serves`: whether a response is
-    open."""
-
-    awaits: str | None
-    opened: int
-    serves: bool
 
 
 class Replay(WithBlock, PlayheadControl):

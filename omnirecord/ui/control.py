@@ -9,28 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from ..analysis.follow import LAST, Follower, Part, Wanted
-from ..errors import CassetteError, ServerError, UsageError
+from ..errors import CassetteError, UsageError
 from ..model import VERDICTS
-from ..omnigent.routes import CONTROL, path_of, query_of
+from ..omnigent.routes import CONTROL, UI, path_of, query_of
 from ..server.access import Guard
-from ..server.http import Handler, error_response, json_response
-from ..server.listener import Listener, Place, parse_listen, refused
+from ..server.http import error_response, json_response
+from ..server.listener import refused
 from ..text import dumps
 from ..wire.headers import decoded, header
 
-if TYPE_CHECKING:
-    from .viewer import PageHandler
-
-UI = f"{CONTROL}ui/"
-"""The path of the page; its files and data are below it."""
 _MOST = 64
 """Most clients that follow the events at once."""
 _HEARTBEAT = 15.0
@@ -41,6 +35,14 @@ _HEADERS = {
     "X-Omnirecord": "events",
 }
 _TAKES = ("session", "stream", "type", "verdict", "last", "requests")
+
+
+class Page(Protocol):
+    """Answers requests below `UI`."""
+
+    async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse: ...
+
+    def close(self) -> None: ...
 
 
 class Control:
@@ -54,7 +56,7 @@ class Control:
         self,
         db: Callable[[], Path],
         state: Callable[[], dict[str, Any]],
-        page: PageHandler | None = None,
+        page: Page | None = None,
         goes_on: Callable[[], bool] = lambda: True,
     ) -> None:
         self._db = db
@@ -166,35 +168,6 @@ class Control:
                     await news.wait()
             except TimeoutError:
                 await response.write(b": omnirecord\n\n")
-
-
-def page_handler(guard: Guard, db: Callable[[], Path]) -> PageHandler:
-    """The handler of the page. Its modules are loaded only here."""
-    from .data import Answers
-    from .viewer import PageHandler
-
-    return PageHandler(guard, Answers(db))
-
-
-async def page_listener(handler: Handler, place: Place, address: bool | str, proxy: str) -> Listener:
-    """Return the page's own listener: pages and service workers of the upstream have the origin of the proxy's URL.
-
-    It is at `address`, else on the port after the proxy's if `place` has one, else on a free port.
-    """
-    if isinstance(address, str):
-        host, port = parse_listen(address, allow_remote=place.allow_remote, option="--ui")
-        return await _bound(handler, replace(place, host=host, port=port))
-    behind = (urlsplit(proxy).port or 0) + 1 if place.port else 0
-    try:
-        return await _bound(handler, replace(place, port=behind if behind < 65536 else 0))
-    except ServerError:
-        return await _bound(handler, replace(place, port=0))
-
-
-async def _bound(handler: Handler, place: Place) -> Listener:
-    listener = Listener(handler, place, has_pages=True)
-    await listener.bind()
-    return listener
 
 
 def _read(follower: Follower, cassette: str) -> tuple[bytes, bool, str]:

@@ -32,13 +32,13 @@ from ..cassette.open import brought_together, open_store
 from ..cassette.select import named_session, the_session
 from ..cassette.sqlite.lock import recorder_is_alive
 from ..errors import CassetteError, LakeError, UsageError
-from ..omnigent.routes import path_of, query_of
+from ..omnigent.routes import UI, path_of, query_of
 from ..providers.grouping import conversation_name
 from ..server.access import File, Guard
 from ..server.http import error_response
 from ..server.listener import Listener, Place, refused
 from ..text import dumps
-from .control import UI, Control
+from .control import Control
 from .data import Answers
 from .events import Key, Options
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import omnirecord
+from omnirecord import record
 from omnirecord.analysis.follow.tail import Wanted, follow
 from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.recorder.proxy.server import Proxy
@@ -52,7 +53,7 @@ async def numbered(folder: Path, **how: Any) -> AsyncIterator[Proxy]:
             await asyncio.sleep(0.005)
         await conn.gone()
 
-    async with wire.Upstream(handle) as upstream, Proxy(upstream.url, folder / "run.db", rotate="1h", **how) as proxy:
+    async with wire.Upstream(handle) as upstream, record(upstream.url, folder / "run.db", rotate="1h", **how) as proxy:
         proxy._recorder_thread.files._rotation = Rotation(seconds=0.4)
         yield proxy
 
@@ -85,7 +86,7 @@ async def test_an_answer_that_ends_in_an_old_file_is_told_to_its_end_and_what_is
     talker, heard = Talker(), list[int]()
     async with (
         wire.Upstream(talker.handle) as upstream,
-        Proxy(upstream.url, tmp_path / "run.db", rotate="1h", control=True) as proxy,
+        record(upstream.url, tmp_path / "run.db", rotate="1h", control=True) as proxy,
         connected(proxy.url, b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n") as posts,
         connected(proxy.url, get()) as gets,
     ):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord.pytest_plugin import KEYS
+from omnirecord.pytest_plugin.keywords import KEYS
 from tests.support.pytest_suite import OPTIONS
 
 pytest_plugins = ["pytester"]

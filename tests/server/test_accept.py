@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import omnirecord
+from omnirecord import record
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.server import accept as accepting
 from omnirecord.server.accept import RESERVE, Descriptors, limit, raise_limit
@@ -175,7 +176,7 @@ async def test_an_upstream_connection_without_a_descriptor_is_503_and_recorded_s
 async def test_the_cassette_and_the_control_path_say_that_requests_were_refused(
     few: Descriptors, tmp_path: Path
 ) -> None:
-    async with Proxy(nobody_listens(), tmp_path / "run.db", control=True) as proxy:
+    async with record(nobody_listens(), tmp_path / "run.db", control=True) as proxy:
         proxy._listener.accepting._descriptors = few
         few.taken = SEATS
         assert (await ask(proxy.url, get())).status == b"HTTP/1.1 503 Service Unavailable"

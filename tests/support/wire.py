@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmarks.ports import free_port
+from omnirecord import record
 from omnirecord.cassette.sqlite import Store
 from omnirecord.model import Exchange, TimedFrame
 from omnirecord.recorder.proxy.server import Proxy
@@ -283,7 +284,7 @@ async def recorded(
     handle: Callable[[Wire], Awaitable[None]], folder: Path, **options: Any
 ) -> AsyncIterator[tuple[Proxy, Upstream]]:
     """An upstream and the proxy before it, which records into `folder`/run.db."""
-    async with Upstream(handle) as upstream, Proxy(upstream.url, folder / "run.db", **options) as proxy:
+    async with Upstream(handle) as upstream, record(upstream.url, folder / "run.db", **options) as proxy:
         yield proxy, upstream
 
 

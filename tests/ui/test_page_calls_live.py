@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from omnirecord import record
 from omnirecord.analysis.transcript import rows_of
 from omnirecord.cassette.open import open_store
-from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
 from omnirecord.replayer.verify import Rerun
 from tests.omnigent_rig.provider import Answer
@@ -48,7 +48,7 @@ def counted(page: Any, selector: str, wanted: int) -> Callable[[], Awaitable[boo
 async def test_a_list_of_conversations_grows(tmp_path: Path, async_browser: Any) -> None:
     async with (
         ModelApis({ASKED: Answer("A black box.")}) as provider,
-        Proxy(base(provider), tmp_path / "calls.db", contract="openai-responses", ui=True) as proxy,
+        record(base(provider), tmp_path / "calls.db", contract="openai-responses", ui=True) as proxy,
         page_of(async_browser) as page,
     ):
         await page.goto(proxy.page)
@@ -69,7 +69,7 @@ async def test_a_call_appears_in_the_open_session(tmp_path: Path, async_browser:
     async with (
         ModelApis({ASKED: Answer(said)}) as provider,
         Replay(source, timing="original", speed=2) as upstream,
-        Proxy(upstream.url, tmp_path / "run.db", upstreams={"model": base(provider)}, ui=True) as proxy,
+        record(upstream.url, tmp_path / "run.db", upstreams={"model": base(provider)}, ui=True) as proxy,
         page_of(async_browser) as page,
     ):
         await page.goto(proxy.page)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from omnirecord import record
 from omnirecord.cassette.open import open_store
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
@@ -53,7 +54,7 @@ async def test_it_follows_a_recording_and_can_be_paused_without_losing_its_place
     source, troubles = HEALTHY["turns"], list[str]()
     async with (
         Replay(source, timing="original", speed=1.5) as upstream,
-        Proxy(upstream.url, tmp_path / "run.db", ui=True) as proxy,
+        record(upstream.url, tmp_path / "run.db", ui=True) as proxy,
         page_of(async_browser) as page,
     ):
         page.on("pageerror", lambda error: troubles.append(str(error)))
@@ -99,7 +100,7 @@ async def test_a_session_that_is_over_before_the_page_follows_is_listed(tmp_path
 
     async with (
         Replay(source, timing="instant") as upstream,
-        Proxy(upstream.url, tmp_path / "run.db", ui=True) as proxy,
+        record(upstream.url, tmp_path / "run.db", ui=True) as proxy,
         page_of(async_browser) as page,
     ):
         await page.route("**/events?last=0", hold)

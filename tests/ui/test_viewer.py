@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.ports import free_port
+from omnirecord import record
 from omnirecord.cassette.open import open_store
 from omnirecord.errors import NotACassette, ServerError, UsageError
-from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.server.listener import TOKEN_VARIABLE
 from omnirecord.ui.viewer import Viewer
 from tests.support.cassettes import HEALTHY
@@ -128,10 +128,10 @@ async def test_a_text_form_that_changed_is_read_again(tmp_path: Path) -> None:
 
 async def test_a_proxy_has_the_page_only_if_it_was_asked_for(tmp_path: Path) -> None:
     async with Upstream(lambda conn: conn.gone()) as upstream:
-        async with Proxy(upstream.url, tmp_path / "a.db", control=True) as proxy:
+        async with record(upstream.url, tmp_path / "a.db", control=True) as proxy:
             assert proxy.page is None
             assert (await told(proxy.url, UI))[0] == 404
-        async with Proxy(upstream.url, tmp_path / "b.db", ui=True) as proxy:
+        async with record(upstream.url, tmp_path / "b.db", ui=True) as proxy:
             assert proxy.page is not None
             own = proxy.page.removesuffix(UI)
             assert own != proxy.url
@@ -151,28 +151,28 @@ async def test_the_page_of_a_proxy_is_on_the_port_behind_it_or_on_a_free_one_or_
 ) -> None:
     async with Upstream(lambda conn: conn.gone()) as upstream:
         port = free_port(2)
-        async with Proxy(upstream.url, tmp_path / "free.db", port=port, ui=True) as proxy:
+        async with record(upstream.url, tmp_path / "free.db", port=port, ui=True) as proxy:
             assert proxy.page == f"http://127.0.0.1:{port + 1}{UI}"
         with closing(socket.create_server(("127.0.0.1", port + 1))):
-            async with Proxy(upstream.url, tmp_path / "taken.db", port=port, ui=True) as proxy:
+            async with record(upstream.url, tmp_path / "taken.db", port=port, ui=True) as proxy:
                 assert proxy.page not in (None, f"http://127.0.0.1:{port + 1}{UI}")
             with pytest.raises(ServerError, match="is in use: choose another --ui"):
-                async with Proxy(upstream.url, tmp_path / "told.db", ui=f"127.0.0.1:{port + 1}"):
+                async with record(upstream.url, tmp_path / "told.db", ui=f"127.0.0.1:{port + 1}"):
                     pass
-        async with Proxy(upstream.url, tmp_path / "told.db", ui=f"127.0.0.1:{port + 1}") as proxy:
+        async with record(upstream.url, tmp_path / "told.db", ui=f"127.0.0.1:{port + 1}") as proxy:
             assert proxy.page == f"http://127.0.0.1:{port + 1}{UI}"
 
 
 @pytest.mark.parametrize(("ui", "said"), [("6869", "--ui '6869' is no HOST:PORT"), ("0.0.0.0:1", "add --allow-remote")])
 def test_where_the_page_cannot_be_is_said_before_anything_is_opened(ui: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
-        Proxy("http://127.0.0.1:1", tmp_path / "a.db", ui=ui)
+        record("http://127.0.0.1:1", tmp_path / "a.db", ui=ui)
 
 
 async def test_a_page_that_is_reachable_from_elsewhere_asks_for_a_token_of_its_own(tmp_path: Path) -> None:
     async with (
         Upstream(lambda conn: conn.gone()) as upstream,
-        Proxy(upstream.url, tmp_path / "a.db", ui="0.0.0.0:0", allow_remote=True) as proxy,
+        record(upstream.url, tmp_path / "a.db", ui="0.0.0.0:0", allow_remote=True) as proxy,
     ):
         assert proxy.page is not None
         own = proxy.page.removesuffix(UI).replace("0.0.0.0", "127.0.0.1")

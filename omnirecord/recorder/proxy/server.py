@@ -12,23 +12,23 @@ import ssl
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from ...cassette.labels import labels_of
-from ...errors import UsageError
+from ...errors import ServerError, UsageError
 from ...model import UNRECORDED
-from ...omnigent.routes import CONTROL, path_of
+from ...omnigent.routes import CONTROL, UI, path_of
 from ...options import RecordOptions
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
-from ...server.access import Trust
-from ...server.http import bad_request, error_response, origin_form
+from ...server.access import Guard, Trust
+from ...server.http import Handler, bad_request, error_response, origin_form
 from ...server.listener import DRAIN_TIMEOUT, Blocking, Listener, Place, WithBlock, of_server, parse_listen
 from ...server.timers import monotonic
 from ...text import counted
-from ...ui.control import UI, Control, page_handler, page_listener
 from ...wire.headers import decoded
 from ...wire.limits import Retention, lake_url, retention, rotation, size_of
 from ..intervals import STOP_WITHIN
@@ -60,11 +60,35 @@ class Recorder(Blocking):
     """The number of requests that passed unrecorded, because their paths are not wanted."""
 
 
+class Interface(Protocol):
+    """Answers requests about the recording: below the control path, and at the listener of the page."""
+
+    def announce(self) -> None:
+        """The cassette has new rows. Called in the recording thread."""
+
+    async def handle(self, request: web.BaseRequest, target: str, guard: Guard) -> web.StreamResponse:
+        """Answer a request below the control path."""
+        ...
+
+    async def serve(self, request: web.BaseRequest, guard: Guard) -> web.StreamResponse:
+        """Answer a request to the listener of the page."""
+        ...
+
+    async def finish(self, timeout: float) -> None:
+        """The recording is closed: send the clients the rest."""
+
+
+Interfaces = Callable[[Callable[[], Path], Callable[[], dict[str, Any]], Guard | None], Interface]
+"""Makes the interface of a recorder. Its arguments return the cassette and the body of `GET /-/omnirecord/`; the guard
+of the page is None without a page."""
+
+
 class Proxy(WithBlock):
     """A proxy that records. Use it with `async with`, or with `with`: then it runs in a thread of its own. Clients
     connect to `url`, and `db` is the cassette.
 
-    The arguments are those of `RecordOptions`, and four more. `runs_shipping`: it runs the process that ships, and
+    The arguments are those of `RecordOptions`, and five more. `interface`: makes what answers about the recording;
+    `control` and `ui` need it, and `omnirecord.record` has one. `runs_shipping`: it runs the process that ships, and
     leaving waits for that; else the caller runs it. `answered`: called when a response begins. `behind`: the names of
     the upstreams that are behind another server: the proxy has no listener for them, and gets their requests from
     `forward`. `is_lazy`: the recording of an upstream begins with its first request.
@@ -78,6 +102,7 @@ class Proxy(WithBlock):
     def __init__(
         self,
         *args: Any,
+        interface: Interfaces | None = None,
         runs_shipping: bool = False,
         answered: Answered = lambda *_: None,
         behind: Collection[str | None] = (),
@@ -117,7 +142,10 @@ class Proxy(WithBlock):
         self._read_ahead = options.read_ahead
         self._ui = options.ui
         self._is_controlled = options.control or bool(options.ui)
-        self._control: Control | None = None
+        if self._is_controlled and interface is None:
+            raise UsageError("a bare Proxy has no control path and no page: use omnirecord.record")
+        self._make_interface = interface
+        self._interface: Interface | None = None
         self._watching: list[Callable[[], object]] = []
         self._answered = answered
         self._running: dict[Forward, None] = {}
@@ -222,13 +250,13 @@ class Proxy(WithBlock):
             pseudonym_key = await asyncio.to_thread(user_key, self._pseudonym_key)
             if self._ui:
                 place = replace(self._place, token=self._listener.token, option="--ui")
-                self._paging = await page_listener(self._serve_page, place, self._ui, self.url)
+                self._paging = await _page_listener(self._serve_page, place, self._ui, self.url)
             for target in self._targets:
                 target.refuse_itself(listener.url for listener in self._listeners)
-            if self._is_controlled:
-                pages = page_handler(self._paging.guard, lambda: self.db) if self._paging is not None else None
-                self._control = Control(lambda: self.db, self._state, pages)
-                self.watch(self._control.announce)
+            if self._is_controlled and self._make_interface is not None:
+                guard = None if self._paging is None else self._paging.guard
+                self._interface = self._make_interface(lambda: self.db, self._state, guard)
+                self.watch(self._interface.announce)
             first = self._targets[0]
             self._entered = await asyncio.to_thread(
                 RecorderThread,
@@ -339,10 +367,10 @@ class Proxy(WithBlock):
             self._entered.note(told)
         while self.last_labels and self._entered is not None:
             self._entered.label(*self.last_labels.popitem())
-        if self._control is not None and self._entered is not None:
+        if self._interface is not None and self._entered is not None:
             await self._wait_for_requests(0.1)
             await asyncio.to_thread(self._entered.stop, until - monotonic())
-            await self._control.finish(1.0)
+            await self._interface.finish(1.0)
         for listener in self._listeners:
             await listener.stop(0.1)
         if self._entered is not None:
@@ -383,7 +411,7 @@ class Proxy(WithBlock):
     def _handle(self, of: Target, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Return the coroutine that answers a request: one of its own would last as long as a stream."""
         target = origin_form(request)
-        if target is None or (self._control is not None and of.number == 0 and target.startswith(CONTROL)):
+        if target is None or (self._interface is not None and of.number == 0 and target.startswith(CONTROL)):
             return self._controlled(request, target)
         head = RequestHead(target, decoded(request.raw_headers))
         recorder = self._begin(of, request.method, head)
@@ -413,16 +441,16 @@ class Proxy(WithBlock):
 
     async def _controlled(self, request: web.BaseRequest, target: str | None) -> web.StreamResponse:
         """Answer a request to the control path, or refuse one that names no path."""
-        if target is None or self._control is None:
+        if target is None or self._interface is None:
             return bad_request("it names no path of the one upstream", 405)
         if self.page is not None and path_of(target) == UI:  # its former address
             return web.Response(status=302, headers={"Location": self.page})
-        return await self._control.handle(request, target, self._listener.guard)
+        return await self._interface.handle(request, target, self._listener.guard)
 
     async def _serve_page(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self._control is None or self._paging is None:
+        if self._interface is None or self._paging is None:
             return error_response(503, "not_ready", "omnirecord: the recording has not begun")
-        return await self._control.serve(request, self._paging.guard)
+        return await self._interface.serve(request, self._paging.guard)
 
 
 def contexts(targets: Sequence[Target], trust: Trust) -> list[ssl.SSLContext | None]:
@@ -431,3 +459,24 @@ def contexts(targets: Sequence[Target], trust: Trust) -> list[ssl.SSLContext | N
         shown = " and ".join(one.shown for one in targets)
         raise UsageError(f"--ca, --cert, --key and --insecure are for an upstream with https, and {shown} has none")
     return [trust.context() if target.uses_tls else None for target in targets]
+
+
+async def _page_listener(handler: Handler, place: Place, address: bool | str, proxy: str) -> Listener:
+    """Return the page's own listener: pages and service workers of the upstream have the origin of the proxy's URL.
+
+    It is at `address`, else on the port after the proxy's if `place` has one, else on a free port.
+    """
+    if isinstance(address, str):
+        host, port = parse_listen(address, allow_remote=place.allow_remote, option="--ui")
+        return await _bound(handler, replace(place, host=host, port=port))
+    behind = (urlsplit(proxy).port or 0) + 1 if place.port else 0
+    try:
+        return await _bound(handler, replace(place, port=behind if behind < 65536 else 0))
+    except ServerError:
+        return await _bound(handler, replace(place, port=0))
+
+
+async def _bound(handler: Handler, place: Place) -> Listener:
+    listener = Listener(handler, place, has_pages=True)
+    await listener.bind()
+    return listener

@@ -8,8 +8,8 @@ faults and ids; `controls` holds the verbs of the playhead. Answers are found by
 A `Playthrough` plays a session tree once, with its own playhead. A further `POST /v1/sessions` for a played session
 begins another `Playthrough`. Sessions never wait for each other.
 
-To add an option to `serve`: a field of `omnirecord.options.ReplayOptions`, an attribute of `Options` here, and the code
-that it controls.
+To add an option to `serve`: a field of `omnirecord.options.ReplayOptions`, an attribute of `options.Options`, and the
+code that it controls.
 """
 
 from __future__ import annotations
@@ -20,19 +20,17 @@ from typing import Any
 
 from ...model import Exchange
 from ...omnigent import routes
-from ...options import ReplayOptions
-from ..faults import Faults
 from ..matching import READS, Asked, Lookup, answers
 from ..matching.key import Incoming, Mismatch, Miss
-from ..matching.rules import Rules, rules_of
-from ..stream_parts import chunks_of
+from ..matching.rules import Rules
 from .controls import Controls, Position
 from .gates import GateRule
+from .options import Options
 from .plan import ReplayPlan, Session
 from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates
 from .rewrite import SessionMap, answer_to, ids_differ, own_id, parts_to, renamed, session_map
 from .stream_choice import StreamChoice
-from .timeline import Timing, timing_of
+from .timeline import Timing
 
 __all__ = [
     "Answering",
@@ -52,27 +50,6 @@ __all__ = [
     "Timing",
     "Updates",
 ]
-
-
-class Options:
-    """The parsed options of the replay of one hop. Raises `UsageError`.
-
-    `hold_opens`: every open of a stream after a session's first is a gate, as a message is. `repeats`: a request that
-    is sent more often than it was recorded gets its first answer again; if false, it matches nothing.
-    """
-
-    def __init__(self, options: ReplayOptions, *, hold_opens: bool = False, repeats: bool = True) -> None:
-        self.timing = timing_of(options.timing, options.speed, options.max_gap)
-        self.gates = GateRule(options.gates, off=options.no_gate, opens=hold_opens)
-        is_as_recorded = options.chunks is None and not self.timing.instant
-        self.chunks = chunks_of("recorded" if is_as_recorded else options.chunks)
-        self.faults = Faults.parse(options.faults)
-        match = [options.match] if isinstance(options.match, str) else options.match
-        self.rules = Rules.parse([*match, *rules_of(options.match_on)])
-        self.resume = options.resume
-        self.loop = options.loop
-        self.only = options.only
-        self.repeats = repeats
 
 
 class Player:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, dropwhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...cassette.sqlite import is_coded
 from ...model import Exchange, TimedFrame
@@ -23,13 +23,11 @@ from ...omnigent.protocol import SNAPSHOT_TYPES
 from ...wire.strict_json import payload
 from ..stream_parts import Part, decoded_parts, part_of
 from .gates import Gate
+from .options import Options
 from .plan import ReplayPlan, Session, Tree, start_of
 from .playback import Playing, Playthrough
 from .rewrite import Effects
 from .timeline import Scale, Timeline, scale_of
-
-if TYPE_CHECKING:
-    from . import Options
 
 
 class StreamChoice:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.recorder.proxy.server import Proxy
+from omnirecord import record
 from omnirecord.replayer.server import Replay
 from omnirecord.server.listener import TOKEN_VARIABLE
 from tests.support.cassettes import Made, heartbeat
@@ -150,7 +150,7 @@ async def test_a_page_of_upstream_reads_nothing_of_the_control_path_nor_of_our_p
         monkeypatch.setenv(TOKEN_VARIABLE, token)
     async with (
         Upstream(hostile) as upstream,
-        Proxy(upstream.url, tmp_path / "run.db", control=True, ui=True) as proxy,
+        record(upstream.url, tmp_path / "run.db", control=True, ui=True) as proxy,
         page_of(async_browser) as page,
     ):
         await ask(proxy.url, get(f"/v1/{CANARY}"))

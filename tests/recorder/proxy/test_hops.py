@@ -32,7 +32,7 @@ async def both(folder: Path, *answers: bytes, **options: Any) -> AsyncIterator[P
     async with (
         Upstream(wire.answering(*(answers or (JSON,)))) as first,
         Upstream(wire.answering(*(answers or (JSON,)))) as second,
-        Proxy(first.url, folder / "both.db", upstreams={"model": second.url}, **options) as proxy,
+        record(first.url, folder / "both.db", upstreams={"model": second.url}, **options) as proxy,
     ):
         yield proxy
 
