@@ -80,7 +80,7 @@ def replay(command: Sequence[str], held: child.Held, cassette: Path, variables: 
         addresses = Addresses({hop.only: [x.request.target for x in hop.due] for hop in running.hops}, name, variables)
         code = run_command(command, addresses.made(urls), held)
         code = _told(running, name, "", addresses.asked(), code)
-    if any(RECORD_REST in one.why for _, one in running.served):
+    if any(one.advice == RECORD_REST.sentence("serve") for _, one in running.served):
         say(f"record the rest with: {_with_rest(cassette, command)}")
     return code
 

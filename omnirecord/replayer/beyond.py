@@ -24,7 +24,7 @@ omnirecord itself, for Omnigent's web UI; nowhere, as no recorded request matche
 class Served:
     """A request and its answer, as it begins. `exchange`: the number of the recorded exchange; None if none matched.
     `source`: where the answer is from. `new`: the number of the exchange that a live answer got in the new
-    recording."""
+    recording. `advice`: how to ignore the differences, or to record the request, as a sentence."""
 
     method: str
     target: str
@@ -34,6 +34,12 @@ class Served:
     """If none matched: why, with the nearest recorded requests and their differences."""
     source: Source = "recorded"
     new: int | None = None
+    advice: str = ""
+
+    @property
+    def reasons(self) -> list[str]:
+        """The lines of `why` and `advice`."""
+        return [line for line in (*self.why.split("\n"), self.advice) if line]
 
 
 Where = Literal["recording", "either"]

@@ -329,7 +329,7 @@ def differences(unmatched: Sequence[Served], mismatches: Sequence[Mismatch], unp
     sent: a head, then a line for each request, and further ones for why it matched nothing."""
     wrong = [f"{x.request}: {x.field} was {x.recorded!r} when recorded, got {x.got!r}" for x in mismatches]
     return [
-        *listed("matched nothing", ["\n  ".join(map(visible, one.why.split("\n"))) for one in unmatched]),
+        *listed("matched nothing", ["\n  ".join(map(visible, one.reasons)) for one in unmatched]),
         *listed("had other content than the recorded one", list(map(visible, wrong))),
         *listed("recorded, but not sent", list(map(visible, unplayed))),
     ]

@@ -40,7 +40,7 @@ from .control import ControlPath, PlayheadControl, Server, WaitState
 from .matching import READS
 from .matching.bodies import COMPARED
 from .matching.conversations import LARGEST
-from .matching.key import RecordRest, UsedBy
+from .matching.key import RECORD_REST, UsedBy
 from .omnigent_ui import OmnigentUi, Quiet, is_page, serve_updates
 from .omnigent_ui.page import BuiltUi, MadeUp, installed
 from .player.plan import ReplayPlan
@@ -350,8 +350,8 @@ class Replay(WithBlock, PlayheadControl):
         decision = await self._decide(incoming)
         self._announce()
         if self.beyond is not None and where == "either" and self._is_beyond(self.beyond, target, decision):
-            why = self._text_of(decision) if isinstance(decision, player.Miss) else ""
-            return await self._live(self.beyond, request, incoming, why)
+            miss = decision if isinstance(decision, player.Miss) else None
+            return await self._live(self.beyond, request, incoming, miss)
         if isinstance(decision, MadeUp | Quiet):
             status = decision.status if isinstance(decision, MadeUp) else 200
             self._note(Served(request.method, target, status, None, source="made up"))
@@ -379,10 +379,13 @@ class Replay(WithBlock, PlayheadControl):
         return is_open and session_of(target) not in self._plan.sessions
 
     async def _live(
-        self, beyond: Beyond, request: web.BaseRequest, sent: player.Incoming, why: str = ""
+        self, beyond: Beyond, request: web.BaseRequest, sent: player.Incoming, miss: player.Miss | None = None
     ) -> web.StreamResponse:
-        """Let the upstream answer a request."""
-        served = Served(sent.method, sent.target, 0, None, why, "live")
+        """Let the upstream answer a request. `miss`: why the recording does not."""
+        served = Served(sent.method, sent.target, 0, None, source="live")
+        if miss is not None:
+            miss = self._advised(miss)
+            served = replace(served, why=miss.why, advice=miss.advised(self.used_by))
         told: list[Served] = []
 
         def answered(_hop: str | None, _method: str, _target: str, exchange: int, status: int) -> None:
@@ -496,19 +499,20 @@ class Replay(WithBlock, PlayheadControl):
         log.warning("%s %s %s %s", request.method, target, said, how)
 
     def _miss(self, request: web.BaseRequest, target: str, miss: player.Miss) -> web.StreamResponse:
-        text = self._text_of(miss)
+        miss = self._advised(miss)
+        text = miss.text(self.used_by)
         answer = refusal_of_miss(self._api(target), miss.call, f"omnirecord: {text}", miss.nearest)
-        served = Served(request.method, target, answer.status, None, text, "none")
+        advice = miss.advised(self.used_by)
+        served = Served(request.method, target, answer.status, None, miss.why, "none", advice=advice)
         self._note(served)
         self.unmatched.append(served)
         if self.logs_misses:
             log.warning("%s", text, extra={"has_lines": True})
         return answer
 
-    def _text_of(self, miss: player.Miss) -> str:
-        """Return a miss as text. A replay with an upstream gives no advice to record."""
-        is_recording = self.beyond is not None and isinstance(miss.advice, RecordRest)
-        return (replace(miss, advice=None) if is_recording else miss).text(self.used_by)
+    def _advised(self, miss: player.Miss) -> player.Miss:
+        """Return a miss without advice to record, if this replay has an upstream."""
+        return replace(miss, advice=None) if self.beyond is not None and miss.advice is RECORD_REST else miss
 
     def _reached(self, exchange: Exchange, headers: Headers) -> list[Reached]:
         """Return the upstream of a recorded exchange, and those of the other hops, with their addresses for the client

@@ -11,7 +11,6 @@ from ..omnigent.routes import path_of
 from ..text import counted, visible
 from .beyond import Served, Source
 from .control import differences, listed
-from .matching.key import ADVICE
 from .server import Replay
 
 _RETRIED = (408, 409, 425, 429)
@@ -101,24 +100,21 @@ def _told(served: Served) -> str:
 def _requests(served: Sequence[Served]) -> Iterator[str]:
     """Yield lines that say for each request where its answer is from, and why it is live."""
     yield f"{counted(len(served), 'request')}:"
-    advice: dict[str, None] = {}
-    for one in served[:_SHOWN]:
-        for line in f"  {told_source(one)}".split("\n"):
-            if line.strip().startswith(ADVICE):
-                advice[line.strip()] = None
-            else:
-                yield line
+    shown = served[:_SHOWN]
+    for one in shown:
+        yield from f"  {told_source(one, advises=False)}".split("\n")
     if len(served) > _SHOWN:
         yield f"  and {len(served) - _SHOWN} more"
-    yield from advice
+    yield from dict.fromkeys(visible(one.advice) for one in shown if one.advice and one.source == "live")
 
 
-def told_source(served: Served) -> str:
+def told_source(served: Served, *, advises: bool = True) -> str:
     """Return where the answer of a request is from, as in `live: POST /v1/responses -> 200 (exchange 3)`. A live one
-    has further lines that say why."""
+    has further lines that say why, and what to do about it if `advises`."""
     number = served.exchange if served.new is None else served.new
     exchange = "" if number is None else f" ({'new ' if served.new else ''}exchange {number})"
-    why = [f"    {visible(line)}" for line in served.why.split("\n")] if served.why and served.source == "live" else []
+    reasons = served.reasons if advises else served.why.split("\n")
+    why = [f"    {visible(line)}" for line in reasons if line and served.source == "live"]
     return "\n".join([f"{_NAMES.get(served.source, served.source)}: {_told(served)}{exchange}", *why])
 
 

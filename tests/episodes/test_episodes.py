@@ -70,7 +70,10 @@ async def test_calls_of_the_cassette_are_answered_from_it_and_the_others_by_the_
             assert await said_by_anthropic(episodes.url, "One?") == "One."
         assert [body.get("input") or body["messages"][0]["content"] for body in provider.requests] == ["Three?", "One?"]
     assert sources(episodes) == ["recorded", "live", "recorded", "live"]
-    assert "Three?" in episodes.served[1][1].why
+    missed = episodes.served[1][1]
+    assert "Three?" in missed.why
+    assert missed.advice == 'To ignore such a difference: match="ignore conversation messages"'
+    assert missed.advice not in missed.why
     assert old.read_bytes() == before
     with closing(open_store(new)) as store:
         assert [x.answered_from for x in store.exchanges()] == [1, None, 2, None]

@@ -26,6 +26,7 @@ from .key import (
     Mismatch,
     Miss,
     difference,
+    how_to_ignore,
     in_order,
     key_of,
     line,
@@ -195,7 +196,7 @@ class Lookup:
         paths = self._body_paths(request)
         others = [path for path in paths if path != WHOLE_BODY]
         ignorable = WHOLE_BODY in paths and self._bodies.fitting(request, recorded, others)
-        return Advice("bodies", IGNORE_BODIES) if ignorable else None
+        return how_to_ignore("bodies", IGNORE_BODIES) if ignorable else None
 
     def _fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
         """Return the exchanges whose conversations are equal, and whose bodies are, at the paths of the rules. A body

@@ -23,7 +23,7 @@ from ...providers.parts import OF_MODEL
 from ...redaction.redactor import body_without_secrets
 from ...text import clip, counted, one_line, same_start
 from .bodies import MARKS, marked
-from .key import Advice, Incoming, Miss, RecordRest
+from .key import RECORD_REST, Advice, Incoming, Miss, how_to_ignore
 from .rules import PARTS, WHOLE_BODY, Rules
 
 _MASKS = (b"omnirecord-redacted-", b"***")
@@ -152,7 +152,7 @@ class Conversations:
         if is_beyond:
             message = f"{key} comes after the end of its recorded conversation, {which}"
         facts = [{"request": f"{key} ({which})", "differs": one} for one in told]
-        advice = RecordRest() if is_beyond else _advice(found)
+        advice = RECORD_REST if is_beyond else _advice(found)
         return Miss(message, facts, [f"{which}:", *(f"  {one}" for one in told), *more], advice)
 
     def told(self, x: Exchange) -> str:
@@ -273,7 +273,7 @@ def _advice(found: list[Difference]) -> Advice:
     """Return how to ignore these differences: the rule for their part, or for all parts if several differ."""
     parts = {one.part for one in found}
     which = f" {parts.pop()}" if len(parts) == 1 else ""
-    return Advice("such a difference", f"ignore conversation{which}")
+    return how_to_ignore("such a difference", f"ignore conversation{which}")
 
 
 def _line(one: Difference) -> str:

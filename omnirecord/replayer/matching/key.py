@@ -133,65 +133,57 @@ UsedBy = Literal["serve", "python", "pytest"]
 """How a replay was started: with the command, from Python, or by the plugin."""
 
 
-ADVICE = "To ignore "
-"""Beginning of a line with advice."""
-
-
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """How to ignore the differences of a miss. `what`: the differences; `rule`: the rule that ignores them."""
+    """What to do about a miss. `serve`, `python`, `pytest`: what a user of each writes."""
 
-    what: str
-    rule: str
-
-    def sentence(self, used_by: UsedBy) -> str:
-        """Return what a user of the replay has to write."""
-        argument = "match_on=[]" if self.rule == IGNORE_BODIES else f'match="{self.rule}"'
-        written = {
-            "serve": f"--match {quote(self.rule)}",
-            "python": argument,
-            "pytest": f"@pytest.mark.omnirecord({argument})",
-        }
-        return f"{ADVICE}{self.what}: {written[used_by]}"
-
-
-RECORD_REST = "To record the rest: "
-"""Beginning of the line about a request that comes after the end of its recorded conversation."""
-
-
-class RecordRest:
-    """How to record the requests after the end of a recorded conversation."""
+    purpose: str
+    serve: str
+    python: str
+    pytest: str
 
     def sentence(self, used_by: UsedBy) -> str:
         """Return what a user of the replay has to write."""
-        written = {
-            "serve": "--record new_episodes",
-            "python": 'record="new_episodes"',
-            "pytest": "--omnirecord-record=new_episodes",
-        }
-        return f"{RECORD_REST}{written[used_by]}"
+        return f"To {self.purpose}: {getattr(self, used_by)}"
+
+
+RECORD_REST = Advice(
+    "record the rest", "--record new_episodes", 'record="new_episodes"', "--omnirecord-record=new_episodes"
+)
+"""For a request that comes after the end of its recorded conversation."""
+
+
+def how_to_ignore(differences: str, rule: str) -> Advice:
+    """Return the advice to use a rule that ignores these differences."""
+    argument = "match_on=[]" if rule == IGNORE_BODIES else f'match="{rule}"'
+    return Advice(f"ignore {differences}", f"--match {quote(rule)}", argument, f"@pytest.mark.omnirecord({argument})")
 
 
 @dataclass(frozen=True, slots=True)
 class Miss:
     """No recorded exchange answers a request. `nearest`: `request` and `differs` of the most similar recorded requests.
-    `lines`: the same as text, with the differences marked. `advice`: how to ignore these differences, or to
-    record the request. `call`: the
-    JSON-RPC message of the request."""
+    `lines`: the same as text, with the differences marked. `advice`: how to ignore these differences, or to record the
+    request. `call`: the JSON-RPC message of the request."""
 
     message: str
     nearest: list[dict[str, str]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    advice: Advice | RecordRest | None = None
+    advice: Advice | None = None
     call: Message | None = None
 
-    def text(self, used_by: UsedBy = "serve") -> str:
-        """Return the message, a line for each recorded request, and the advice, with short ids."""
+    @property
+    def why(self) -> str:
+        """The message, and a line for each recorded request, with short ids."""
         head = self.message + ("; nearest recorded, as [-recorded-]{+asked+}:" if self.lines else "")
-        told = [head, *(f"  {line}" for line in self.lines)]
-        if self.advice is not None:
-            told.append(self.advice.sentence(used_by))
-        return "\n".join(short_ids(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}…") for one in told)
+        return "\n".join(_shortened(line) for line in (head, *(f"  {line}" for line in self.lines)))
+
+    def advised(self, used_by: UsedBy) -> str:
+        """Return the advice as a sentence; empty if there is none."""
+        return "" if self.advice is None else _shortened(self.advice.sentence(used_by))
+
+    def text(self, used_by: UsedBy = "serve") -> str:
+        """Return `why` and the advice."""
+        return "\n".join(filter(None, (self.why, self.advised(used_by))))
 
 
 _LONGEST = 1000
@@ -208,6 +200,10 @@ _ID_OR_MARK = re.compile(
 def short_ids(text: str) -> str:
     """Return a text with long ids cut. Marked differences stay whole."""
     return _ID_OR_MARK.sub(lambda found: f"{found[1]}…" if found[1] else found[0], text)
+
+
+def _shortened(line: str) -> str:
+    return short_ids(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
 
 
 @dataclass(frozen=True, slots=True)
