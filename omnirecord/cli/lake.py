@@ -21,7 +21,15 @@ from .common import is_terminal, json_line, json_option, output_options, print_l
 from .group import Group
 from .lake_forget import forget
 from .lake_sessions import answering, doctor, lake_at, search, sessions, stats, validate, warn
-from .lake_upkeep import AGE, dry_run_option, removed_objects, retain_option, retention, run_steps
+from .lake_upkeep import (
+    AGE,
+    dry_run_option,
+    forgotten_rows,
+    removed_objects,
+    retain_option,
+    retention,
+    run_steps,
+)
 from .query import form_of, print_names, print_result, sql_options, values_of
 from .stderr import busy, progress
 
@@ -92,6 +100,7 @@ def check(url: str, deep: bool, as_json: bool) -> None:
       omnirecord lake check lake
       omnirecord lake check --deep lake
     """
+    from ..lake.forgotten import Forgotten
     from ..lake.location import Lake, advice, can_write, problems, table_states
     from ..lake.lost import Lost, examined, incomplete, lost_in
     from ..lake.tables import TABLES
@@ -105,6 +114,10 @@ def check(url: str, deep: bool, as_json: bool) -> None:
         states = list(progress(examined(place, states), "reading the files", total=len(TABLES)))
     wrong = list(problems(place.url, states, conditional))
     hints = list(advice(place.url, states))
+    forgotten = Forgotten(place, marker.lake)
+    forgotten.read()
+    if pending := forgotten.pending():
+        hints.append(pending)
     if conditional is not None and (ahead := place.skew()):
         hints.append(place.about_skew(ahead))
     more: dict[str, Any] = {}
@@ -338,9 +351,9 @@ _LEFT_OUT = ("rows", "after", "into", "events", "objects", "before", "merged")
 def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: bool) -> None:
     """Merge the small objects of each day of a lake, so that queries read fewer objects. Run the command once a day.
 
-    The command also removes unused objects after --retain. Unused objects have left their table, or a killed process
-    wrote them without a commit. Several shippers, compactions and queries may run at the same time. If the command is
-    killed, the lake stays consistent.
+    The command also completes an interrupted `lake forget`, and removes unused objects after --retain. Unused objects
+    have left their table, or a killed process wrote them without a commit. Several shippers, compactions and queries
+    may run at the same time. If the command is killed, the lake stays consistent.
 
     \b
     Example:
@@ -352,6 +365,7 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     age = retention(retain)
     lake = lake_at(url)
     _skew(lake, dry_run)
+    changed = forgotten_rows(lake, dry_run=dry_run)
     tables = lake.tables()
     found = [one for name in progress(tables, "reading the tables") for one in merges(lake, name, target)]
     merged = {name: Merged() for name in tables}
@@ -363,7 +377,7 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
         run_steps(steps, "merging objects", sum(len(one.files) for one in found))
     if left_out := lake.missing.files():
         warn(f"{counted(len(left_out), 'file')} could not be merged: omnirecord lake check --deep {url} names them")
-    left = removed_objects(lake, age, {name for name in tables if merged[name].into}, dry_run)
+    left = removed_objects(lake, age, changed.union(name for name in tables if merged[name].into), dry_run)
     rows: list[dict[str, Any]] = [
         {"table": name, **asdict(one), "removed": len(left[name]), "dry_run": dry_run}
         for name, one in merged.items()
@@ -424,6 +438,7 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
     age = retention(retain)
     lake = lake_at(url)
     until = first_day_kept(older, datetime.now(UTC) + _skew(lake, dry_run))
+    changed = forgotten_rows(lake, dry_run=dry_run)
     days = expiring(lake, until)
     if not as_json:
         print_lines(_told(days, f"{until}"))
@@ -433,7 +448,7 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
         click.confirm("Remove them from the lake?", abort=True, err=True)
     if not dry_run:
         run_steps(expired_from(lake, until), "removing days", len(lake.tables()))
-    removed = sum(map(len, removed_objects(lake, age, {one.table for one in days}, dry_run).values()))
+    removed = sum(map(len, removed_objects(lake, age, changed.union(one.table for one in days), dry_run).values()))
     if as_json:
         print_rows({**asdict(one), "dry_run": dry_run} for one in days)
         return

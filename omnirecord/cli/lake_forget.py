@@ -14,8 +14,8 @@ from ..errors import UsageError
 from ..text import counted, visible
 from .common import is_terminal, json_line, json_option, print_lines, table
 from .lake_sessions import answering, lake_at
-from .lake_upkeep import dry_run_option, removed_objects, retain_option, retention
-from .stderr import busy, progress
+from .lake_upkeep import dry_run_option, finish_forgetting, removed_objects, retain_option, retention
+from .stderr import busy
 
 if TYPE_CHECKING:
     from ..lake.chosen import Chosen
@@ -85,8 +85,8 @@ def forget(
     gone: Counter[str] = Counter()
     with busy(f"looking for the sessions in {visible(lake.url)}"):
         forgotten.read()
-    if forgotten.leaving() and not dry_run:  # an earlier call was interrupted after its question
-        _run(lake, forgotten, gone)
+    if not dry_run:
+        finish_forgetting(lake, forgotten, gone)  # of an earlier call, which was interrupted after its question
     with answering(lake, False), busy(f"looking for the sessions in {visible(lake.url)}"):
         chosen = _chosen(lake, forgotten, sessions, given, where)
     if chosen.leaving:
@@ -96,7 +96,7 @@ def forget(
             if not yes and is_terminal(sys.stdin):
                 click.confirm("Remove them from the lake?", abort=True, err=True)
             forgotten.add(chosen.sessions, chosen.leaving)
-            _run(lake, forgotten, gone)
+            finish_forgetting(lake, forgotten, gone)
     removed = sum(map(len, removed_objects(lake, age, {name for name, rows in gone.items() if rows}, dry_run).values()))
     _report(lake, chosen, forgotten, gone, removed, age, dry_run=dry_run, as_json=as_json)
 
@@ -111,17 +111,6 @@ def _chosen(
     if where is not None:
         return by_sql(lake, where)
     return by_label(lake, labels) if labels else rediscovered(lake, forgotten)
-
-
-def _run(lake: Lake, forgotten: Forgotten, gone: Counter[str]) -> None:
-    from ..lake.forget import finish
-
-    try:
-        for _ in progress(finish(lake, forgotten, gone), "removing rows", total=len(lake.tables())):
-            pass
-    except KeyboardInterrupt:
-        click.echo(f"not all rows are removed: omnirecord lake forget {visible(lake.url)} completes it", err=True)
-        raise
 
 
 def _told(chosen: Chosen) -> Iterator[str]:

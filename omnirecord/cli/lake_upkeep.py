@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UsageError
+from ..text import visible
 from ..wire.limits import duration
 from .stderr import progress
 
 if TYPE_CHECKING:
+    from ..lake.forgotten import Forgotten
     from ..lake.location import Lake
 
 AGE = "a duration as in 90d or 12h"
@@ -31,6 +34,35 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Print the changes
 def run_steps(steps: Iterable[object], label: str, total: int) -> None:
     for _ in progress(steps, label, total=total):
         pass
+
+
+def finish_forgetting(lake: Lake, forgotten: Forgotten, gone: Counter[str]) -> None:
+    """Remove the rows that `lake forget` has still to remove, and add their number by table to `gone`."""
+    from ..lake.forget import finish
+
+    if not forgotten.leaving():
+        return
+    try:
+        run_steps(finish(lake, forgotten, gone), "removing rows", len(lake.tables()))
+    except KeyboardInterrupt:
+        click.echo(f"not all rows are removed: omnirecord lake forget {visible(lake.url)} completes it", err=True)
+        raise
+
+
+def forgotten_rows(lake: Lake, *, dry_run: bool) -> set[str]:
+    """Remove the rows that an interrupted `lake forget` has left; return the tables that have changed."""
+    from ..lake.forgotten import Forgotten
+
+    forgotten = Forgotten(lake, lake.marker().lake)
+    forgotten.read()
+    gone: Counter[str] = Counter()
+    if pending := forgotten.pending():
+        if dry_run:
+            click.echo(visible(pending), err=True)
+        else:
+            click.echo(f"completing an interrupted lake forget in {visible(lake.url)}", err=True)
+            finish_forgetting(lake, forgotten, gone)
+    return {name for name, rows in gone.items() if rows}
 
 
 def removed_objects(lake: Lake, age: timedelta, changed: set[str], dry_run: bool) -> dict[str, list[str]]:

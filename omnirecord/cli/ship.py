@@ -156,7 +156,7 @@ def _ship(paths: list[Path], make: Callable[[], Shipper], results: Results) -> N
                 results.tell(replace(one, message=str(error)))
             results.has_failed = True
             return
-    if warning := shipper.warning:
+    for warning in shipper.warnings():
         say(warning)
     shipper.close()
 

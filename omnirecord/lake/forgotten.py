@@ -20,7 +20,7 @@ from deltalake.exceptions import CommitFailedError
 from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
-from ..text import dumps
+from ..text import counted, dumps
 from .location import Lake
 from .tables import TABLES
 
@@ -104,6 +104,16 @@ class Forgotten:
             for recording, one in request.leaving.items():
                 found[recording] = found.get(recording, Leaving()) | one
         return found
+
+    def pending(self) -> str | None:
+        """Return the sentence for rows that are still to be removed."""
+        count = len(self.leaving())
+        if not count:
+            return None
+        return (
+            f"rows of removed sessions are still in {counted(count, 'recording')}. If no lake forget runs, one was"
+            f" interrupted: omnirecord lake forget {self.lake.url} completes it"
+        )
 
     def renew(self, recordings: DeltaTable) -> bool:
         """Read the objects if a version of `recordings` has another mark than the last one; return whether it has."""

@@ -101,11 +101,12 @@ class Shipper:
         """Wait for what is in flight."""
         self._commits.close()
 
-    @property
-    def warning(self) -> str | None:
-        """What is wrong with the clock of this machine, as a sentence."""
-        ahead = self._commits.skew
-        return self._lake.about_skew(ahead) if ahead else None
+    def warnings(self) -> Iterator[str]:
+        """Yield a sentence for a wrong clock of this machine, and for what an interrupted `lake forget` has left."""
+        if ahead := self._commits.skew:
+            yield self._lake.about_skew(ahead)
+        if pending := self._commits.forgotten.pending():
+            yield pending
 
     def ship(self, paths: Iterable[Path]) -> Iterator[Shipped]:
         """Ship cassettes; yield a result for each recording. Raises `LakeError` when the lake fails.

@@ -93,7 +93,7 @@ class Watcher:
             self.trouble = str(error)
             pause, self._pause = self._pause, min(2 * self._pause, AGAIN_AT_MOST)
             return pause
-        if (warning := self._shipper.warning) and not self._has_warned:
+        for warning in () if self._has_warned else self._shipper.warnings():
             self._say(warning)
             self._has_warned = True
         self._done |= {path: stamp for path, stamp in settled.items() if path not in busy}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from deltalake import DeltaTable
 
 from omnirecord.analysis.forgetting import forget as forget_in_cassette
 from omnirecord.cli import main
+from omnirecord.lake import forget as module
 from omnirecord.lake.commits import Commits
 from omnirecord.lake.forgotten import FOLDER, Forgotten
 from omnirecord.lake.location import Lake
@@ -299,6 +301,45 @@ def test_a_dry_run_and_no_as_the_answer_remove_nothing(tmp_path: Path, monkeypat
     assert "Remove them from the lake?" in asked.output
     assert sessions(lake.url) == {gone}
     assert not (tmp_path / "lake" / FOLDER).exists()
+
+
+def test_what_an_interrupted_forget_left_is_said_and_completed_by_the_next_compaction_or_shipment(
+    tmp_path: Path, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = str(tmp_path / "lake")
+    lake = shipped(url, two)
+    remove_from, done = module._remove, list[str]()
+
+    def interrupted(*given: Any) -> None:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(given[1])
+        remove_from(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_remove", interrupted)
+        assert "not all rows are removed: omnirecord lake forget" in run(url, FIRST, code=130)
+    expected = (
+        "rows of removed sessions are still in 2 recordings. If no lake forget runs, one was interrupted: omnirec"
+    )
+    assert PLANTED in str(stable(lake))
+    copy = str(tmp_path / "copy")
+    shutil.copytree(url, copy)
+
+    def command(*words: str) -> str:
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert expected in command("lake", "check", url)
+    assert expected in command("ship", str(two), "--lake", url)
+    assert expected in command("lake", "compact", url, "--dry-run")
+    assert "completing an interrupted lake forget" in command("lake", "compact", url)
+    assert PLANTED not in str(stable(lake))
+    assert "interrupted" not in command("lake", "compact", url)
+    assert expected not in command("ship", str(SHIPPED / "text.jsonl"), "--lake", copy)
+    assert PLANTED not in str(stable(Lake(copy)))
+    assert sessions(url) < sessions(copy)
 
 
 @pytest.mark.slow
