@@ -165,9 +165,11 @@ def _print_sessions(found: Sequence[SessionStats]) -> None:
 
 
 def _medians(found: Sequence[SessionStats]) -> str:
-    """The first line: the medians of all turns."""
+    """The first line: the medians of all turns; of a single turn, its values."""
     turns = [turn for one in found for turn in one.turns]
+    single = turns if len(turns) == 1 else []
     named = (
+        ("first event after {} s", _seconds, [turn.first_event_s for turn in single if turn.first_token_s is None]),
         ("first token after {} s", _seconds, [turn.first_token_s for turn in turns]),
         ("{} tokens/s", _number, [turn.output_tokens_per_s for turn in turns]),
         ("{} s a turn", _seconds, [turn.duration_s for turn in turns]),
@@ -175,7 +177,9 @@ def _medians(found: Sequence[SessionStats]) -> str:
     known = [(form, show, [one for one in values if one is not None]) for form, show, values in named]
     told = [form.format(show(median(values))) for form, show, values in known if values]
     count = counted(len(turns), "turn")
-    return f"Median of {count}: {', '.join(told)}" if told else f"No medians: no times are known for {count}"
+    if not told:
+        return f"No medians: no times are known for {count}"
+    return f"{count if single else f'Median of {count}'}: {', '.join(told)}"
 
 
 def _print_rich(rows: Sequence[dict[str, str]]) -> None:
@@ -229,7 +233,8 @@ def _report(one: SessionStats) -> Iterator[str]:
 
 
 def _sections(one: SessionStats) -> Iterator[tuple[str, Iterator[str]]]:
-    yield "Times from the POST of a message", _soon(one)
+    begin = "POST of a message" if conversation_number(one.session_id) is None else "first call of a turn"
+    yield f"Times from the {begin}", _soon(one)
     if one.model_calls is not None:
         yield "Model calls", _model(one.model_calls)
     yield "How fast", _fast(one)
@@ -283,10 +288,12 @@ def _parts(parts: FirstTokenStats) -> Iterator[str]:
 
 
 def _model(calls: ModelStats) -> Iterator[str]:
-    odd = [(calls.retried, "retried"), (calls.failed, "failed"), (calls.rate_limited, "rate-limited")]
-    told = ", ".join(f"{number:,} {what}" for number, what in odd if number)
+    from ..analysis.model_calls.values import counted_calls
+
+    odd = [(calls.failed, "failed"), (calls.rate_limited, "rate-limited")]
+    told = [f"{number:,} {what}" for number, what in odd if number]
     took = "" if calls.model_s is None else f", {_seconds(calls.model_s)} s together"
-    yield f"{counted(calls.calls, 'call')}{f' ({told})' if told else ''}{took}"
+    yield f"{counted_calls(calls.requests, calls.calls, *told)}{took}"
     if calls.first_token_s is not None:
         yield f"first token of a call  {_spread(calls.first_token_s, 's')}"
     counts = [

@@ -62,7 +62,7 @@ def test_the_page_on_a_lake_shows_the_time_of_the_model(tmp_path: Path) -> None:
     assert [(one["status"], one["attempt"], one["turn"]) for one in calls["calls"]] == [
         (200, 1, 1), (429, 1, 1), (500, 2, 1), (200, 3, 1), (200, 1, 1),
     ]  # fmt: skip
-    assert "model 0.44 s in 5 calls (2 retried), waiting to retry 9.02 s" in calls["spent"][0]["sentence"]
+    assert "model 0.44 s in 3 calls (5 attempts), waiting to retry 9.02 s" in calls["spent"][0]["sentence"]
 
 
 def test_the_page_on_a_lake_opens_a_conversation(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_session_has_its_calls_with_attempts_and_endings(answers: Answers) -> 
     (spent,) = ask(answers, "calls", key=KEY)["spent"]
     assert (spent["key"], spent["turn"]) == (KEY, 1)
     assert spent["sentence"].startswith(
-        "took 14.0 s: model 5.70 s in 3 calls (1 retried), waiting to retry 1.60 s, tool"
+        "took 14.0 s: model 5.70 s in 2 calls (3 attempts), waiting to retry 1.60 s, tool"
     )
     assert (found[2]["asked"], found[2]["said"], found[1]["tools"]) == (ASKED, "".join(ANSWER), ["wc"])
 

@@ -63,7 +63,7 @@ def test_the_calls_of_a_session_are_in_the_wire_and_in_a_lane_where_a_click_open
         rows = texts(page, ".event.call")
         assert ["⇒4" in rows[0], "attempt 2" in rows[1], "⇒6" in rows[2]] == [True] * 3
         assert "refused 429" in rows[0]
-        assert texts(page, ".turn-calls") == ["3 model calls · 1 retry · 1 without a whole answer · 5.70 s"]
+        assert texts(page, ".turn-calls") == ["2 model calls (3 attempts) · 1 without a whole answer · 5.70 s"]
         assert {"model: streaming", "retry"} <= set(texts(page, ".legend span"))
         lane = page.locator(".lane-label", has_text="Model").bounding_box()
         box = page.locator(".lanes").bounding_box()

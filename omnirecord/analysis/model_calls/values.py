@@ -19,7 +19,7 @@ from ...providers.call import ModelCall
 from ...providers.conversation import Conversation, Tool
 from ...providers.grouping import Place, conversation_name
 from ...providers.parts import Item, after_answer
-from ...text import as_json, dumps
+from ...text import as_json, counted, dumps
 from ..turns.builder import Span, union
 from ..turns.values import Turn
 
@@ -180,6 +180,12 @@ def linked_to(recording: int, calls: ModelCalls) -> set[int]:
 def requests_of(links: Iterable[Link]) -> list[list[Link]]:
     """Return the links by request, each request's attempts in order; requests by the start of the first attempt."""
     return list(by_key(links, lambda link: link.request).values())
+
+
+def counted_calls(calls: int, attempts: int, *more: str) -> str:
+    """Return the number of calls as words, with that of their attempts if some were sent again. `more`: other facts."""
+    told = [counted(attempts, "attempt")] if attempts != calls else []
+    return counted(calls, "call") + (f" ({', '.join([*told, *more])})" if told or more else "")
 
 
 def call_row(link: Link) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from ..model_calls.values import FirstToken, Link, ModelCalls, first_token, requ
 from ..turns import Around
 from ..turns.builder import Span, union
 from ..turns.conclusion import Conclusion
-from ..turns.requests import Act
 from ..turns.values import Approval, Session, Turn
 from .values import (
     ApprovalStats,
@@ -100,6 +99,7 @@ def measure(
     numbers = tuple(numbers for _, numbers in streams)
     only = numbers[0] if len(numbers) == 1 else None
     events = _events(frames) if only is None else []
+    posts = {act.at_ns for act in one.acts if act.kind == "message"}
     joined = {one.at_ns for one in line if one.in_snapshot and one.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA}
     found = SessionStats(
         recording=told.recording,
@@ -114,7 +114,7 @@ def measure(
         streams=numbers,
         endings=_counted(one.ending for one in numbers),
         **_of_events(line, spans),
-        **_of_turns(told.turns, one.acts, joined, spans[-1][1] if spans else until, calls),
+        **_of_turns(told.turns, posts, joined, spans[-1][1] if spans else until, calls),
         proxy_delay_ms=_delays(events) if only is None else only.proxy_delay_ms,
         never_sent=_unsent(events) if only is None else only.never_sent,
     )
@@ -137,7 +137,7 @@ def measured_talk(one: ConcludedTalk) -> SessionStats:
         streams=(),
         endings={},
         **_of_events([], []),
-        **_of_turns(told.turns, [], set(), told.until_ns, one.calls),
+        **_of_turns(told.turns, {turn.begin_ns for turn in told.turns}, set(), told.until_ns, one.calls),
         proxy_delay_ms=None,
         never_sent=None,
     )
@@ -175,10 +175,9 @@ def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, 
 
 
 def _of_turns(
-    turns: Sequence[Turn], acts: Iterable[Act], joined: set[int], until_ns: int, calls: ModelCalls
+    turns: Sequence[Turn], posts: set[int], joined: set[int], until_ns: int, calls: ModelCalls
 ) -> dict[str, Any]:
     """The fields of `SessionStats` that come from turns. A rate is total count by total time."""
-    posts = {act.at_ns for act in acts if act.kind == "message"}
     all_ = [TurnMeasures(turn, posts, joined, until_ns, calls.of(turn)) for turn in turns]
     timed = [one for one in all_ if one.streamed_tokens is not None]
     streamed = total(one.streamed_tokens for one in timed)
@@ -236,7 +235,7 @@ def waited(turn: Turn, approval: Approval, until_ns: int) -> int:
 class TurnMeasures:
     """The measures of one turn, in ns; None for what was not recorded.
 
-    `posts`: times of the clients' message POSTs; latencies count from no other time.
+    `posts`: times of the clients' message POSTs, or of the first calls; latencies count from no other time.
     `joined`: times at which a connect snapshot repeated the text so far, so that its first delta is unknown.
     `until_ns`: when the last client left. `links`: its model calls.
     """
@@ -245,7 +244,7 @@ class TurnMeasures:
         self.turn, self.links = turn, links
         self._posted = turn.asked_ns if turn.asked_ns in posts else None
         passages = [*turn.messages, *turn.thoughts]
-        first = min((passage.first_ns for passage in passages if turn.events), default=None)
+        first = min((passage.first_ns for passage in passages if turn.events or passage.pieces), default=None)
         self._is_whole = first not in joined
         self.first_event = self._since_post(turn.started_ns if turn.events else None)
         self.first_token = self._since_post(first if self._is_whole else None)

@@ -28,7 +28,7 @@ from ...wire.sse import read_fields
 from ...wire.strict_json import loads, payload_of
 from ..apis import is_unknown, request_text, shows_omnigent, summary
 from ..conversations import ConcludedTalk, cost_of
-from ..model_calls.values import Link, ModelCalls, TimeSpent
+from ..model_calls.values import Link, ModelCalls, TimeSpent, counted_calls, requests_of
 from ..turns.builder import LAST
 from ..turns.tool_output import failure_in
 from .sentences import COLUMN, ENDINGS, Kind, Line, Page, Piece, cost
@@ -104,11 +104,10 @@ def spent(used: TimeSpent | None) -> str | None:
     """Return where the time of a turn went."""
     if used is None:
         return None
-    calls = f" in {counted(used.calls, 'call')}" if used.calls else ""
-    retried = f" ({used.retried:,} retried)" if used.retried else ""
+    calls = f" in {counted_calls(used.calls - used.retried, used.calls)}" if used.calls else ""
     waited = f", waiting to retry {seconds(used.retry_wait_ns)}" if used.retry_wait_ns else ""
     text = (
-        f"took {seconds(used.total_ns)}: model {_seconds(used.model_ns)}{calls}{retried}{waited}, tool"
+        f"took {seconds(used.total_ns)}: model {_seconds(used.model_ns)}{calls}{waited}, tool"
         f" {_seconds(used.tool_ns)}, approval {_seconds(used.approval_ns)}, harness {_seconds(used.harness_ns)}"
     )
     if used.ambiguous_calls:
@@ -126,7 +125,8 @@ def astray_lines(page: Page, found: ModelCalls, recordings: Sequence[Recording],
     for number, some in enumerate(by_key(found.astray, lambda link: link.call.recording).values()):
         if number or not alone:
             yield Line("", "blank")
-        yield from lines.of(page, some, lambda: recordings, alone=alone, count=len(some))
+        told = counted_calls(len(requests_of(some)), len(some))
+        yield from lines.of(page, some, lambda: recordings, alone=alone, count=told)
 
 
 def talk_lines(
@@ -161,7 +161,7 @@ def talk_sums(one: ConcludedTalk) -> list[str]:
     usages = [link.call.usage for link in one.talk.links if link.call.usage is not None]
     total = [sum(usage.input_tokens or 0 for usage in usages), sum(usage.output_tokens or 0 for usage in usages)]
     return [
-        counted(one.talk.requests, "call"),
+        counted_calls(one.talk.requests, len(one.talk.calls)),
         seconds(one.session.duration_ns or 0),
         f"{total[0]:,} in, {total[1]:,} out tokens" if usages else "",
         cost(cost_of(usages)),
@@ -219,9 +219,10 @@ class AstrayCalls:
         recordings: Callable[[], Sequence[Recording]],
         *,
         alone: bool,
-        count: int | None = None,
+        count: str = "",
     ) -> Iterator[Line]:
-        """Return the lines of further calls. `alone`: without sessions. `count`: of all calls, if they are known."""
+        """Return the lines of further calls. `alone`: without sessions. `count`: of all calls in words, if they are
+        known."""
         for link in links:
             recording = link.call.recording
             known = next((one for one in recordings() if one.recording == recording), None)
@@ -234,12 +235,12 @@ class AstrayCalls:
             yield from _call(page, link, number, self._instructions.setdefault(recording, set()))
 
 
-def _head(recording: Recording | None, calls: int | None, *, alone: bool) -> str:
+def _head(recording: Recording | None, calls: str, *, alone: bool) -> str:
     parts = [f"Model calls{'' if alone else ' without a turn'}"]
     if recording is not None:
         hop = f"hop {recording.hop}" if recording.hop else ""
         parts += [f"recording {recording.recording}", hop, one_line(recording.upstream or "")]
-    return joined([*parts, "" if calls is None else counted(calls, "call")], " · ")
+    return joined([*parts, calls], " · ")
 
 
 def _call(page: Page, link: Link, number: int, told_before: set[str], note: str = "") -> Iterator[Line]:

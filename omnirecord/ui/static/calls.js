@@ -107,11 +107,10 @@ export function callsOfTurn(calls, key, turn) {
     busy += Math.max(0, to - Math.max(from, until))
     until = Math.max(until, to)
   }
-  const retries = own.filter(one => one.attempt > 1).length,
+  const requests = new Set(own.map(one => one.request)).size,
     bad = own.filter(isBadCall).length
   return [
-    count(own.length, 'model call'),
-    retries ? count(retries, 'retry').replace('retrys', 'retries') : '',
+    count(requests, 'model call') + (requests < own.length ? ` (${count(own.length, 'attempt')})` : ''),
     bad ? `${bad} without a whole answer` : '',
     busy ? seconds(busy) : '',
   ]

@@ -54,7 +54,7 @@ def test_a_turn_has_its_calls_and_where_its_time_went() -> None:
     assert lines.count(" model stand-in") == 6  # five calls, and the model of the turn
     assert "!! model stand-in: 429 refused" in lines
     assert "model stand-in, attempt 3: 200 completed" in lines
-    assert "in 5 calls (2 retried), waiting to retry" in lines
+    assert "in 3 calls (5 attempts), waiting to retry" in lines
     assert [call["attempt"] for call in row["model_calls"]] == [1, 1, 2, 3, 1]
     spent = row["time_spent"]
     assert spent["total_ns"] == sum(
@@ -139,7 +139,7 @@ def test_a_followed_turn_has_its_model_calls_as_they_end_and_where_its_time_went
     (refused,) = (number for number, look in enumerate(looks) if any("429 refused" in line for line in look))
     (ended,) = (number for number, look in enumerate(looks) if any("= completed" in line for line in look))
     assert refused < ended
-    assert any("s: model 5.70 s in 3 calls (1 retried), waiting" in line for line in looks[ended])
+    assert any("s: model 5.70 s in 2 calls (3 attempts), waiting" in line for line in looks[ended])
 
 
 def test_each_followed_conversation_has_a_head_and_its_calls_come_as_they_end(tmp_path: Path) -> None:
