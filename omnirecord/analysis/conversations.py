@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..cassette.labels import exit_code_of
+from ..cassette.labels import exit_code_of, signal_of
 from ..cassette.select import Source
 from ..model import Recording, since_1970, wall_clock
 from ..providers.answers import CallUsage
@@ -37,6 +37,20 @@ _MOST_WHY = 80
 """Length of an error's text in a verdict, in characters."""
 
 
+class _End(NamedTuple):
+    """The end of a recorded command, as in `ConcludedTalk`."""
+
+    exit_code: int | None
+    signal: str | None
+
+    @property
+    def told(self) -> str:
+        """A further sentence about a command that did not end well; else empty."""
+        if self.signal is not None:
+            return f" The program was interrupted by {self.signal}."
+        return f" The program ended with exit code {self.exit_code}." if self.exit_code else ""
+
+
 class ConcludedTalk(NamedTuple):
     """A conversation as a session, and how it ended."""
 
@@ -49,6 +63,8 @@ class ConcludedTalk(NamedTuple):
     """The names of the tools of the last call whose outputs were not sent, unless they are the result of the agent."""
     exit_code: int | None = None
     """That of the recorded command; None if it is not known."""
+    signal: str | None = None
+    """The name of the signal that ended the recorded command; None if none did."""
 
     @property
     def stream(self) -> None:
@@ -73,9 +89,10 @@ class Conversations:
         self._made = {}
         for talk in calls.talks:
             made = before.get(talk.number)
-            exit_code = exit_code_of(by_number[talk.links[-1].call.recording].labels)
-            if made is None or made.talk is not talk or made.exit_code != exit_code:
-                made = _concluded(talk, by_number, exit_code)
+            labels = by_number[talk.links[-1].call.recording].labels
+            end = _End(exit_code_of(labels), signal_of(labels))
+            if made is None or made.talk is not talk or (made.exit_code, made.signal) != end:
+                made = _concluded(talk, by_number, end)
             self._made[talk.number] = made
         return list(self._made.values())
 
@@ -94,10 +111,10 @@ def with_turns(calls: ModelCalls, conversations: Iterable[ConcludedTalk]) -> Mod
     return ModelCalls.of_links(links, calls.offsets)
 
 
-def _concluded(talk: Talk, recordings: dict[int, Recording], exit_code: int | None) -> ConcludedTalk:
+def _concluded(talk: Talk, recordings: dict[int, Recording], end: _End) -> ConcludedTalk:
     first = talk.links[0].call
     zeros = {number: since_1970(one.started_at) for number, one in recordings.items()}
-    builder = _Builder(talk, has_succeeded=exit_code == 0)
+    builder = _Builder(talk, has_succeeded=end.exit_code == 0)
     links: list[Link] = []
     for link, place in talk.calls:
         shift_ns = zeros[link.call.recording] - zeros[first.recording]
@@ -116,8 +133,8 @@ def _concluded(talk: Talk, recordings: dict[int, Recording], exit_code: int | No
         )
     session = builder.session(recordings[first.recording].started_at)
     open_ = builder.without_output()
-    conclusion = _conclusion(session, talk.links[-1], builder.until_ns, open_, exit_code)
-    return ConcludedTalk(talk, session, conclusion, ModelCalls.of_links(links, ()), open_, exit_code)
+    conclusion = _conclusion(session, talk.links[-1], builder.until_ns, open_, end)
+    return ConcludedTalk(talk, session, conclusion, ModelCalls.of_links(links, ()), open_, *end)
 
 
 @dataclass(slots=True)
@@ -291,12 +308,10 @@ def _ended(call: ModelCall) -> Ended:
     return "completed" if call.ending == "completed" else "unfinished"
 
 
-def _conclusion(
-    session: Session, last: Link, until_ns: int, without_output: Sequence[str], exit_code: int | None
-) -> Conclusion:
+def _conclusion(session: Session, last: Link, until_ns: int, without_output: Sequence[str], end: _End) -> Conclusion:
     call = last.call
-    code, outcome, said = _how(call)
-    if without_output and exit_code != 0:
+    code, outcome, said = _how(call, end)
+    if without_output and end.exit_code != 0:
         code = "tool_without_output"
         outcome = "unfinished"
         said = f"Unfinished: no output of {named_tools(without_output)}"
@@ -311,7 +326,7 @@ def _conclusion(
         code=code,
         outcome=outcome,
         verdict=f"{said}{reason} {word} {since[11:19]} UTC",
-        sentence=_sentence_without_output(without_output, exit_code) if without_output else _sentence(said, reason),
+        sentence=_sentence_without_output(without_output, end) if without_output else _sentence(said, reason, end),
         since_ns=since_ns,
         since=since,
         ending=None,
@@ -321,9 +336,10 @@ def _conclusion(
     )
 
 
-def _sentence(said: str, reason: str) -> str:
-    told = said.partition(": ")[2] or "the model had answered"
-    return f"{told[0].upper()}{told[1:]}{reason}".rstrip(".") + "."
+def _sentence(said: str, reason: str, end: _End) -> str:
+    told = said if ": " in said else f"{said}: the model had answered, and nothing more was asked"
+    is_told = end.signal is not None and end.signal in said
+    return f"{told}{reason}".rstrip(".") + "." + ("" if is_told else end.told)
 
 
 def named_tools(names: Sequence[str]) -> str:
@@ -332,12 +348,12 @@ def named_tools(names: Sequence[str]) -> str:
     return f"the tool{'' if len(names) == 1 else 's'} {shown}{' and others' if len(names) > _MOST_TOOLS else ''}"
 
 
-def _sentence_without_output(names: Sequence[str], exit_code: int | None) -> str:
-    code = "" if exit_code is None else f" The command ended with exit code {exit_code}."
+def _sentence_without_output(names: Sequence[str], end: _End) -> str:
+    code = " The program ended with exit code 0." if end.exit_code == 0 else end.told
     return f"The last answer calls {named_tools(names)}, and no output was sent to the model.{code}"
 
 
-def _how(call: ModelCall) -> tuple[Code, Outcome, str]:
+def _how(call: ModelCall, end: _End) -> tuple[Code, Outcome, str]:
     """Return the code, the outcome and the verdict of a conversation whose last call this is."""
     if call.ending == "completed":
         return "finished", "finished", "Finished"
@@ -350,15 +366,17 @@ def _how(call: ModelCall) -> tuple[Code, Outcome, str]:
     if call.ending == "unknown":
         return "unknown", "unknown", f"Unknown: the provider answered {call.status} in an unknown form"
     if call.ending == "cut":
-        return _how_cut(call)
+        return _how_cut(call, end)
     if call.is_unreached:
         return "model_failed", "failed", "Failed: the provider could not be reached"
     return "model_failed", "failed", "Failed: the model call failed"
 
 
-def _how_cut(call: ModelCall) -> tuple[Code, Outcome, str]:
+def _how_cut(call: ModelCall, end: _End) -> tuple[Code, Outcome, str]:
     if call.cut_by == "client":
-        return "call_cut", "unfinished", "Unfinished: the client left in the middle of the answer"
+        who = "the client left" if end.signal is None else f"the program was interrupted by {end.signal}"
+        when = "in the middle of the answer" if call.deltas else "while the model was silent"
+        return "call_cut", "unfinished", f"Unfinished: {who} {when}"
     if call.is_killed:
         return "call_cut", "unfinished", "Unfinished: the recorder was killed"
     if call.cut_by == "recorder":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterable, Mapping
 
 from ..errors import UsageError
@@ -16,6 +17,8 @@ LONGEST_VALUE = 256
 """Limits of the labels of a recording; lengths are in characters."""
 EXIT_CODE = "command.exit_code"
 """The label with the exit code of the command that `run` or `fork` recorded; 128 + N if the signal N ended it."""
+SIGNAL = "command.signal"
+"""The label with the name of the signal that `run` or `fork` got, and that ended the command."""
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 
 
@@ -23,6 +26,13 @@ def exit_code_of(labels: Mapping[str, str]) -> int | None:
     """Return the exit code of the recorded command; None if it is not known."""
     code = labels.get(EXIT_CODE, "")
     return int(code) if code.isdecimal() and code.isascii() and len(code) < 9 else None
+
+
+def signal_of(labels: Mapping[str, str]) -> str | None:
+    """Return the name of the signal that ended the recorded command; None if none is known. A command may have ended
+    with another exit code than that of the signal."""
+    known = {128 + one.value: one.name for one in (signal.SIGINT, signal.SIGTERM)}
+    return labels.get(SIGNAL) or known.get(exit_code_of(labels) or 0)
 
 
 def labels_of(

@@ -11,6 +11,7 @@ from signal import Signals
 from time import sleep
 from typing import TYPE_CHECKING
 
+from ..cassette.labels import EXIT_CODE, SIGNAL
 from ..errors import UsageError
 from ..server.timers import monotonic
 from . import child
@@ -88,6 +89,12 @@ def _check_dotenv(environment: Mapping[str, str]) -> None:
                 f".env sets {name}, and the environment does not: set it to the URL of the server, for instance with"
                 " set -a; . ./.env; set +a"
             )
+
+
+def labels_of_end(code: int, held: child.Held | None) -> dict[str, str]:
+    """Return the labels that say how a command ended."""
+    received = None if held is None else held.received
+    return {EXIT_CODE: str(code)} if received is None else {EXIT_CODE: str(code), SIGNAL: received.name}
 
 
 def wait_for_clients(server: Proxy | Episodes) -> None:

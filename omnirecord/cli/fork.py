@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cassette.labels import EXIT_CODE
 from ..errors import UsageError
 from ..text import clip, counted, one_line
 from . import child
 from .arguments import NAMED, by_name
-from .child_servers import contracts_of, new_cassette, run_command, wait_for_clients, why_nothing
+from .child_servers import contracts_of, labels_of_end, new_cassette, run_command, wait_for_clients, why_nothing
 from .common import print_found, print_rows, table
 from .listen import say
 from .options import new_cassette_option, of_recorder, of_replay, variables_option
@@ -155,7 +154,8 @@ def fork(
     change = _change(model, sets, edit, point)
     branches = [_Branch(source, point, change, change.told(), file, **chosen) for file in _files(output, repeat)]
     with child.signals_held() as held:
-        codes = [branch.run(partial(_command, command, held, as_json)) for branch in _until_signal(branches, held)]
+        perform = partial(_command, command, held, as_json)
+        codes = [branch.run(perform, held) for branch in _until_signal(branches, held)]
         ended_by = held.ended_by
     if command and repeat is None and codes == [0] and (again := branches[0].replayed_by(command)):
         say(f"replay it with: {again}")
@@ -327,7 +327,7 @@ class _Branch:
         self._server.logs_misses = False  # they are printed at the end
         self._server.used_by = "serve"
 
-    def run(self, perform: Callable[[Mapping[str, str], Urls], int]) -> int:
+    def run(self, perform: Callable[[Mapping[str, str], Urls], int], held: child.Held | None = None) -> int:
         """Call `perform` with the variables and the addresses of the hops. Return its exit code; 1 if that is 0 and the
         branch failed."""
         paths = {hop: recorded.paths for hop, recorded in self._point.hops.items()}
@@ -340,7 +340,7 @@ class _Branch:
                 for key in replayed_service.service.keys:
                     made.pop(key, None)  # the provider wants a real one
             code = perform(made, urls)
-            self._server.last_labels[EXIT_CODE] = str(code)
+            self._server.last_labels |= labels_of_end(code, held)
             wait_for_clients(self._server)
         verdict = self._verdict(addresses.asked())
         say(verdict.counts)

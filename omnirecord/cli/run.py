@@ -16,7 +16,6 @@ from typing import Any
 
 import click
 
-from ..cassette.labels import EXIT_CODE
 from ..errors import UsageError
 from ..text import counted
 from . import child
@@ -24,6 +23,7 @@ from .arguments import CASSETTE
 from .child_servers import (
     OWN,
     contracts_of,
+    labels_of_end,
     named_servers,
     new_cassette,
     own_variables,
@@ -192,7 +192,7 @@ def _record(
         if recorder.page is not None:
             say(f"the recording is at {recorder.page}")
         code = run_command(command, made, held)
-        proxy.last_labels[EXIT_CODE] = str(code)
+        proxy.last_labels |= labels_of_end(code, held)
         wait_for_clients(proxy)
     count = proxy.exchanges
     passed = f"{counted(proxy.unrecorded, 'request')} passed unrecorded, as --only and --except say"

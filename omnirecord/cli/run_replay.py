@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..cassette.labels import EXIT_CODE
 from ..cassette.select import named_session
 from ..errors import UsageError
 from ..omnigent.routes import path_of
@@ -20,7 +19,15 @@ from ..providers.variables import Replayed, Route, checked_url, hop_of, replayed
 from ..text import counted
 from . import child
 from .arguments import by_name
-from .child_servers import contracts_of, named_servers, own_variables, run_command, wait_for_clients, why_nothing
+from .child_servers import (
+    contracts_of,
+    labels_of_end,
+    named_servers,
+    own_variables,
+    run_command,
+    wait_for_clients,
+    why_nothing,
+)
 from .listen import say
 
 if TYPE_CHECKING:
@@ -170,7 +177,7 @@ def record_missing(
         if (page := running.page_of_recording) is not None:
             say(f"the recording is at {page}")
         code = run_command(command, {**addresses.made(urls), **own_variables(others), **made}, held)
-        running.last_labels[EXIT_CODE] = str(code)
+        running.last_labels |= labels_of_end(code, held)
         wait_for_clients(running)
         code = _told(running, name, by_name(str(running.db)), [*addresses.asked(), *made], code)
         failures = [one.exchange for one in recorded_failures(running) if one.exchange is not None]

@@ -302,6 +302,8 @@ async def test_a_signal_ends_all_branches(tmp_path: Path, how: signal.Signals) -
     assert f"omnirecord: {how.name} ended the fork before branch 2 of 3\n" in errors
     assert [line.split()[0] for line in errors.splitlines()[-3:]] == ["branch", "recorded", "1"]
     assert not (tmp_path / "b-2.db").exists()
+    with open_cassette(tmp_path / "b-1.db") as cassette:
+        assert {one.labels["command.signal"] for one in cassette.recordings()} == {how.name}
 
 
 async def test_the_table_says_that_a_tool_ended_the_program(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ class ModelChecks:
 
 
 def _of_command(one: ConcludedTalk) -> Sign:
-    is_interrupted = one.exit_code == 128 + SIGINT
+    is_interrupted = one.signal == SIGINT.name
     told = "was interrupted: it" if is_interrupted else ""
     message = joined(["the command", told, f"ended with exit code {one.exit_code}"])
     return _sign("command-failed", message, [one.talk.links[-1]], severity="note" if is_interrupted else None)

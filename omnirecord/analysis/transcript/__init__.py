@@ -34,7 +34,7 @@ from ..turns.requests import FailedRequest
 from ..turns.values import Child, Session, Turn
 from . import sentences
 from .other_apis import astray_lines, call_pieces, exchanges_of_others, lines_of_others, spent, talk_lines
-from .sentences import COLUMN, Line, Page, Piece, turn_lines
+from .sentences import COLUMN, Line, Page, Piece, turn_lines, why
 
 DEEPEST = 6
 """Depth of nested sessions, at most."""
@@ -191,7 +191,7 @@ def transcript(
     for line in Tree(sessions, page, calls, by_id, forks_in(recordings)).lines():
         empty = False
         yield line
-    told_before, forked = set[str](), set[int]()
+    told_before, forked = dict[str, list[str]](), set[int]()
     for one in conversations_in(calls, recordings) if with_astray_calls else ():
         yield from [] if empty else [Line("", "blank")]
         empty = False
@@ -348,10 +348,6 @@ def verdict(page: Page, conclusion: Conclusion) -> Iterator[Line]:
     """Return how the session ended, the first line of each session."""
     is_bad = conclusion.outcome in ("failed", "unfinished")
     yield from page.wrapped(conclusion.verdict, "bad" if is_bad else "verdict", "", "  ")
-
-
-def why(conclusion: Conclusion) -> str:
-    return f"Why it stops here: {conclusion.sentence}"
 
 
 def head(session: Session, page: Page) -> str:

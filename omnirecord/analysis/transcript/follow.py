@@ -22,10 +22,11 @@ from ..turns.conclusion import children_of, concluded
 from ..turns.draft import LONG_SILENCE, Block, Draft
 from ..turns.requests import Act, FailedRequest
 from ..turns.values import Ended, Session
-from . import ById, failures, rows_of_calls, sentences, told_failures, total, turn_row, turn_rows, verdict, why
+from . import ById, failures, rows_of_calls, sentences, told_failures, total, turn_row, turn_rows, verdict
 from .other_apis import (
     AstrayCalls,
     LiveOthers,
+    ToldBefore,
     call_name,
     call_pieces,
     fork_line,
@@ -35,7 +36,7 @@ from .other_apis import (
     talk_head,
     talk_sums,
 )
-from .sentences import COLUMN, Line, Page, Piece
+from .sentences import COLUMN, Line, Page, Piece, why
 
 _NAME = 8
 """Length of the session id before a line if there are several sessions, in characters."""
@@ -222,7 +223,7 @@ class _Talks:
     def __init__(self) -> None:
         self.headed = dict[int, int]()
         """The conversations that have lines, each with the recording of its last call."""
-        self._instructions = set[str]()
+        self._instructions: ToldBefore = {}
         self._forked = set[int]()
         """The recordings whose fork has a line."""
 
@@ -246,6 +247,7 @@ class _Talks:
         """Return the last lines of a conversation."""
         yield from page.wrapped(joined(talk_sums(one), " · "), "total", "  ", "  ")
         yield from verdict(page, one.conclusion)
+        yield from page.wrapped(why(one.conclusion), "stop", "  ", "  ")
 
 
 class Following:

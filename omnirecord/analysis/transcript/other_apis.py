@@ -31,13 +31,17 @@ from ..conversations import ConcludedTalk, cost_of
 from ..model_calls.values import Link, ModelCalls, TimeSpent, counted_calls, requests_of
 from ..turns.builder import LAST
 from ..turns.tool_output import failure_in
-from .sentences import COLUMN, ENDINGS, Kind, Line, Page, Piece, cost
+from .sentences import COLUMN, ENDINGS, Kind, Line, Page, Piece, cost, why
 
 _CUT_BY = {
     "client": "cut by the client",
     "provider": "cut by the provider",
     "recorder": "cut by the end of the recording",
 }
+ToldBefore = dict[str, list[str]]
+"""The names of the conversations that have a line with these instructions, by the instructions."""
+_LONG_INSTRUCTIONS = 100
+"""Characters of instructions that are repeated in each conversation, at most."""
 _MOST_CANDIDATES = 3
 _MOST_NEW = 6
 """Most parts of a request that are printed: the last ones."""
@@ -130,7 +134,7 @@ def astray_lines(page: Page, found: ModelCalls, recordings: Sequence[Recording],
 
 
 def talk_lines(
-    page: Page, one: ConcludedTalk, recordings: Sequence[Recording], told_before: set[str], forked: set[int]
+    page: Page, one: ConcludedTalk, recordings: Sequence[Recording], told_before: ToldBefore, forked: set[int]
 ) -> Iterator[Line]:
     """Return the calls of a conversation, each with its attempts. `page`: its zero is the beginning of the
     conversation. `told_before`: the instructions that are printed already. `forked`: the recordings whose fork has a
@@ -145,6 +149,7 @@ def talk_lines(
         before = link.call.recording
         yield from fork_line(page, by_number.get(link.call.recording), link, forked)
         yield from talk_call(page, link, place, told_before)
+    yield from page.wrapped(why(one.conclusion), "stop", "  ", "  ")
 
 
 def talk_head(one: ConcludedTalk, by_number: Mapping[int, Recording], sums: Sequence[str] = ()) -> str:
@@ -168,14 +173,16 @@ def talk_sums(one: ConcludedTalk) -> list[str]:
     ]
 
 
-def talk_call(page: Page, link: Link, place: Place, told_before: set[str]) -> Iterator[Line]:
+def talk_call(page: Page, link: Link, place: Place, told_before: ToldBefore) -> Iterator[Line]:
     """Return one call of a conversation."""
     if place.again and place.attempt == 1:
         why = "the program started again, or went back"
         yield from page.wrapped(f"-- the request of call {place.again} once more: {why}", "note", "", "   ")
     others = [f"#{number}" for number in place.candidates]
     note = f"may be of conversation {' or '.join(others)}" if others else ""
-    yield from _call(page, replace(link, attempt=place.attempt), place.call, told_before, note)
+    yield from _call(
+        page, replace(link, attempt=place.attempt), place.call, told_before, note, f"#{place.conversation}"
+    )
 
 
 def run_line(page: Page, recordings: Mapping[int, Recording], before: int, link: Link) -> Iterator[Line]:
@@ -202,7 +209,7 @@ class AstrayCalls:
 
     def __init__(self) -> None:
         self._numbers: dict[int, dict[int, int]] = {}
-        self._instructions: dict[int, set[str]] = {}
+        self._instructions: dict[int, ToldBefore] = {}
         self._forked: set[int] = set()
         """The recordings whose fork has a line."""
         self._under: int | None = None
@@ -232,7 +239,7 @@ class AstrayCalls:
             yield from fork_line(page, known, link, self._forked)
             numbers = self._numbers.setdefault(recording, {})
             number = numbers.setdefault(link.request, len(numbers) + 1)
-            yield from _call(page, link, number, self._instructions.setdefault(recording, set()))
+            yield from _call(page, link, number, self._instructions.setdefault(recording, {}))
 
 
 def _head(recording: Recording | None, calls: str, *, alone: bool) -> str:
@@ -243,15 +250,18 @@ def _head(recording: Recording | None, calls: str, *, alone: bool) -> str:
     return joined([*parts, calls], " · ")
 
 
-def _call(page: Page, link: Link, number: int, told_before: set[str], note: str = "") -> Iterator[Line]:
-    """Return a call: what is new in its request, its answer, its end. `told_before`: instructions of earlier calls."""
+def _call(
+    page: Page, link: Link, number: int, told_before: ToldBefore, note: str = "", where: str = ""
+) -> Iterator[Line]:
+    """Return a call: what is new in its request, its answer, its end. `told_before`: instructions of earlier calls.
+    `where`: the name of its conversation."""
     call, rest = link.call, " " * COLUMN
     attempt = max(link.attempt, call.attempt)
     first = f"{number if attempt == 1 else '':>3}  {page.clock(link.started_ns):>7}"
     is_bad = call.has_failed or call.ending == "incomplete"
     head = f"{'!! ' if is_bad else ''}{call_name(link)} ({call.api})"
     yield from page.wrapped(head, "asked", f"{first:<{COLUMN - 1}} ", rest)
-    for text, kind in [*(_asked(page, call, told_before) if attempt == 1 else ()), *_answered(page, call)]:
+    for text, kind in [*(_asked(page, call, told_before, where) if attempt == 1 else ()), *_answered(page, call)]:
         yield from page.wrapped(text, kind, rest, rest)
     if link.candidates:
         some = [f"turn {key.turn} of {one_line(key.session_id or 'a stream')}" for key in link.candidates]
@@ -262,12 +272,15 @@ def _call(page: Page, link: Link, number: int, told_before: set[str], note: str 
     yield from page.wrapped(told(page, call), "trouble" if is_bad else "end", " " * (COLUMN - 2) + "= ", rest)
 
 
-def _asked(page: Page, call: ModelCall, told_before: set[str]) -> Iterator[tuple[str, Kind]]:
-    """Return the parts of a request after the model's last answer, after instructions that no earlier call has."""
+def _asked(page: Page, call: ModelCall, told_before: ToldBefore, where: str) -> Iterator[tuple[str, Kind]]:
+    """Return the parts of a request after the model's last answer, after instructions that no earlier call of its
+    conversation has. Long ones are printed once, in the first conversation that has them."""
     instructions = "" if call.conversation is None else call.conversation.instructions
-    if instructions and instructions not in told_before:
-        told_before.add(instructions)
-        yield f"System: {page.long(instructions)}", "asked"
+    before = told_before.setdefault(instructions, [])
+    if instructions and where not in before:
+        is_long = len(instructions) > _LONG_INSTRUCTIONS
+        yield f"System: {f'as in {before[0]}' if before and is_long else page.long(instructions)}", "asked"
+        before.append(where)
     items = () if call.conversation is None else call.conversation.items
     begin = after_answer(items)
     new = items[begin:]

@@ -15,7 +15,7 @@ from ...omnigent.protocol import SYSTEM_TEXT
 from ...text import cells, counted, fitting, joined, one_line, seconds, visible
 from ...wire.strict_json import as_dict, loads
 from ..turns.builder import LAST
-from ..turns.conclusion import is_unanswered, is_untouched
+from ..turns.conclusion import Conclusion, is_unanswered, is_untouched
 from ..turns.draft import pace_of
 from ..turns.requests import FailedRequest
 from ..turns.values import Approval, Asked, Child, Listening, Note, Passage, Silence, Tool, Trouble, Turn, TurnUsage
@@ -370,3 +370,8 @@ def other_pieces(
     yield from (Piece(one.at_ns, one.place, trouble(page, one), "trouble") for one in troubles)
     yield from (Piece(one.at_ns, one.place, f"-- {page.short(one.text)}", "note") for one in notes)
     yield from (Piece(one.from_ns, LAST, silence(page, one), "silence") for one in silences)
+
+
+def why(conclusion: Conclusion) -> str:
+    """Return the last line of a session."""
+    return f"Why it stops here: {conclusion.sentence}"

@@ -12,6 +12,7 @@ from omnirecord.analysis.conversations import conversations_in
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.doctor.finding import Finding
 from omnirecord.analysis.gather import model_calls
+from omnirecord.analysis.transcript import lines_of
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED, Made
 from tests.support.examples import each
@@ -238,6 +239,39 @@ def test_an_answer_without_an_end_is_told_by_its_cause(how: Any, verdict: str, c
     assert talk.conclusion.verdict.startswith(verdict)
     assert (found.code, found.message) == (code, message)
     assert "snapshot" not in found.next
+
+
+@each(
+    ("reads", "labels", "verdict"),
+    [
+        ([], {"signal": "SIGINT", "exit_code": "1"}, "program was interrupted by SIGINT while the model was silent at"),
+        (
+            [opening(), word("Hi")],
+            {"exit_code": "130"},
+            "program was interrupted by SIGINT in the middle of the answer",
+        ),
+        ([], {}, "client left while the model was silent at"),
+    ],
+)
+def test_a_call_that_the_client_cut_says_whether_the_program_was_interrupted(
+    reads: Any, labels: dict[str, str], verdict: str
+) -> None:
+    made = model_hop(0)
+    made.labels |= {f"command.{key}": value for key, value in labels.items()}
+    made.stream(
+        "/v1/responses",
+        1.0,
+        *((1.1, one) for one in reads),
+        method="POST",
+        body=asked(user("Hi")),
+        ending="client_left",
+        end=1.3,
+    )
+    with closing(made.store()) as store:
+        (talk,) = conversations_in(model_calls(store), store.recordings())
+        shown = " ".join(" ".join(lines_of(store, None)).split())
+    assert talk.conclusion.verdict.startswith(f"Unfinished: the {verdict}")
+    assert f"Why it stops here: {talk.conclusion.sentence}" in shown
 
 
 @each(

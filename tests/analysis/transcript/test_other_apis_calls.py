@@ -189,11 +189,18 @@ def test_no_line_is_wider_than_asked(width: int) -> None:
         assert max(map(len, lines_of(store, None, Page(width)))) <= width
 
 
-def test_calls_alone_print_new_instructions_once() -> None:
-    with closing(model_hop(2).store()) as store:
-        lines = [line.strip() for line in lines_of(store, None)]
-    assert lines.count("System: You are a poet.") == 1
-    assert lines.index("System: You are a poet.") == lines.index("You: Hi") - 1
+@pytest.mark.parametrize("is_long", [False, True])
+def test_each_conversation_prints_its_instructions_or_where_long_ones_are(is_long: bool) -> None:
+    made = Made()
+    made.another_recording("model", "openai-responses")
+    instructions = "Be brief." * (20 if is_long else 1)
+    for second, text in enumerate(("Hi", "Hi", "Bye"), 1):
+        more = {"instructions": instructions, "input": text, "stream": False}
+        made.post("/v1/responses", second, body=ASKED | more, answer={"id": f"resp_{second}", "status": "completed"})
+    with closing(made.store()) as store:
+        told = [line.strip() for line in lines_of(store, None, Page(500)) if "System: " in line]
+    whole, other = f"System: {instructions}", "System: as in #1"
+    assert told == ([whole, other, other] if is_long else [whole] * 3)
 
 
 def test_a_program_that_started_again_with_its_history_has_a_line_before_the_repeated_call() -> None:
