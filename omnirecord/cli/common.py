@@ -94,6 +94,11 @@ reading_contract_option = contract_option("the recording", expose_value=False, c
 """`--contract` of a command that reads recordings as if they were recorded with this contract."""
 
 
+def label_option(text: str) -> Callable[[F], F]:
+    """The option `--label`. `text`: its help."""
+    return click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help=text)
+
+
 def since_option(which: str) -> Callable[[F], F]:
     """The option `--since`, whose value `time_of` reads. `which`: what it chooses, such as `sessions that …`."""
     text = f"Only {which}: a time in ISO 8601, or a duration before now, such as 2h."

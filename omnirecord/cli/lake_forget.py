@@ -12,7 +12,7 @@ import click
 
 from ..errors import UsageError
 from ..text import counted, visible
-from .common import is_terminal, json_line, json_option, print_lines, table
+from .common import is_terminal, json_line, json_option, label_option, print_lines, table
 from .lake_sessions import answering, lake_at
 from .lake_upkeep import dry_run_option, finish_forgetting, removed_objects, retain_option, retention
 from .stderr import busy
@@ -31,12 +31,8 @@ _LOGS = timedelta(days=30)
 @click.command(short_help="Remove sessions, and keep them out.")
 @click.argument("url", metavar="URL")
 @click.argument("sessions", nargs=-1, metavar="[SESSION]...")
-@click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="All sessions of recordings with this label, and these recordings. Repeatable: a recording needs all labels.",
+@label_option(
+    "All sessions of recordings with this label, and these recordings. Repeatable: a recording needs all labels."
 )
 @click.option(
     "--where",

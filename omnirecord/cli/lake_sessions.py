@@ -21,6 +21,7 @@ from .common import (
     contract_option,
     json_line,
     json_option,
+    label_option,
     options,
     print_found,
     print_lines,
@@ -99,13 +100,7 @@ def lake_at(url: str) -> Lake:
     help="Only sessions with this finding of doctor. Repeatable: one finding is enough.",
 )
 @since_option("sessions with activity at or after T")
-@click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Only sessions of recordings with this label. Repeatable: a recording needs all given labels.",
-)
+@label_option("Only sessions of recordings with this label. Repeatable: a recording needs all given labels.")
 @click.option(
     "--status",
     "statuses",
@@ -186,13 +181,7 @@ def sessions(
 )
 @click.option("--session", metavar="ID", help="Only hits in this session; the id may be shortened.")
 @since_option("texts at or after T")
-@click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Only recordings with this label. Repeatable: a recording needs all given labels.",
-)
+@label_option("Only recordings with this label. Repeatable: a recording needs all given labels.")
 @click.option(
     "--limit",
     type=click.IntRange(1, sys.maxsize),

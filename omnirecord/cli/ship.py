@@ -18,7 +18,7 @@ import click
 from ..errors import LakeError, UsageError
 from ..text import counted, visible
 from .arguments import CASSETTE, shown
-from .common import json_line, output_options
+from .common import json_line, label_option, output_options
 from .listen import say
 from .options import of_recorder
 from .settings import reads_settings
@@ -38,13 +38,7 @@ if TYPE_CHECKING:
     help="Continue until Ctrl-C, and ship each cassette after its recorder closes it.",
 )
 @click.option("--recursive", "-r", is_flag=True, help="Also ship the cassettes in subfolders of a folder.")
-@click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Label of the recordings in the lake. It overrides a recorded label with the same KEY. Repeatable.",
-)
+@label_option("Label of the recordings in the lake. It overrides a recorded label with the same KEY. Repeatable.")
 @click.option("--redact", type=click.Choice(["content"]), help="In the copy, mask values that look like a secret.")
 @of_recorder("pseudonym_key")
 @reads_settings({"url": ("lake",)})

@@ -118,6 +118,10 @@ def _ends(event: dict[str, Any]) -> bool:
     return event.get("type") in ENDS or event.get("type") == SESSION_INTERRUPTED
 
 
+def _asks_or_ends(event: dict[str, Any]) -> bool:
+    return event.get("type") == RESPONSE_ELICITATION_REQUEST or _ends(event)
+
+
 class Client:
     """A client of one live server. `say` gets what it waits for."""
 
@@ -182,9 +186,7 @@ class Client:
                 self._ended = ""
                 posting = asyncio.create_task(self._post("/events", step.body))
             elif step.act.kind == "answer":
-                event = await self._until(
-                    lambda event: event.get("type") == RESPONSE_ELICITATION_REQUEST or _ends(event)
-                )
+                event = await self._until(_asks_or_ends)
                 if _ends(event):  # another message, for which the agent does not ask
                     self._ended = str(event.get("type"))
                 else:
@@ -197,7 +199,7 @@ class Client:
     async def _end_of_turn(self, posting: asyncio.Task[Any]) -> str:
         """Wait until the turn has ended, and the session is at rest. Return the type of its end."""
         while not self._ended:
-            event = await self._until(lambda event: event.get("type") == RESPONSE_ELICITATION_REQUEST or _ends(event))
+            event = await self._until(_asks_or_ends)
             if _ends(event):
                 self._ended = str(event.get("type"))
             else:

@@ -29,7 +29,7 @@ from ..providers.register import Api, api_of
 from ..redaction.redactor import prepare_expressions
 from ..server.access import File
 from ..server.http import ambiguous, bad_request, error_response, origin_form
-from ..server.listener import Listener, Place, WithBlock, continue_upload, parse_listen
+from ..server.listener import Listener, Place, WithBlock, check_apart, continue_upload
 from ..server.raw_response import RawResponse
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
@@ -559,14 +559,8 @@ def _ended(response: web.StreamResponse, copy: Copy | None) -> web.StreamRespons
 
 def _places(first: Place, listens: Mapping[str, str]) -> dict[str, Place]:
     """Return the addresses of further hops by name. Raises `UsageError`."""
-    places = {}
-    for name, listen in listens.items():
-        option = f"--listen {name}="
-        host, port = parse_listen(listen, allow_remote=first.allow_remote, option=option)
-        places[name] = replace(first, host=host, port=port, option=option)
-    counted = Counter((one.host, one.port) for one in (first, *places.values()) if one.port)
-    if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
-        raise UsageError(f"--listen gives {twice[0]} to two hops: choose another port for one of them")
+    places = {name: first.at(listen, f"--listen {name}=") for name, listen in listens.items()}
+    check_apart([first, *places.values()], "hops")
     return places
 
 

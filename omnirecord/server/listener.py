@@ -12,10 +12,11 @@ import os
 import secrets
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from aiohttp import web
@@ -117,6 +118,18 @@ class Place:
             raise UsageError(f"port {self.port} is none: choose one from 1 to 65535, or 0 for a free one")
         if self.token is not None:
             checked_token(self.token, "the token")
+
+    def at(self, listen: str, option: str) -> Place:
+        """Return the same at another `HOST:PORT`, which an option names. Raises `UsageError`."""
+        host, port = parse_listen(listen, allow_remote=self.allow_remote, option=option)
+        return replace(self, host=host, port=port, option=option)
+
+
+def check_apart(places: Iterable[Place], of: str) -> None:
+    """Raise `UsageError` if two places have one address. `of`: what they are for, in the plural."""
+    counted = Counter((place.host, place.port) for place in places if place.port)
+    if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
+        raise UsageError(f"--listen gives {twice[0]} to two {of}: choose another port for one of them")
 
 
 class Listener:

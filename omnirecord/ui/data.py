@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -326,38 +326,39 @@ def findings(store: Store, session: str | None = None) -> list[Row]:
 
 
 def _session(store: Store, one: Concluded) -> Row:
-    told, exchanges, verdicts = one.session, one.gathered.exchanges, verdicts_of(store, one)
-    streams = [x for x in exchanges if x.stream is not None]
+    exchanges, verdicts = one.gathered.exchanges, verdicts_of(store, one)
     return {
         **session_row(store, one, verdicts),
+        **_extent(one, exchanges),
         "key": str(key_of_exchange(exchanges[0])),
         "stream": one.stream,
-        "begun_ns": told.begun_ns,
-        "ended_ns": told.until_ns,
+        "verdicts": verdicts,
+    }
+
+
+def _extent(one: Concluded | ConcludedTalk, exchanges: Sequence[Exchange]) -> Row:
+    """Where a session or a conversation is on the time axis, and in which streams."""
+    streams = [x for x in exchanges if x.stream is not None]
+    return {
+        "begun_ns": one.session.begun_ns,
+        "ended_ns": one.session.until_ns,
         "stream_numbers": [x.stream for x in streams],
         "path": exchanges[0].request.target,
-        "verdicts": verdicts,
         "bytes": sum(x.response_bytes for x in streams),
         "asked": one.conclusion.asked,
     }
 
 
 def _conversation(store: Store, one: ConcludedTalk) -> Row:
-    told, exchanges = one.session, _exchanges_of(store, one)
-    streams = [x for x in exchanges if x.stream is not None]
-    row = talk_row(store, one)
+    exchanges = _exchanges_of(store, one)
+    tallies = (Counter(store.tally(x)[0]) for x in exchanges if x.stream is not None)
     return {
-        **row,
+        **talk_row(store, one),
+        **_extent(one, exchanges),
         "conclusion": one.conclusion.row(),
-        "key": str(key_of_session(told)),
+        "key": str(key_of_session(one.session)),
         "stream": None,
-        "begun_ns": told.begun_ns,
-        "ended_ns": told.until_ns,
-        "stream_numbers": [x.stream for x in streams],
-        "path": exchanges[0].request.target,
-        "verdicts": sum((Counter(store.tally(x)[0]) for x in streams), Counter[str]()),
-        "bytes": sum(x.response_bytes for x in streams),
-        "asked": one.conclusion.asked,
+        "verdicts": sum(tallies, Counter[str]()),
     }
 
 

@@ -356,6 +356,15 @@ _LOST = frozenset(
 """Effects of a party that is gone."""
 _UNHEARD = _LOST | {"items-missed", "truncated", "no-done", "turn-without-beginning", "text-differs-from-item"}
 """Effects of a time in which no client listened."""
+_CUT_OFF = _UNHEARD | {
+    "approval-lost",
+    "message-ran-twice",
+    "request-unanswered",
+    "reconnect-missed",
+    "message-refused",
+    "request-failed",
+}
+"""Effects of a server that the clients cannot reach."""
 _HIDDEN = frozenset({"text-never-stored", "text-differs-from-item", "tokens-differ"})
 """Effects of a bad end that the client was not told of."""
 _UNREAD = frozenset(
@@ -386,25 +395,9 @@ _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
     "runner-disconnected": _LOST | {"turn-failed", "runner-silent", "message-refused", "client-left-in-turn"},
     "runner-restarted": _LOST | {"client-left-in-turn", "message-refused", "request-failed", "items-never-stored"},
     "session-deleted": _LOST | {"request-failed", "message-refused", "client-left-in-turn"},
-    "server-stopped": _UNHEARD
-    | {
-        "approval-lost",
-        "message-ran-twice",
-        "request-unanswered",
-        "reconnect-missed",
-        "message-refused",
-        "request-failed",
-    },
+    "server-stopped": _CUT_OFF,
     "reader-dropped": _UNHEARD | {"reconnect-missed", "reader-slow"},
-    "upstream-lost": _UNHEARD
-    | {
-        "approval-lost",
-        "message-ran-twice",
-        "request-unanswered",
-        "reconnect-missed",
-        "message-refused",
-        "request-failed",
-    },
+    "upstream-lost": _CUT_OFF,
     "heartbeats-stopped": _UNHEARD | {"reconnect-missed", "client-left-in-turn"},
     "recorder-killed": _UNHEARD - {"approval-unanswered"},
     "recorder-stopped": _UNHEARD - {"approval-unanswered"},

@@ -467,8 +467,7 @@ async def _page_listener(handler: Handler, place: Place, address: bool | str, pr
     It is at `address`, else on the port after the proxy's if `place` has one, else on a free port.
     """
     if isinstance(address, str):
-        host, port = parse_listen(address, allow_remote=place.allow_remote, option="--ui")
-        return await _bound(handler, replace(place, host=host, port=port))
+        return await _bound(handler, place.at(address, "--ui"))
     behind = (urlsplit(proxy).port or 0) + 1 if place.port else 0
     try:
         return await _bound(handler, replace(place, port=behind if behind < 65536 else 0))

@@ -19,7 +19,6 @@ import re
 import socket
 import ssl
 import threading
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -50,7 +49,7 @@ from ...server.aiohttp_private import (
     use_protocol,
 )
 from ...server.http import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge, number_of
-from ...server.listener import Listener, Place, parse_listen
+from ...server.listener import Listener, Place, check_apart
 from ...wire.addresses import is_loopback, repeated_part
 from ...wire.headers import asks_for_websocket, section_size
 from ...wire.redirects import Reached, address_beside, client_address
@@ -562,14 +561,10 @@ def targets_of(
     for number, (name, url) in enumerate([*first, *upstreams.items()]):
         at = place if number == 0 else replace(place, port=0)
         if name is not None and name in listens:
-            option = f"--listen {name}="
-            host, port = parse_listen(listens[name], allow_remote=place.allow_remote, option=option)
-            at = replace(at, host=host, port=port, option=option)
+            at = at.at(listens[name], f"--listen {name}=")
         judge = options.contract if name is None else contracts.get(name)
         made.append((number, name, url, judge, at))
-    counted = Counter((at.host, at.port) for *_, at in made if at.port)
-    if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
-        raise UsageError(f"--listen gives {twice[0]} to two upstreams: choose another port for one of them")
+    check_apart([at for *_, at in made], "upstreams")
     targets = [Target(*one, handler, no_proxy=options.no_proxy) for one in made]
     for target in targets:
         target.others = [one for one in targets if one is not target]
