@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from omnirecord.cli import main
 from omnirecord.text import clip, one_line, seconds
 from omnirecord.ui.data import Answers
 from tests.support.cassettes import SHIPPED, Made, completed, created, delta, heartbeat, status
+from tests.support.command import invoke
 from tests.support.examples import a_third, each
 
 CASSETTES = sorted(SHIPPED.rglob("*.jsonl"))
@@ -24,7 +23,7 @@ Row = dict[str, Any]
 
 @cache
 def printed(command: str, path: Path, *words: str) -> str:
-    result = CliRunner().invoke(main, [command, str(path), *words])
+    result = invoke(command, path, *words)
     assert result.exit_code in (0, 1), result.output
     return result.stdout
 

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.analysis.curl import _quoted, curl_of
-from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.model import Headers
 from omnirecord.ui.events import exchange
 from omnirecord.wire.headers import header
 from tests.support.cassettes import HEALTHY, Made
+from tests.support.command import invoke
 from tests.support.examples import each
 
 PSEUDONYM = "omnirecord-redacted-0123456789ab"
@@ -187,18 +186,14 @@ def test_a_quoted_text_moves_no_cursor(text: str) -> None:
     assert all(c.isprintable() or c in "\n\t" for c in _quoted(text))
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
 def test_the_command_goes_to_the_recorded_upstream_or_to_another_server(server: Server) -> None:
-    recorded = run("request", HEALTHY["text"], "5", "--curl").stdout
+    recorded = invoke("request", HEALTHY["text"], "5", "--curl").stdout
     assert recorded.startswith("curl http://127.0.0.1:")
-    result = run("request", HEALTHY["text"], "5", "--curl", "--base-url", server.url)
+    result = invoke("request", HEALTHY["text"], "5", "--curl", "--base-url", server.url)
     got = sent(result.stdout, server)
     assert got.line.startswith("POST /v1/sessions/")
     assert got.line.endswith("/events HTTP/1.1")
-    row = json.loads(run("request", HEALTHY["text"], "5", "--json").stdout)
+    row = json.loads(invoke("request", HEALTHY["text"], "5", "--json").stdout)
     assert json.loads(got.body) == row["request"]["data"]
     assert header(tuple(got.headers), "content-type") == "application/json"
 
@@ -217,5 +212,5 @@ def test_the_page_copies_the_same_command(server: Server) -> None:
 def test_without_an_upstream_a_base_url_is_asked_for(tmp_path: Path) -> None:
     tape = Made()
     tape.get("/x", 0.0)
-    result = run("request", tape.save(tmp_path / "x.db"), "1", "--curl")
+    result = invoke("request", tape.save(tmp_path / "x.db"), "1", "--curl")
     assert (result.exit_code, "--base-url" in result.stderr) == (2, True)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from omnirecord.analysis.forgetting import names_of
 from omnirecord.cassette.export import write_lines
@@ -22,8 +21,8 @@ from omnirecord.cassette.jsonl import values
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Writer
 from omnirecord.cassette.sqlite.writer import mark, number_made
-from omnirecord.cli import main
 from tests.support.cassettes import SHIPPED
+from tests.support.command import invoke
 
 BOTH_HOPS = SHIPPED / "both_hops"
 FIRST, SECOND = "1e3ed69dbf0e4de0986e1df5de788de3", "a1b82b4706044908b3332d53ef72b460"
@@ -36,8 +35,7 @@ ASKED = "What is a flight recorder?"
 
 
 def run(*words: str | Path, code: int = 0) -> str:
-    result = CliRunner().invoke(main, ["scrub", *map(str, words)])
-    assert result.exit_code == code, result.output
+    result = invoke("scrub", *words, code=code)
     return result.output
 
 
@@ -52,7 +50,7 @@ def two(tmp_path: Path) -> Path:
     planted = tmp_path / "planted.jsonl"
     planted.write_text((BOTH_HOPS / "both_text.jsonl").read_text().replace(ASKED, PLANTED))
     words = ["import", str(planted), str(BOTH_HOPS / "both_subagent.jsonl"), "--db", str(path)]
-    assert CliRunner().invoke(main, words).exit_code == 0
+    invoke(*words, code=0)
     planted.unlink()
     return path
 
@@ -92,7 +90,7 @@ def test_a_session_leaves_a_cassette_with_its_model_calls_and_the_rest_stays(for
     if form == ".db":
         shutil.copy(two, path)
     else:
-        assert CliRunner().invoke(main, words).exit_code == 0
+        invoke(*words, code=0)
 
     said = json.loads(run(path, "--forget", FIRST[:8], "--json"))
 
@@ -111,8 +109,7 @@ def test_the_log_and_the_search_index_of_a_cassette_forget_too(two: Path) -> Non
                 shutil.copy(one, kept / one.name)
     path = kept / "two.db"
     assert (kept / "two.db-wal").stat().st_size  # of a killed recorder
-    found = CliRunner().invoke(main, ["search", str(path), "Mustermann"])
-    assert found.exit_code == 0, found.output
+    invoke("search", path, "Mustermann", code=0)
     before[0]["recordings"][2]["run_id"] = OTHER_RUN
 
     run(path, "--forget", FIRST)
@@ -198,11 +195,11 @@ def test_a_cassette_that_is_recorded_is_left_alone(two: Path) -> None:
 def test_it_asks_on_a_terminal(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("omnirecord.cli.scrub.is_terminal", lambda _stream: True)
     before = two.read_bytes()
-    result = CliRunner().invoke(main, ["scrub", str(two), "--forget", FIRST], input="n\n")
+    result = invoke("scrub", two, "--forget", FIRST, input="n\n")
     assert result.exit_code == 1
     assert FIRST in result.output
     assert two.read_bytes() == before
-    assert CliRunner().invoke(main, ["scrub", str(two), "--forget", FIRST], input="y\n").exit_code == 0
+    invoke("scrub", two, "--forget", FIRST, input="y\n", code=0)
 
 
 def test_of_several_cassettes_those_without_the_session_stay(two: Path, tmp_path: Path) -> None:

@@ -13,17 +13,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import omnirecord
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Writer, is_database
 from omnirecord.cassette.sqlite.opening import IN_MEMORY, connect_packed
-from omnirecord.cli import main
 from omnirecord.errors import BrokenCassette, NotACassette
 from omnirecord.wire.content_coding import packed
-from tests.cli.test_cli import run
 from tests.support.cassettes import HEALTHY, conversation
+from tests.support.command import invoke, rows
 
 pytest_plugins = ["pytester"]
 
@@ -38,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(BY, folder / "session.jsonl")
     import_file(folder / "session.jsonl", folder / "session.db")
     for form in FORMS:
-        assert run("export", folder / "session.db", "-o", folder / form).exit_code == 0
+        invoke("export", folder / "session.db", "-o", folder / form, code=0)
     return folder
 
 
@@ -72,16 +71,16 @@ COMMANDS = {
 @pytest.mark.usefixtures("temporary")
 def test_every_command_says_the_same_of_it(folder: Path, name: str, form: str) -> None:
     command, *options = COMMANDS[name]
-    plain = run(command, folder / "session.db", *options)
-    compressed = run(command, folder / form, *options)
+    plain = invoke(command, folder / "session.db", *options)
+    compressed = invoke(command, folder / form, *options)
     assert plain.exit_code in (0, 1), plain.output
     assert (compressed.exit_code, compressed.stdout.replace(form, "session.db")) == (plain.exit_code, plain.stdout)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_two_are_no_different(folder: Path, form: str) -> None:
-    assert run("diff", folder / "session.db", folder / form).exit_code == 0
-    result = run("verify", folder / form, "--timing", "instant", "--json")
+    invoke("diff", folder / "session.db", folder / form, code=0)
+    result = invoke("verify", folder / form, "--timing", "instant", "--json")
     assert json.loads(result.stdout)["equal"] is True
 
 
@@ -94,9 +93,9 @@ def test_it_is_much_smaller_than_the_cassette_and_nobody_elses_to_read(folder: P
 
 @pytest.mark.parametrize("form", FORMS)
 def test_there_and_back_nothing_is_lost(folder: Path, tmp_path: Path, form: str) -> None:
-    result = run("import", folder / form, "--db", tmp_path / "back.db")
+    result = invoke("import", folder / form, "--db", tmp_path / "back.db")
     assert result.exit_code == 0, result.output
-    text = run("export", tmp_path / "back.db", "--format", "jsonl").stdout_bytes
+    text = invoke("export", tmp_path / "back.db", "--format", "jsonl").stdout_bytes
     assert text == (folder / "session.jsonl").read_bytes()
 
 
@@ -110,16 +109,15 @@ def test_a_database_that_was_compressed_is_the_database(folder: Path) -> None:
 
 def test_import_appends_it_behind_what_is_there(folder: Path, tmp_path: Path) -> None:
     for form in FORMS:
-        assert run("import", folder / form, "--db", tmp_path / "both.db").exit_code == 0
-    numbers = {json.loads(line)["recording"] for line in run("ls", tmp_path / "both.db", "--json").stdout.splitlines()}
-    assert numbers == {1, 2}
+        invoke("import", folder / form, "--db", tmp_path / "both.db", code=0)
+    assert {row["recording"] for row in rows("ls", tmp_path / "both.db")} == {1, 2}
 
 
 def test_what_was_compressed_by_hand_is_read_too(folder: Path, tmp_path: Path) -> None:
     for form in ("session.db", "session.jsonl"):
         path = tmp_path / "found"
         path.write_bytes(b"".join(packed([(folder / form).read_bytes()])))
-        assert run("ls", path, "--json").stdout == run("ls", folder / form, "--json").stdout
+        assert invoke("ls", path, "--json").stdout == invoke("ls", folder / form, "--json").stdout
         assert is_database(path) is (form == "session.db")
 
 
@@ -127,7 +125,7 @@ def test_a_database_that_still_says_it_has_a_log_is_read(folder: Path, tmp_path:
     whole = bytearray((folder / "session.db").read_bytes())
     whole[18:20] = b"\2\2"
     (tmp_path / "a.db.zst").write_bytes(b"".join(packed([bytes(whole)])))
-    assert run("ls", tmp_path / "a.db.zst", "--json").stdout == run("ls", folder / "session.db", "--json").stdout
+    assert invoke("ls", tmp_path / "a.db.zst", "--json").stdout == invoke("ls", folder / "session.db", "--json").stdout
 
 
 def test_what_a_killed_recorder_left_in_its_log_is_compressed_too(tmp_path: Path) -> None:
@@ -137,8 +135,8 @@ def test_what_a_killed_recorder_left_in_its_log_is_compressed_too(tmp_path: Path
         shutil.copy(tmp_path / f"killed.db{ending}", tmp_path / f"left.db{ending}")
     writer.close()
     before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
-    assert run("export", tmp_path / "left.db", "-o", tmp_path / "left.db.zst").exit_code == 0
-    assert run("ls", tmp_path / "left.db.zst", "--json").stdout == run("ls", tmp_path / "killed.db", "--json").stdout
+    invoke("export", tmp_path / "left.db", "-o", tmp_path / "left.db.zst", code=0)
+    assert rows("ls", tmp_path / "left.db.zst") == rows("ls", tmp_path / "killed.db")
     assert before.items() <= {one.name: one.read_bytes() for one in tmp_path.iterdir()}.items(), "nothing was written"
 
 
@@ -147,7 +145,7 @@ def large(path: Path) -> Path:
     tape = conversation()
     tape.post("/v1/upload", 7.0, status=200, body=bytes(IN_MEMORY))
     tape.save(path.with_suffix(""))
-    assert run("export", path.with_suffix(""), "-o", path).exit_code == 0
+    invoke("export", path.with_suffix(""), "-o", path, code=0)
     return path
 
 
@@ -183,16 +181,16 @@ def test_where_there_is_no_room_a_sentence_says_how_to_have_some(
 ) -> None:
     path = large(tmp_path / "large.db.zst")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    assert "set TMPDIR to a folder with room" in sentence(run("ls", path))
+    assert "set TMPDIR to a folder with room" in sentence(invoke("ls", path))
 
 
 def test_a_search_keeps_its_index_beside_it(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "session.db.zst"
     shutil.copy(folder / "session.db.zst", path)
     (tmp_path / "session.db.zst-search").touch(0o600)
-    first = run("search", path, "the", "--json")
+    first = invoke("search", path, "the", "--json")
     assert (tmp_path / "session.db.zst-search").stat().st_size > 0
-    assert run("search", path, "the", "--json").stdout == first.stdout != ""
+    assert invoke("search", path, "the", "--json").stdout == first.stdout != ""
     assert path.read_bytes() == (folder / "session.db.zst").read_bytes()
 
 
@@ -226,11 +224,11 @@ def test_a_test_replays_it(folder: Path, pytester: pytest.Pytester) -> None:
 def test_a_scrubbed_copy_is_what_its_name_says_else_as_the_cassette_is(
     folder: Path, tmp_path: Path, target: str
 ) -> None:
-    assert run("scrub", folder / "session.db.zst", "-o", tmp_path / target).exit_code == 0
+    invoke("scrub", folder / "session.db.zst", "-o", tmp_path / target, code=0)
     head = (tmp_path / target).read_bytes()[:4]
     assert (head == b"\x28\xb5\x2f\xfd") is not target.endswith((".db", ".jsonl"))
     assert is_database(tmp_path / target) is (".jsonl" not in target)
-    assert run("ls", tmp_path / target, "--json").stdout == run("ls", folder / "session.db", "--json").stdout
+    assert invoke("ls", tmp_path / target, "--json").stdout == invoke("ls", folder / "session.db", "--json").stdout
 
 
 def test_secrets_in_the_free_pages_of_a_compressed_one_are_found(tmp_path: Path) -> None:
@@ -241,7 +239,7 @@ def test_secrets_in_the_free_pages_of_a_compressed_one_are_found(tmp_path: Path)
         edited.execute("INSERT INTO x VALUES (?)", (f"ghp_{'aB3dE6gH9' * 4} " * 3000,))
         edited.execute("DROP TABLE x")
     (tmp_path / "a.db.zst").write_bytes(b"".join(packed([(tmp_path / "a.db").read_bytes()])))
-    plain, compressed = (run("scrub", "--check", tmp_path / name) for name in ("a.db", "a.db.zst"))
+    plain, compressed = (invoke("scrub", "--check", tmp_path / name) for name in ("a.db", "a.db.zst"))
     assert "free space" in plain.stdout
     assert compressed.stdout.replace("a.db.zst", "a.db") == plain.stdout
 
@@ -251,7 +249,7 @@ def test_what_is_still_recorded_is_not_compressed(tmp_path: Path) -> None:
     writer.write(conversation().rows())
     try:
         for form in ("a.db.zst", "a.jsonl.zst"):
-            result = run("export", tmp_path / "live.db", "-o", tmp_path / form)
+            result = invoke("export", tmp_path / "live.db", "-o", tmp_path / form)
             assert "is still being recorded" in sentence(result)
             assert not (tmp_path / form).exists()
     finally:
@@ -265,7 +263,7 @@ def test_what_is_still_recorded_is_not_compressed(tmp_path: Path) -> None:
 def test_nothing_is_recorded_into_one(folder: Path, tmp_path: Path, words: list[str], name: str) -> None:
     shutil.copy(folder / "session.db.zst", tmp_path / "there.db.zst")
     words = [word.format(jsonl=folder / "session.jsonl") for word in words]
-    assert "a compressed cassette is a closed one" in sentence(run(*words, tmp_path / name))
+    assert "a compressed cassette is a closed one" in sentence(invoke(*words, tmp_path / name))
     assert (tmp_path / "there.db.zst").read_bytes() == (folder / "session.db.zst").read_bytes()
     assert not (tmp_path / "new.db.zst").exists()
 
@@ -278,7 +276,7 @@ def test_nothing_is_recorded_into_one_of_another_name(folder: Path, tmp_path: Pa
 
 
 def test_tail_says_that_nothing_comes(folder: Path) -> None:
-    assert "so nothing is added to it: omnirecord events" in sentence(run("tail", folder / "session.db.zst"))
+    assert "so nothing is added to it: omnirecord events" in sentence(invoke("tail", folder / "session.db.zst"))
 
 
 @pytest.mark.parametrize(
@@ -295,31 +293,31 @@ def test_tail_says_that_nothing_comes(folder: Path) -> None:
     ],
 )
 def test_a_slip_of_export_is_a_sentence(folder: Path, options: list[str], says: str) -> None:
-    assert says in sentence(run("export", folder / "session.db", *options))
+    assert says in sentence(invoke("export", folder / "session.db", *options))
 
 
 def test_an_export_says_once_that_it_is_written(folder: Path, tmp_path: Path) -> None:
     for name in ("a.db.zst", "b.db.zst"):
-        result = run("export", folder / ("session.db" if name[0] == "a" else "session.jsonl"), "-o", tmp_path / name)
+        result = invoke("export", folder / ("session.db" if name[0] == "a" else "session.jsonl"), "-o", tmp_path / name)
         assert (result.stdout, result.stderr) == (f"wrote {tmp_path / name}\n", "")
 
 
 def test_the_name_of_the_output_says_the_format(folder: Path, tmp_path: Path) -> None:
     for name, options in (("a.jsonl", []), ("a.sse", ["--stream", "1"]), ("a.zst", [])):
-        assert run("export", folder / "session.db", *options, "-o", tmp_path / name).exit_code == 0
+        invoke("export", folder / "session.db", *options, "-o", tmp_path / name, code=0)
     assert (tmp_path / "a.jsonl").read_bytes() == (folder / "session.jsonl").read_bytes()
     assert is_database(tmp_path / "a.zst")
-    piped = CliRunner().invoke(main, ["export", str(folder / "session.db"), "--format", "zst"])
+    piped = invoke("export", folder / "session.db", "--format", "zst")
     assert piped.stdout_bytes == (tmp_path / "a.zst").read_bytes()
 
 
 def test_a_recording_that_is_compressed_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "session.db.zst", tmp_path / "a.db.zst")
-    assert "perhaps a cassette" in sentence(run("export", folder / "session.db", "-o", tmp_path / "a.db.zst"))
+    assert "perhaps a cassette" in sentence(invoke("export", folder / "session.db", "-o", tmp_path / "a.db.zst"))
 
 
 def test_datasette_is_told_what_to_do_with_one(folder: Path) -> None:
-    result = run("export", folder / "session.db.zst", "--format", "datasette")
+    result = invoke("export", folder / "session.db.zst", "--format", "datasette")
     assert sentence(result).endswith("session.db.zst --db session.db")
 
 
@@ -333,7 +331,7 @@ def test_damage_is_a_sentence(folder: Path, tmp_path: Path) -> None:
         }.items():  # fmt: skip
             path = tmp_path / f"{name}.{form}"
             path.write_bytes(data)
-            assert f"{name}.{form}" in sentence(run("ls", path))
+            assert f"{name}.{form}" in sentence(invoke("ls", path))
             with pytest.raises(BrokenCassette):
                 open_store(path)
 
@@ -342,7 +340,7 @@ def test_something_else_that_is_compressed_is_no_cassette(tmp_path: Path) -> Non
     for number, data in enumerate([b"", b"hello\n", b"SQLite format 3\0", b"SQLite format 3\0" + bytes(5000)]):
         path = tmp_path / f"{number}.zst"
         path.write_bytes(b"".join(packed([data])))
-        assert f"{number}.zst" in sentence(run("ls", path))
+        assert f"{number}.zst" in sentence(invoke("ls", path))
 
 
 def test_a_bomb_is_a_sentence(tmp_path: Path) -> None:
@@ -358,7 +356,7 @@ def test_a_strangers_database_is_trusted_no_more_for_being_compressed(folder: Pa
         edited.execute("ALTER TABLE exchanges RENAME TO hidden")
         edited.execute("CREATE VIEW exchanges AS SELECT * FROM hidden")
     (tmp_path / "evil.db.zst").write_bytes(b"".join(packed([(tmp_path / "evil.db").read_bytes()])))
-    assert "exchanges is a view" in sentence(run("ls", tmp_path / "evil.db.zst"))
+    assert "exchanges is a view" in sentence(invoke("ls", tmp_path / "evil.db.zst"))
 
 
 def test_what_is_opened_cannot_be_written(folder: Path) -> None:

@@ -109,8 +109,9 @@ def test_commands_read_one_conversation(words: list[str], wanted: str, tmp_path:
     assert wanted in done.out.decode(), done
 
 
-def test_a_replay_of_one_conversation_expects_only_its_calls() -> None:
-    with omnirecord.replay(f"{DAY}#5", timing="instant") as server:
+@pytest.mark.parametrize("only", [None, "model"])  # the only hop of a run is the hop to the model
+def test_a_replay_of_one_conversation_expects_only_its_calls(only: str | None) -> None:
+    with omnirecord.replay(f"{DAY}#5", timing="instant", only=only) as server:
         assert [one.exchange for one in server.unplayed] == [10, 11, 12]
 
 
@@ -118,11 +119,6 @@ def test_a_conversation_is_a_cassette_and_a_session_is_none() -> None:
     assert named_part(f"{DAY}#2") == (Path(f"{DAY}#2"), None)
     assert named_part(f"{SHIPPED / 'text.jsonl'}#9") == (SHIPPED / "text.jsonl", "9")
     assert named_part(DAY) == (DAY, None)
-
-
-def test_the_only_hop_of_a_run_is_the_hop_to_the_model() -> None:
-    with omnirecord.replay(f"{DAY}#5", timing="instant", only="model") as server:
-        assert [one.exchange for one in server.unplayed] == [10, 11, 12]
 
 
 def test_one_of_several_hops_to_models_has_to_be_named() -> None:

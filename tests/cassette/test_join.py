@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from omnirecord.cassette.join import join, parse_shift
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.recording_ids import uuid7
 from omnirecord.cassette.sqlite import Writer, rows
-from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.model import Recording
+from tests.support.command import invoke
 from tests.support.examples import each
 
 
@@ -36,7 +35,7 @@ def recordings(path: Path) -> list[Recording]:
 
 
 def run(*words: object) -> tuple[int, str]:
-    result = CliRunner().invoke(main, ["import", *map(str, words)])
+    result = invoke("import", *words)
     return result.exit_code, result.output
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 import omnirecord
 from omnirecord.cassette.open import import_file, open_store
-from omnirecord.cli import main
 from tests.support.cassettes import SHIPPED, delta, event, heartbeat, status
+from tests.support.command import invoke
 from tests.support.examples import each
 
 RESPONSE = {"id": "r", "status": "in_progress", "model": "m", "created_at": 1}
@@ -50,8 +49,7 @@ def imported(folder: Path, body: bytes) -> Path:
 
 
 def run(*words: str | Path) -> str:
-    result = CliRunner().invoke(main, list(map(str, words)))
-    assert result.exit_code == 0, result.output
+    result = invoke(*words, code=0)
     return result.stdout
 
 
@@ -137,7 +135,7 @@ def test_a_body_that_an_older_version_imported_has_no_invented_end(tmp_path: Pat
 def test_a_body_compared_with_its_recording_differs_in_nothing(tmp_path: Path) -> None:
     with closing(open_store(SHIPPED / "text.jsonl")) as store:
         body = b"".join(store.content(store.streams()[0]))
-    with_post = CliRunner().invoke(main, ["diff", str(imported(tmp_path, body)), str(SHIPPED / "text.jsonl"), "--json"])
+    with_post = invoke("diff", imported(tmp_path, body), SHIPPED / "text.jsonl", "--json")
     kinds = [(row["kind"], row["path"]) for row in map(json.loads, with_post.stdout.splitlines())]
     assert not [one for one in kinds if one[0] == "timing" or "ending" in one[1]]
 

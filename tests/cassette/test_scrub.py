@@ -10,22 +10,22 @@ import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 import omnirecord
 from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.scrub import Leak, scrub
-from omnirecord.cli import main
 from omnirecord.errors import CassetteError, UsageError
 from omnirecord.redaction.content.patterns import beginnings
 from omnirecord.replayer.verify import verify
 from tests.support import wire
 from tests.support.cassettes import JSON, SSE, Made, delta, event, heartbeat
+from tests.support.command import invoke
 from tests.support.examples import each
 from tests.support.wire import ask, bytes_on_disk
 
@@ -381,8 +381,7 @@ async def test_clients_with_other_credentials_are_answered_by_a_scrubbed_cassett
 # The command
 
 
-def run(*args: str | Path) -> Result:
-    return CliRunner().invoke(main, ["scrub", *map(str, args)])
+run = partial(invoke, "scrub")
 
 
 def test_the_command_counts_and_never_shows(source: Path, tmp_path: Path) -> None:

@@ -14,13 +14,15 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cli import main
 from omnirecord.cli.arguments import CassetteType
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, child, created
+from tests.support.command import invoke
+from tests.support.command import rows as objects
 from tests.support.examples import each
 
 LEAVES: dict[str, click.Command] = {
@@ -62,11 +64,7 @@ def more(name: str, folder: Path, number: int = 1) -> list[str]:
 
 
 def run(*words: str | Path, stdin: bytes | None = None) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words], input=stdin)
-
-
-def objects(*words: str | Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run(*words, "--json").stdout.splitlines()]
+    return invoke(*words, input=stdin)
 
 
 def failure(result: Result) -> dict[str, Any]:

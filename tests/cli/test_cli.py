@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from omnirecord.cassette.open import import_file
-from omnirecord.cli import main
 from tests.support import forked
 from tests.support.cassettes import conversation
+from tests.support.command import invoke
 from tests.support.examples import each
 from tests.support.hop_tapes import model_hop
 from tests.support.nobody import NOBODY, is_readable_as_nobody
@@ -44,10 +44,6 @@ SESSION_KEYS = [
 ]  # fmt: skip
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
 def rows(result: Result) -> list[dict[str, Any]]:
     assert result.exit_code == 0, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
@@ -65,20 +61,20 @@ def cassette(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_ls_json_has_a_row_for_each_session(cassette: Path) -> None:
-    (row,) = rows(run("ls", cassette, "--json"))
+    (row,) = rows(invoke("ls", cassette, "--json"))
     assert list(row) == SESSION_KEYS
     assert (row["streams"], row["last_status"], row["ending"]) == (1, "idle", "client_left")
 
 
 def test_ls_streams_json_counts_frames_bytes_and_verdicts(cassette: Path) -> None:
-    (row,) = rows(run("ls", cassette, "--streams", "--json"))
+    (row,) = rows(invoke("ls", cassette, "--streams", "--json"))
     assert list(row) == STREAM_KEYS
     assert row["verdicts"] == {"valid": row["frames"]}
-    assert row["bytes"] == len(CliRunner().invoke(main, ["export", str(cassette), "--format", "sse"]).stdout_bytes)
+    assert row["bytes"] == len(invoke("export", cassette, "--format", "sse").stdout_bytes)
 
 
 def test_ls_exchanges_json_has_a_row_for_each_request(cassette: Path) -> None:
-    found = rows(run("ls", cassette, "--exchanges", "--json"))
+    found = rows(invoke("ls", cassette, "--exchanges", "--json"))
     assert all(list(row) == EXCHANGE_KEYS for row in found)
     assert [row["kind"] for row in found].count("sse") == 1
 
@@ -88,19 +84,19 @@ def test_ls_has_a_column_for_the_hop_if_there_are_several(tmp_path: Path) -> Non
     made.another_recording(hop="model")
     made.post("/v1/responses", 1.0, body="{}")
     path = made.save(tmp_path / "both.db")
-    assert [row["hop"] for row in rows(run("ls", path, "--exchanges", "--json"))][-2:] == [None, "model"]
-    head, *_, last = run("ls", path, "--exchanges").stdout.splitlines()
+    assert [row["hop"] for row in rows(invoke("ls", path, "--exchanges", "--json"))][-2:] == [None, "model"]
+    head, *_, last = invoke("ls", path, "--exchanges").stdout.splitlines()
     assert (head.split()[:2], last.split()[1]) == (["no", "hop"], "model")
-    assert "hop" not in run("ls", CASSETTES / "approval.jsonl", "--exchanges").stdout.splitlines()[0]
+    assert "hop" not in invoke("ls", CASSETTES / "approval.jsonl", "--exchanges").stdout.splitlines()[0]
 
 
 def test_ls_has_a_column_for_the_hop_if_only_a_hop_with_a_name_has_exchanges(tmp_path: Path) -> None:
-    head, first = run("ls", model_hop(1).save(tmp_path / "model.db"), "--exchanges").stdout.splitlines()
+    head, first = invoke("ls", model_hop(1).save(tmp_path / "model.db"), "--exchanges").stdout.splitlines()
     assert (head.split()[1], first.split()[1]) == ("hop", "model")
 
 
 def test_events_json_has_all_keys_in_order(cassette: Path) -> None:
-    found = rows(run("events", cassette, "--json"))
+    found = rows(invoke("events", cassette, "--json"))
     assert all(list(row) == EVENT_KEYS for row in found)
     assert [row["seq"] for row in found] == list(range(1, len(found) + 1))
     assert found[0]["type"] == found[0]["event"] == "session.heartbeat"
@@ -108,16 +104,16 @@ def test_events_json_has_all_keys_in_order(cassette: Path) -> None:
 
 
 def test_events_can_be_narrowed_by_type_verdict_stream_and_session(cassette: Path) -> None:
-    deltas = rows(run("events", cassette, "--type", "*.delta", "--json"))
+    deltas = rows(invoke("events", cassette, "--type", "*.delta", "--json"))
     assert {row["type"] for row in deltas} == {"response.output_text.delta"}
-    assert rows(run("events", cassette, "--verdict", "invalid", "--json")) == []
-    assert rows(run("events", cassette, "--stream", "1", "--json"))
-    assert rows(run("events", cassette, "--session", deltas[0]["session_id"][:8], "--json"))
+    assert rows(invoke("events", cassette, "--verdict", "invalid", "--json")) == []
+    assert rows(invoke("events", cassette, "--stream", "1", "--json"))
+    assert rows(invoke("events", cassette, "--session", deltas[0]["session_id"][:8], "--json"))
 
 
 @pytest.mark.parametrize(("option", "value"), [("--stream", "2"), ("--session", "nobody")])
 def test_events_of_what_is_not_there_is_a_mistake(cassette: Path, option: str, value: str) -> None:
-    result = run("events", cassette, option, value)
+    result = invoke("events", cassette, option, value)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "there are" in result.stderr
 
@@ -136,39 +132,39 @@ def test_a_proxy_in_front_of_itself_is_refused_and_makes_no_cassette(tmp_path: P
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = ["--upstream", f"http://localhost:{port}", "--listen", f"127.0.0.1:{port}", "--db", tmp_path / "x.db"]
-    result = run("proxy", *words)
+    result = invoke("proxy", *words)
     assert (result.exit_code, "own address" in result.stderr) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_person_gets_a_table_and_lines(cassette: Path) -> None:
-    assert "session" in run("ls", cassette).stdout.splitlines()[0]
-    assert "response.elicitation_request" in run("events", cassette).stdout
-    assert run("events", cassette, "--verdict", "invalid").stdout == "no events\n"
+    assert "session" in invoke("ls", cassette).stdout.splitlines()[0]
+    assert "response.elicitation_request" in invoke("events", cassette).stdout
+    assert invoke("events", cassette, "--verdict", "invalid").stdout == "no events\n"
 
 
 def test_text_there_and_back_is_the_same(cassette: Path, tmp_path: Path) -> None:
-    first = run("export", cassette, "--format", "jsonl").stdout_bytes
+    first = invoke("export", cassette, "--format", "jsonl").stdout_bytes
     (tmp_path / "there.jsonl").write_bytes(first)
-    assert run("import", tmp_path / "there.jsonl", "--db", tmp_path / "back.db").exit_code == 0
-    assert run("export", tmp_path / "back.db", "--format", "jsonl").stdout_bytes == first
+    invoke("import", tmp_path / "there.jsonl", "--db", tmp_path / "back.db", code=0)
+    assert invoke("export", tmp_path / "back.db", "--format", "jsonl").stdout_bytes == first
 
 
 def test_a_raw_body_there_and_back_is_the_same(cassette: Path, tmp_path: Path) -> None:
-    assert run("export", cassette, "--format", "sse", "-o", tmp_path / "body.sse").exit_code == 0
-    assert run("import", tmp_path / "body.sse", "--db", tmp_path / "back.db").exit_code == 0
+    invoke("export", cassette, "--format", "sse", "-o", tmp_path / "body.sse", code=0)
+    invoke("import", tmp_path / "body.sse", "--db", tmp_path / "back.db", code=0)
     body = (tmp_path / "body.sse").read_bytes()
-    assert run("export", tmp_path / "back.db", "--format", "sse").stdout_bytes == body
+    assert invoke("export", tmp_path / "back.db", "--format", "sse").stdout_bytes == body
 
 
 def test_verify_says_equal_with_its_figures(cassette: Path) -> None:
-    (row,) = rows(run("verify", cassette, "--timing", "instant", "--json"))
+    (row,) = rows(invoke("verify", cassette, "--timing", "instant", "--json"))
     errors = ["timing_error_ms", "first_byte_error_ms", "first_event_error_ms"]
     assert list(row) == ["streams", "calls", "bytes", "equal", "missing", *errors]
     for error in errors:
         assert list(row[error]) == ["p50", "p99", "max"]
     assert (row["streams"], row["equal"], row["missing"]) == (1, True, 0)
-    lines = run("verify", cassette, "--timing", "instant").stdout.splitlines()
+    lines = invoke("verify", cassette, "--timing", "instant").stdout.splitlines()
     told = ["timing error", "error of the time to the first byte", "error of the time to the first event"]
     assert [line.partition(": p50 ")[0] for line in lines[1:]] == told
 
@@ -176,7 +172,7 @@ def test_verify_says_equal_with_its_figures(cassette: Path) -> None:
 @pytest.mark.parametrize("words", [("verify", str(CASSETTES / "text.jsonl"), "--timing", "instant"), ("demo",)])
 def test_a_replay_that_is_stuck_is_a_sentence(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("omnirecord.replayer.verify.STUCK_AFTER", 0.0)
-    result = run(*words)
+    result = invoke(*words)
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: the ")
     assert "did not finish: no byte came for 0 s; still open: /" in result.stderr
@@ -241,7 +237,7 @@ def test_a_wrong_file_gets_one_sentence_and_is_left_as_it_was(command: list[str]
         if command == ["stats"] and path.is_dir():
             continue  # it measures the cassettes in a folder
         before = path.read_bytes() if path.is_file() else None
-        result = run(command[0], path, *command[1:])
+        result = invoke(command[0], path, *command[1:])
         assert result.exit_code == 2, f"{path.name}: {result.output}"
         assert says in result.stderr, f"{path.name}: {result.stderr}"
         assert len(result.stderr.splitlines()) == 1
@@ -252,9 +248,9 @@ def test_a_wrong_file_gets_one_sentence_and_is_left_as_it_was(command: list[str]
 def test_a_failed_import_leaves_the_cassette_as_it_was(tmp_path: Path) -> None:
     broken = {path.name: path for path, _ in wrong_files(tmp_path)}["line17.jsonl"]
     before = (tmp_path / "good.db").read_bytes()
-    assert "line 17" in run("import", broken, "--db", tmp_path / "good.db").stderr
+    assert "line 17" in invoke("import", broken, "--db", tmp_path / "good.db").stderr
     assert (tmp_path / "good.db").read_bytes() == before
-    assert run("import", broken, "--db", tmp_path / "new.db").exit_code == 2
+    invoke("import", broken, "--db", tmp_path / "new.db", code=2)
     assert not (tmp_path / "new.db").exists()
 
 
@@ -303,8 +299,7 @@ def test_a_proxy_that_cannot_be_gets_one_sentence(
     words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run("proxy", "--listen", "127.0.0.1:0", *words)
-    assert result.exit_code == 2, result.output
+    result = invoke("proxy", "--listen", "127.0.0.1:0", *words, code=2)
     assert says in result.stderr
     assert "Traceback" not in result.output
     assert list(tmp_path.iterdir()) == []
@@ -316,8 +311,7 @@ def test_a_proxy_that_cannot_be_gets_one_sentence(
      ["--max-gap", "-1"], ["--gate", "POST"], ["--no-gate", "--gate", "POST /x"], ["--listen", "host:"]],
 )  # fmt: skip
 def test_a_replay_that_cannot_be_gets_one_sentence(words: list[str], cassette: Path) -> None:
-    result = run("serve", cassette, "--listen", "127.0.0.1:0", *words)
-    assert result.exit_code == 2, result.output
+    result = invoke("serve", cassette, "--listen", "127.0.0.1:0", *words, code=2)
     assert result.stdout == ""
     assert "Traceback" not in result.output
 
@@ -326,7 +320,7 @@ def test_a_port_in_use_gets_a_sentence_from_both_servers(cassette: Path, tmp_pat
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         for words in (["serve", cassette], ["proxy", "--upstream", "http://127.0.0.1:1", "--db", tmp_path / "p.db"]):
-            result = run(*words, "--listen", listen)
+            result = invoke(*words, "--listen", listen)
             assert (result.exit_code, "is in use" in result.stderr) == (2, True)
     assert not (tmp_path / "p.db").exists()
 
@@ -336,7 +330,7 @@ def test_a_second_recorder_on_one_file_is_refused_and_without_a_terminal_the_fir
     url = f"http://127.0.0.1:{upstream.getsockname()[1]}"
     words = ["proxy", "--upstream", url, "--db", str(tmp_path / "one.db"), "--listen", "127.0.0.1:0"]
     with upstream, Started(*words) as (first, _):
-        result = run(*words)
+        result = invoke(*words)
         assert (result.exit_code, "another omnirecord" in result.stderr) == (2, True)
         first.send_signal(signal.SIGINT)
         _, errors = first.communicate(timeout=10)
@@ -358,9 +352,9 @@ def test_escapes_in_recorded_text_do_not_reach_the_terminal(tmp_path: Path) -> N
     body.write_bytes(
         b'event: x\ndata: {"type": "x\\u001b[2J", "delta": "\\u001b]0;owned\\u0007"}\n\nevent: \x1b[31m\ndata: {}\n\n'
     )
-    run("import", body, "--db", tmp_path / "evil.db")
+    invoke("import", body, "--db", tmp_path / "evil.db")
     for command in ("events", "ls", "show", "stats"):
-        assert "\x1b" not in run(command, tmp_path / "evil.db").output
+        assert "\x1b" not in invoke(command, tmp_path / "evil.db").output
 
 
 class Started:

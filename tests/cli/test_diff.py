@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.testing import CliRunner
 
-from omnirecord.cli import main
 from omnirecord.forks.change import Change
 from tests.support import forked
 from tests.support.cassettes import Made, completed, created, delta, event, status
+from tests.support.command import invoke
 from tests.support.examples import each
 from tests.support.hop_tapes import RESPONSES, asked, ending, model_hop, opening, user, word
 
@@ -21,7 +20,7 @@ TEXT, TOOL = CASSETTES / "text.jsonl", CASSETTES / "tool.jsonl"
 
 
 def run(*words: Any) -> tuple[int, str, str]:
-    result = CliRunner().invoke(main, ["diff", *map(str, words)])
+    result = invoke("diff", *words)
     return result.exit_code, result.stdout, result.stderr
 
 

@@ -8,14 +8,14 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from omnirecord.cli import main
 from tests.support import forked
 from tests.support.cassettes import TROUBLED, Made, completed, event, heartbeat, status
+from tests.support.command import invoke
 from tests.support.examples import each
 from tests.support.faulted import FOLDER, faulted
 from tests.support.hop_tapes import both_hops
@@ -23,8 +23,7 @@ from tests.support.hop_tapes import both_hops
 KEYS = ["code", "severity", "session_id", "stream", "seqs", "message", "why", "next", "because"]
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, ["doctor", *map(str, words)])
+run = partial(invoke, "doctor")
 
 
 def test_a_cassette_without_a_stream_is_not_called_healthy(tmp_path: Path) -> None:
@@ -162,7 +161,7 @@ def test_the_next_step_is_a_command_with_the_known_numbers_and_ids(tmp_path: Pat
     (found,) = map(json.loads, run(tmp_path / "a.db", "--json").stdout.splitlines())
     assert '500 {"reason": "the disk is full"}' in found["message"]
     (command,) = re.findall(r"omnirecord (request .+?) to ", found["next"])
-    assert CliRunner().invoke(main, shlex.split(command)).exit_code == 0
+    invoke(*shlex.split(command), code=0)
     findings = map(json.loads, run(TROUBLED["child_unfinished"], "--json").stdout.splitlines())
     (child,) = (one for one in findings if one["code"] == "child-unfinished")
     assert re.search(r"Run omnirecord doctor \S+child_unfinished\.jsonl [0-9a-f]{32} to ", child["next"])

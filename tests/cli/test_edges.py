@@ -16,10 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from click.testing import CliRunner, Result
 
 from omnirecord.cassette.open import import_file
-from omnirecord.cli import main
 from omnirecord.cli.listen import stop_signal
 from omnirecord.cli.stderr import log_to_stderr
 from omnirecord.errors import UsageError
@@ -30,6 +28,7 @@ from omnirecord.server.listener import parse_listen
 from omnirecord.wire.limits import checked_seconds
 from tests.support import forked
 from tests.support.cassettes import SHIPPED, Made, completed, created, delta
+from tests.support.command import invoke
 from tests.support.examples import each
 from tests.support.watchdog import slowness
 
@@ -43,10 +42,6 @@ def cassette(tmp_path: Path) -> Path:
     shutil.copy(Path(__file__).parent.parent.parent / "cassettes" / "approval.jsonl", tmp_path / "session.jsonl")
     import_file(tmp_path / "session.jsonl", tmp_path / "session.db")
     return tmp_path / "session.db"
-
-
-def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def commands(cassette: Path, upstream: str = NOBODY) -> dict[str, list[str]]:
@@ -63,7 +58,7 @@ def test_an_export_overwrites_neither_its_input_nor_a_database(name: str, casset
     cassette.with_name("link.db").symlink_to(cassette)
     target = cassette.with_name(name)
     before = target.read_bytes()
-    done = run("export", text if name == "session.jsonl" else cassette, "--format", "jsonl", "-o", target)
+    done = invoke("export", text if name == "session.jsonl" else cassette, "--format", "jsonl", "-o", target)
     assert done.exit_code == 2
     assert "choose another --output" in done.stderr
     assert target.read_bytes() == before
@@ -72,13 +67,13 @@ def test_an_export_overwrites_neither_its_input_nor_a_database(name: str, casset
 def test_an_export_overwrites_a_text(cassette: Path) -> None:
     target = cassette.with_name("old.jsonl")
     target.write_text("old")
-    assert run("export", cassette, "--format", "jsonl", "-o", target).exit_code == 0
+    invoke("export", cassette, "--format", "jsonl", "-o", target, code=0)
     assert target.read_bytes() == cassette.with_suffix(".jsonl").read_bytes()
 
 
 def test_an_output_whose_name_is_too_long_gets_a_sentence(cassette: Path) -> None:
     for length, code in ((255, 0), (256, 2)):
-        done = run("export", cassette, "--format", "jsonl", "-o", cassette.with_name("x" * length))
+        done = invoke("export", cassette, "--format", "jsonl", "-o", cassette.with_name("x" * length))
         assert done.exit_code == code
     assert "File name too long" in done.stderr
 
@@ -155,7 +150,9 @@ def test_where_stdout_has_not_all_characters_the_others_are_escapes(tmp_path: Pa
     made.stream("s", 1.0, (1.0, created()), (2.0, delta(said)), (3.0, completed()))
     text = made.save(tmp_path / "a.db")
     assert "caf\u00e9 \\u2026 \\ud83d\\ude00" in in_encoding("latin-1", "show", text)
-    assert json.loads(in_encoding("latin-1", "show", "--json", text)) == json.loads(run("show", "--json", text).stdout)
+    assert json.loads(in_encoding("latin-1", "show", "--json", text)) == json.loads(
+        invoke("show", "--json", text).stdout
+    )
 
 
 @each("columns", ["0", "1", "20"])
@@ -278,7 +275,7 @@ def test_a_port_that_is_none_gets_a_sentence(port: str) -> None:
     ],
 )  # fmt: skip
 def test_a_time_that_no_clock_can_keep_is_refused(words: list[str], cassette: Path) -> None:
-    done = run("serve", cassette, *ANYWHERE, *words)
+    done = invoke("serve", cassette, *ANYWHERE, *words)
     assert done.exit_code == 2
     assert "must be" in done.stderr
 
@@ -343,7 +340,7 @@ def test_an_error_that_quotes_a_cassette_moves_no_cursor(tmp_path: Path) -> None
     body = tmp_path / "evil.sse"
     body.write_bytes(b'data: {"type": "session.status", "conversation_id": "\\u001b[2J\\u001b]0;owned\\u0007"}\n\n')
     import_file(body, tmp_path / "evil.db")
-    result = CliRunner().invoke(main, ["show", str(tmp_path / "evil.db"), "nobody"])
+    result = invoke("show", tmp_path / "evil.db", "nobody")
     assert result.exit_code == 2
     assert "owned" in result.stderr
     assert "\x1b" not in result.output
@@ -356,7 +353,7 @@ def test_a_lack_of_threads_is_a_sentence_and_no_finding(cassette: Path, monkeypa
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    result = CliRunner().invoke(main, ["verify", str(cassette), "--timing", "instant"])
+    result = invoke("verify", cassette, "--timing", "instant")
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: cannot start a thread")
 

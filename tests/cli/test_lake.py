@@ -14,13 +14,13 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from deltalake import DeltaTable
 
-from omnirecord.cli import main
 from omnirecord.lake.tables import FORMAT_VERSION
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, created, status
+from tests.support.command import invoke
 from tests.support.lake_sessions import without
 from tests.support.lakes import shipped, split
 from tests.support.stores import lake_url
@@ -29,9 +29,7 @@ __all__ = ["lake_url"]
 
 
 def run(*words: str | Path, code: int = 0) -> Result:
-    done = CliRunner().invoke(main, ["lake", *map(str, words)])
-    assert done.exit_code == code, done.output
-    return done
+    return invoke("lake", *words, code=code)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +205,7 @@ def test_get_writes_a_cassette_once(url: str, tmp_path: Path) -> None:
     assert run("get", url, "df0b", "-o", output).stdout == (
         f"wrote {output}: session df0bf5115f684102831c8684348c2169, 112 events of 1 recording\n"
     )
-    assert CliRunner().invoke(main, ["verify", str(output), "--timing", "instant"]).exit_code == 0
+    invoke("verify", output, "--timing", "instant", code=0)
     assert (
         f"{output} exists: choose another --output, or remove it"
         in run("get", url, "df0b", "-o", output, code=2).stderr
@@ -227,9 +225,9 @@ def test_a_stream_without_a_session_comes_by_the_id_of_its_recording_and_its_num
     (recording,), stream = row["recordings"], str(row["stream"])
     done = run("get", lake.url, recording[:12], "--stream", stream, "-o", output)
     assert done.stdout == f"wrote {output}: stream {stream}, 2 events of 1 recording\n"
-    (listed,) = CliRunner().invoke(main, ["ls", str(output), "--streams", "--json"]).stdout.splitlines()
+    (listed,) = invoke("ls", output, "--streams", "--json").stdout.splitlines()
     assert (json.loads(listed)["path"], json.loads(listed)["frames"]) == ("/feed", 2)
-    assert CliRunner().invoke(main, ["verify", str(output), "--timing", "instant"]).exit_code == 0
+    invoke("verify", output, "--timing", "instant", code=0)
     more = ["-o", tmp_path / "more.db"]
     told = json.loads(run("get", lake.url, recording, "--stream", "2", "--json", *more).stdout)
     assert (told["session_id"], told["sessions"], told["events"]) == ("s", ["s"], 1)

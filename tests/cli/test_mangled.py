@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from omnirecord.cassette.open import import_file
-from omnirecord.cli import main
+from tests.support.command import invoke
 from tests.support.examples import each
 from tests.support.mangled import FOLDER, mangled
 
@@ -28,7 +28,7 @@ JUDGE = {"doctor", "validate", "diff", "search"}
 
 
 def run(words: tuple[str, ...], cassette: Path) -> Result:
-    return CliRunner().invoke(main, [words[0], str(cassette), *words[1:]])
+    return invoke(words[0], cassette, *words[1:])
 
 
 def no_json(name: str) -> NoReturn:

@@ -8,11 +8,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from omnirecord.cli import main
 from tests.support import forked, wire
 from tests.support.cassettes import DONE, Made, delta, heartbeat
+from tests.support.command import invoke
 from tests.support.process import Process
 from tests.support.wire import STREAM, Upstream, Wire, chunk, get
 
@@ -28,7 +27,7 @@ def cassette(tmp_path: Path) -> Path:
     tape = Made()
     tape.stream("s", 0.0, (0.0, BEGINNING), (1.0, b": large\n\n"), (2.0, REST), ending="done")
     path = tape.save(tmp_path / "small.db")
-    run("export", path, "--format", "jsonl", "-o", tmp_path / "large.jsonl")
+    invoke("export", path, "--format", "jsonl", "-o", tmp_path / "large.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "large.jsonl").read_text().splitlines()]
     for line in lines:
         if line.get("seq") == 2:
@@ -39,21 +38,17 @@ def cassette(tmp_path: Path) -> Path:
     return tmp_path / "large.jsonl"
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, [*map(str, words)])
-
-
 def test_the_body_of_a_stream_is_written_without_them(cassette: Path, tmp_path: Path) -> None:
-    result = run("export", cassette, "--format", "sse", "-o", tmp_path / "a.sse")
+    result = invoke("export", cassette, "--format", "sse", "-o", tmp_path / "a.sse")
     assert (tmp_path / "a.sse").read_bytes() == BEGINNING + REST
     assert result.stderr.splitlines()[-1] == f"omnirecord: {SAID}"
     assert result.exit_code == 1
-    row = json.loads(run("export", cassette, "--format", "sse", "-o", tmp_path / "a.sse", "--json").stdout)
+    row = json.loads(invoke("export", cassette, "--format", "sse", "-o", tmp_path / "a.sse", "--json").stdout)
     assert row["missing"] == [{"stream": 1, "seq": 2, "length": SIZE}]
 
 
 def test_the_text_form_is_written_with_their_length(cassette: Path, tmp_path: Path) -> None:
-    result = run("export", cassette, "--format", "jsonl", "-o", tmp_path / "copy.jsonl")
+    result = invoke("export", cassette, "--format", "jsonl", "-o", tmp_path / "copy.jsonl")
     assert [json.loads(line) for line in (tmp_path / "copy.jsonl").read_text().splitlines()] == [
         json.loads(line) for line in cassette.read_text().splitlines()
     ]
@@ -64,17 +59,17 @@ def test_the_text_form_is_written_with_their_length(cassette: Path, tmp_path: Pa
 def test_a_whole_cassette_lacks_nothing(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("s", 0.0, (0.0, BEGINNING), (2.0, REST), ending="done")
-    result = run("export", tape.save(tmp_path / "a.db"), "--format", "jsonl", "-o", tmp_path / "a.jsonl", "--json")
+    result = invoke("export", tape.save(tmp_path / "a.db"), "--format", "jsonl", "-o", tmp_path / "a.jsonl", "--json")
     assert json.loads(result.stdout)["missing"] == []
     assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_a_replay_is_not_equal_to_what_is_missing(cassette: Path) -> None:
-    result = run("verify", cassette)
+    result = invoke("verify", cassette)
     assert "a part cannot be compared" in result.stdout
     assert SAID in result.stdout
     assert result.exit_code == 1
-    row = json.loads(run("verify", cassette, "--json").stdout)
+    row = json.loads(invoke("verify", cassette, "--json").stdout)
     assert (row["equal"], row["missing"]) == (False, 1)
 
 
@@ -102,8 +97,8 @@ def test_an_event_over_64_mib_passes_and_is_named_as_missing(tmp_path: Path) -> 
             assert (await proxy.end(signal.SIGINT))[0] == 0
 
     asyncio.run(record())
-    result = run("export", tmp_path / "run.db", "--format", "sse", "-o", tmp_path / "a.sse")
+    result = invoke("export", tmp_path / "run.db", "--format", "sse", "-o", tmp_path / "a.sse")
     assert (tmp_path / "a.sse").read_bytes() == BEGINNING + REST
     assert f"event 2: its {65 * len(piece) + 8:,} bytes are not in the cassette" in result.stderr
     assert result.exit_code == 1
-    assert run("verify", tmp_path / "run.db").exit_code == 1
+    invoke("verify", tmp_path / "run.db", code=1)

@@ -9,13 +9,13 @@ import signal
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from omnirecord import open_cassette
 from omnirecord.cassette.framing import Framer
-from omnirecord.cli import main
 from tests.support import wire
 from tests.support.cassettes import CONTRACT, DONE, delta, event, heartbeat
+from tests.support.command import invoke
 from tests.support.process import ForkedProcess
 from tests.support.wire import STREAM, Upstream, Wire, chunk, connected, get
 
@@ -71,7 +71,7 @@ def db(taken: tuple[Path, bytes, str], tmp_path: Path) -> Path:
 
 
 def run(*words: str | Path) -> Result:
-    result = CliRunner().invoke(main, [*map(str, words)])
+    result = invoke(*words)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 

@@ -11,26 +11,24 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite import Writer
-from omnirecord.cli import main
 from tests.cassette.sqlite.test_store import begun, received
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, conversation, delta, heartbeat
+from tests.support.command import invoke
 from tests.support.examples import each
 
 CASSETTE = HEALTHY["approval"]
 SESSION = "04cc962c53894fceb438253de1a3c240"
 
 
-def run(*words: str | Path, **given: Any) -> Result:
-    return CliRunner().invoke(main, ["query", *map(str, words)], **given)
+run = partial(invoke, "query")
 
 
 def test_a_table_is_the_default() -> None:
@@ -106,7 +104,7 @@ def test_sql_and_cassettes_come_from_standard_input() -> None:
 def test_every_form_of_a_cassette_answers_the_same(tmp_path: Path) -> None:
     import_file(CASSETTE, tmp_path / "a.db")
     for output in ("a.db.zst", "a.jsonl.zst"):
-        CliRunner().invoke(main, ["export", str(tmp_path / "a.db"), "-o", str(tmp_path / output)])
+        invoke("export", tmp_path / "a.db", "-o", tmp_path / output)
     before = (tmp_path / "a.db").read_bytes()
     sql = "SELECT t.text, e.type, f.code FROM turns t, events e LEFT JOIN findings f USING (session_id) WHERE e.seq = 9"
     told = {run(path, sql, "--json").stdout for path in (CASSETTE, *(tmp_path / name for name in

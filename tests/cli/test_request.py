@@ -5,14 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from omnirecord.cli import main
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, Made, completed, delta
+from tests.support.command import invoke, rows
 from tests.support.examples import each
 
 APPROVAL = HEALTHY["approval"]
@@ -20,18 +18,9 @@ SESSION = "04cc962c53894fceb438253de1a3c240"
 PACKED = (("content-type", "application/json"), ("content-encoding", "gzip"))
 
 
-def run(*words: str | Path | int) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
-
-
 def lines(*words: str | Path | int) -> list[str]:
-    result = run(*words)
-    assert result.exit_code == 0, result.output
+    result = invoke(*words, code=0)
     return result.stdout.splitlines()
-
-
-def rows(*words: str | Path | int) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in lines(*words, "--json")]
 
 
 def test_a_request_is_shown_with_its_answer_fields_bodies_and_times() -> None:
@@ -86,8 +75,8 @@ def test_a_compressed_body_is_shown_and_written_without_its_coding(tmp_path: Pat
     assert lines("request", path, 1).count(body.decode()) == 2
     assert rows("request", path, 1)[0]["request"]["data"] == {"text": "hello"}
     for side in ("request", "response"):
-        assert run("request", path, 1, "--body", side).stdout_bytes == body
-    assert run("request", path, 1, "--body", "request", "-o", tmp_path / "body").exit_code == 0
+        assert invoke("request", path, 1, "--body", side).stdout_bytes == body
+    invoke("request", path, 1, "--body", "request", "-o", tmp_path / "body", code=0)
     assert (tmp_path / "body").read_bytes() == body
     (row,) = rows("request", path, 1, "--body", "response", "-o", tmp_path / "body")
     assert row == {"output": str(tmp_path / "body"), "bytes": len(body), "body": "response"}
@@ -99,7 +88,7 @@ def test_a_binary_body_is_a_size_and_the_command_that_writes_it(tmp_path: Path) 
     path = tape.save(tmp_path / "x.db")
     said = lines("request", path, 1)[-1]
     assert said == f"(256 binary bytes; omnirecord request {path} 1 --body response -o FILE writes them)"
-    assert run("request", path, 1, "--body", "response").stdout_bytes == bytes(range(256))
+    assert invoke("request", path, 1, "--body", "response").stdout_bytes == bytes(range(256))
 
 
 def test_a_body_is_one_json_object_on_stdout_with_json(tmp_path: Path) -> None:
@@ -108,7 +97,7 @@ def test_a_body_is_one_json_object_on_stdout_with_json(tmp_path: Path) -> None:
     path = tape.save(tmp_path / "x.db")
     (row,) = rows("request", path, 1, "--body", "request")
     assert row == {"output": None, "bytes": 8, "body": "request", "data": {"a": 1}, "raw": '{"a": 1}'}
-    result = run("request", path, 1, "--body", "response", "-o", "-", "--json")
+    result = invoke("request", path, 1, "--body", "response", "-o", "-", "--json")
     assert json.loads(result.stdout) == {
         "output": None, "bytes": 1, "body": "response", "data": None, "raw": {"base64": "/w=="}
     }  # fmt: skip
@@ -131,12 +120,12 @@ def test_a_request_without_an_answer_says_so(tmp_path: Path) -> None:
     assert found[-1] == "no answer"
     assert "ending: client_left (the client closed the connection)" in found
     assert rows("request", tmp_path / "x.db", 1)[0]["response"] is None
-    assert "has no answer" in run("request", tmp_path / "x.db", 1, "--body", "response").stderr
+    assert "has no answer" in invoke("request", tmp_path / "x.db", 1, "--body", "response").stderr
 
 
 def test_a_raw_body_has_no_times(tmp_path: Path) -> None:
     (tmp_path / "x.sse").write_bytes(delta("a"))
-    assert run("import", tmp_path / "x.sse", "--db", tmp_path / "x.db").exit_code == 0
+    invoke("import", tmp_path / "x.sse", "--db", tmp_path / "x.db", code=0)
     assert lines("request", tmp_path / "x.db", 1)[1:3] == [
         "no times were recorded", "ending: unknown (the recording does not say how)"
     ]  # fmt: skip
@@ -165,13 +154,13 @@ def test_the_row_of_a_request_begins_with_that_of_ls() -> None:
     ],
 )
 def test_a_wrong_call_gets_a_sentence(words: list[str | int], said: str) -> None:
-    result = run("request", APPROVAL, *words)
+    result = invoke("request", APPROVAL, *words)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
 
 
 def test_an_exchange_of_another_session_is_not_of_the_named_one() -> None:
-    result = run("request", f"{HEALTHY['subagent']}#c6", 1)
+    result = invoke("request", f"{HEALTHY['subagent']}#c6", 1)
     assert "the session c6dde6498cf3476ebdda786dfb6f4cfa holds no exchange 1: it has 6" in result.stderr
 
 
@@ -213,21 +202,21 @@ def test_a_limit_says_that_there_is_more(late: Path) -> None:
 
 
 def test_a_type_that_no_event_has_names_the_nearest_and_exits_1() -> None:
-    result = run("events", APPROVAL, "--type", "respons.*")
+    result = invoke("events", APPROVAL, "--type", "respons.*")
     assert (result.exit_code, result.stderr) == (1, "")
     assert "no event has a type like 'respons.*': the nearest are response.output_text.delta (16)" in result.stdout
-    result = run("events", APPROVAL, "--type", "respons.*", "--json")
+    result = invoke("events", APPROVAL, "--type", "respons.*", "--json")
     assert (result.exit_code, result.stdout, json.loads(result.stderr)["exit_code"]) == (1, "", 1)
-    result = run("events", APPROVAL, "--type", "zzz")
+    result = invoke("events", APPROVAL, "--type", "zzz")
     assert "there are response.output_text.delta (16)" in result.stdout
 
 
 def test_a_type_that_other_options_leave_out_is_no_misspelling() -> None:
-    result = run("events", APPROVAL, "--type", "response.*", "--since", "1000")
+    result = invoke("events", APPROVAL, "--type", "response.*", "--since", "1000")
     assert (result.exit_code, result.stderr) == (1, "")
     assert "matches the other options" in result.stdout
 
 
 @each("words", [(4,), ("x4",), ("exchange", 4), ("exchange 4",), ("stream", 1), ("1:7",)])
 def test_an_exchange_is_named_as_other_commands_print_it(words: tuple[str | int, ...]) -> None:
-    assert run("request", APPROVAL, *words).stdout.startswith("exchange 4 · ")
+    assert invoke("request", APPROVAL, *words).stdout.startswith("exchange 4 · ")

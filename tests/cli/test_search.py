@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 import omnirecord
 from omnirecord.cassette.open import import_file
-from omnirecord.cli import main
 from tests.cli.test_cli import EVENT_KEYS
 from tests.support.cassettes import Made, delta, status
+from tests.support.command import invoke
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, ["search", *map(str, words)])
+run = partial(invoke, "search")
 
 
 @pytest.fixture
@@ -52,13 +51,6 @@ def test_a_person_sees_sessions_times_types_and_how_many_more_there_are(cassette
     assert "[word]" in lines[1]
     assert len(lines) == 1 + 20 + 1
     assert lines[-1].startswith("… and 11 more: narrow it down")
-
-
-def test_what_was_recorded_does_not_act_on_the_terminal(cassette: Path) -> None:
-    shown = run(cassette, "more").stdout
-    assert "\x1b" not in shown
-    assert "\u202e" not in shown
-    assert "[more]" in shown
 
 
 def test_nothing_found_is_a_sentence_and_exit_code_1(cassette: Path) -> None:

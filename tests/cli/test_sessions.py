@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from omnirecord.analysis.listing import exchange_rows, session_rows, stream_rows, summaries
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Writer
-from omnirecord.cli import main
 from omnirecord.cli.common import fitted_table
 from omnirecord.cli.ls import ls_lines
 from omnirecord.cli.sessions import lines_of
 from omnirecord.errors import UsageError
 from omnirecord.wire.limits import since
+from tests.support import command
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made
 from tests.support.examples import each
 
@@ -31,12 +29,10 @@ KEYS = [
 ]  # fmt: skip
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, ["sessions", *map(str, words)])
+run = partial(command.invoke, "sessions")
 
 
-def rows(*words: str | Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run(*words, "--json").stdout.splitlines()]
+rows = partial(command.rows, "sessions")
 
 
 def test_a_session_is_one_line_with_what_was_asked_and_how_it_ended() -> None:
@@ -145,7 +141,7 @@ def test_a_table_cuts_the_widest_column_first_then_leaves_some_out() -> None:
 
 
 def test_it_is_what_help_lists_first() -> None:
-    listed = CliRunner().invoke(main, ["--help"]).stdout
+    listed = command.invoke("--help").stdout
     reading = listed.partition("Read recordings:")[2].strip()
     assert reading.startswith("sessions ")
 

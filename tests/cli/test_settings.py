@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import omnirecord.cli.serve
-from omnirecord.cli import main
 from omnirecord.cli.options import arguments
 from tests.support import forked
+from tests.support.command import invoke
 from tests.support.examples import each
 
 CASSETTE = Path(__file__).parents[2] / "cassettes" / "text.jsonl"
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*words: str, **environment: str) -> Result:
-    return CliRunner().invoke(main, list(words), env=environment)
+    return invoke(*words, env=environment)
 
 
 def of_proxy(*words: str, **environment: str) -> Mapping[str, Any]:

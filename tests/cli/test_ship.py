@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite.lock import RecorderLock
-from omnirecord.cli import main
 from omnirecord.lake.location import Lake
 from tests.support.cassettes import SHIPPED, Made, status
+from tests.support.command import invoke
 
 TEXT = SHIPPED / "text.jsonl"
 ROOT = Path(__file__).parent.parent.parent
@@ -30,7 +29,7 @@ def lake(tmp_path: Path) -> str:
 
 def run(*words: object) -> tuple[int, str, str]:
     """Exit code, stdout and stderr."""
-    result = CliRunner().invoke(main, ["ship", *map(str, words)])
+    result = invoke("ship", *words)
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -141,7 +140,7 @@ def part(tmp_path: Path) -> Path:
         tape.stream(name, 1.0, (1.1, status("idle")))
     tape.save(tmp_path / "whole.db")
     words = ["export", tmp_path / "whole.db", "--format", "jsonl", "--session", "a", "-o", tmp_path / "part.jsonl"]
-    assert CliRunner().invoke(main, list(map(str, words))).exit_code == 0
+    invoke(*words, code=0)
     return tmp_path / "part.jsonl"
 
 
@@ -169,6 +168,6 @@ def test_what_lake_get_wrote_is_a_part_unless_it_is_all_of_the_recording(lake: s
     Lake(other).init()
     for session, refused in (("a", 1), ("717aee70", 0)):
         output = tmp_path / f"{session}.db"
-        assert CliRunner().invoke(main, [*words, session, "-o", str(output)]).exit_code == 0
+        invoke(*words, session, "-o", output, code=0)
         assert run(output, "--lake", other)[0] == refused
     assert run(tmp_path / "a.db", "--lake", lake)[:2] == (0, "1 there already\n")

@@ -11,13 +11,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from omnirecord.cassette.sqlite import Writer, rows
-from omnirecord.cli import main
 from omnirecord.model import Recording
 from tests.support import forked
 from tests.support.cassettes import Made, created, delta, heartbeat
+from tests.support.command import invoke
 
 ROOT = Path(__file__).parent.parent.parent
 TOOL = str(ROOT / "cassettes" / "tool.jsonl")
@@ -27,7 +27,7 @@ HELLO = b'{"type": "message", "data": {"role": "user", "content": "Hello?"}}'
 
 
 def show(*words: str) -> Result:
-    return CliRunner().invoke(main, ["show", *words])
+    return invoke("show", *words)
 
 
 def on_a_terminal(*words: str, **environment: str) -> str:
@@ -118,7 +118,7 @@ def test_it_ends_with_the_labels_and_the_version_of_the_server(tmp_path: Path) -
     *_, blank, last = show(str(path)).output.splitlines()
     assert (blank, last) == ("", "Recording 1 · server 0.19.1 · branch=main · job=17")
 
-    listed = CliRunner().invoke(main, ["ls", str(path), "--recordings", "--json"])
+    listed = invoke("ls", path, "--recordings", "--json")
     row = json.loads(listed.output)
     assert (row["labels"], row["server_version"], row["run_id"]) == ({"branch": "main", "job": "17"}, "0.19.1", None)
-    assert "branch=main job=17" in CliRunner().invoke(main, ["ls", str(path), "--recordings"]).output
+    assert "branch=main job=17" in invoke("ls", path, "--recordings").output

@@ -6,23 +6,22 @@ import json
 import re
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from omnirecord import stats
 from omnirecord.analysis.stats.values import stats_row
-from omnirecord.cli import main
 from omnirecord.cli.stderr import busy
 from tests.support import forked
-from tests.support.cassettes import Made, delta, event, heartbeat
+from tests.support.cassettes import Made
+from tests.support.command import invoke
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, ["stats", *(str(word) for word in words)])
+run = partial(invoke, "stats")
 
 
 def test_json_has_one_object_a_session_with_the_fields_of_the_dataclass() -> None:
@@ -69,20 +68,6 @@ def test_a_session_without_streams_says_that_nobody_listened(tmp_path: Path) -> 
     tape = Made()
     tape.get("/v1/sessions/s", 1.0, {"status": "idle"})
     assert "no stream was recorded" in run(tape.save(tmp_path / "reads.db")).stdout
-
-
-def test_what_was_recorded_moves_no_cursor(tmp_path: Path) -> None:
-    tape = Made()
-    evil = "\x1b[2J\x1b]0;owned\x07[bold]"
-    call = {"type": "function_call", "call_id": "c", "name": evil, "arguments": "{}"}
-    usage = event("session.usage", usage_by_model={evil: {"output_tokens": 1}})
-    tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, event(evil)), (2.5, event("response.output_item.done", item=call)),
-                (3.0, usage), (4.0, delta("a")), party=evil)  # fmt: skip
-    page = run(tape.save(tmp_path / "evil.db")).stdout
-    assert "\x1b" not in page
-    assert "\\x1b[2J" in page
-    tape.stream("t", 5.0, (5.0, heartbeat()))
-    assert "\x1b" not in run(tape.save(tmp_path / "two.db")).stdout
 
 
 def on_a_terminal(columns: int, *words: str) -> str:
@@ -160,6 +145,6 @@ def test_the_cassettes_of_a_folder_are_measured() -> None:
     ],
 )
 def test_a_second_cassette_where_a_session_belongs_is_said_to_be_one(words: list[object], said: str) -> None:
-    done = CliRunner().invoke(main, list(map(str, words)))
+    done = invoke(*words)
     assert done.exit_code == 2
     assert said in done.stderr

@@ -8,26 +8,24 @@ import os
 import signal
 import time
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from omnirecord.analysis.follow.tail import Wanted, follow
-from omnirecord.cli import main
 from tests.cli.test_cli import EVENT_KEYS
 from tests.server.test_tls import Files
 from tests.support import wire
 from tests.support.cassettes import Made, delta, status
+from tests.support.command import invoke
 from tests.support.forked import Running
 from tests.support.process import ForkedProcess
 from tests.support.wire import Upstream, connected, event, get, recorded
 from tests.ui.test_control import Talker
 
-
-def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, ["tail", *map(str, words)])
+run = partial(invoke, "tail")
 
 
 class Tail:
@@ -95,7 +93,7 @@ def test_each_event_gets_a_line_if_asked_for(finished: Path, option: list[str]) 
 
 
 def test_the_rows_are_those_of_events(finished: Path) -> None:
-    shown = CliRunner().invoke(main, ["events", str(finished), "--json"]).stdout.splitlines()
+    shown = invoke("events", finished, "--json").stdout.splitlines()
     assert run(finished, "--json", "-n", "3").stdout.splitlines() == shown[-3:]
     assert run(finished, "--json", "-n", "100", "--type", "session.*").stdout.splitlines() == shown[-1:]
     assert run(finished, "--json", "--last", "0").stdout == ""

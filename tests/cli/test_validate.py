@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from omnirecord.cli import main
-from omnirecord.text import visible
 from tests.analysis.test_validate import CASSETTES, recorded
 from tests.support import forked
-from tests.support.contract_cases import EXAMPLES
+from tests.support.command import invoke
 
 APPROVAL = CASSETTES / "approval.jsonl"
-EVIL = "\x1b[2J[bold]evil[/bold]\u202e"
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, ["validate", *(str(word) for word in words)])
+run = partial(invoke, "validate")
 
 
 def on_a_terminal(*words: str | Path, columns: int = 120) -> str:
@@ -68,15 +64,6 @@ def test_a_terminal_gets_a_table_that_names_each_type_once() -> None:
 @pytest.mark.parametrize("columns", [20, 40, 300])
 def test_a_table_fits_a_terminal_of_any_width(columns: int) -> None:
     assert "kinds of problem" in on_a_terminal(APPROVAL, "--contract", "documented", columns=columns)
-
-
-def test_nothing_that_came_over_the_wire_moves_a_cursor_or_is_markup(tmp_path: Path) -> None:
-    path = recorded(tmp_path, {"type": EVIL}, {**EXAMPLES["session.model"], EVIL: EVIL, "model": [EVIL]})
-    for seen in (run(path).stdout, on_a_terminal(path, columns=300)):
-        assert "\x1b[2J" not in seen
-        assert "\u202e" not in seen
-        assert seen.count(visible("\x1b[2J[bold]evil[/bold]")) == 2
-        assert seen.count("\\u001b[2J[bold]evil[/bold]") == 2
 
 
 def test_types_that_never_came_are_listed_on_request() -> None:

@@ -8,9 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from omnirecord.cli import main
+from tests.support.command import invoke
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "diff.md").read_text()
@@ -29,7 +28,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("example", EXAMPLE.findall(PAGE), ids=lambda example: example[0])
 def test_an_example_prints_what_the_page_says(example: tuple[str, str]) -> None:
     line, said = example
-    result = CliRunner().invoke(main, shlex.split(line))
+    result = invoke(*shlex.split(line))
     assert result.exit_code == 1
     assert result.stdout == "".join(f"{line[4:]}\n" for line in said.splitlines())
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
 
 import omnirecord
 from omnirecord.cassette.open import import_file
@@ -24,6 +23,7 @@ from omnirecord.cli import main
 from omnirecord.lake.location import Lake
 from omnirecord.server.listener import Background
 from tests.support import forked
+from tests.support.command import invoke
 from tests.support.examples import each
 from tests.support.lakes import shipped, split
 from tests.support.providers import ModelApis
@@ -91,7 +91,7 @@ def run(line: str, folder: Path) -> forked.Done:
         return run_a_program(words, folder)
     if words[0] not in SERVERS:
         with chdir(folder):
-            done = CliRunner().invoke(main, words, catch_exceptions=False)
+            done = invoke(*words, catch_exceptions=False)
         return forked.Done(done.exit_code, done.stdout_bytes, done.stderr_bytes)
     words += [] if "--listen" in words else ["--listen", "127.0.0.1:0"]
     return forked.run(words, folder, stopped_by=signal.SIGINT)

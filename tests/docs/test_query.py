@@ -9,16 +9,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from omnirecord.analysis.query import query_of
 from omnirecord.analysis.tables import TABLES
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite.views import SELECTS
-from omnirecord.cli import main
 from omnirecord.lake.sessions import SHOWN as KEYS
 from tests.docs import columns
 from tests.support.cassettes import HEALTHY, SHIPPED
+from tests.support.command import invoke
 
 PAGE = columns.PAGE.read_text()
 LAKE = columns.PAGE.with_name("lake.md").read_text()
@@ -39,7 +38,7 @@ def test_each_output_on_the_page_is_what_is_printed(
     words: str, output: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
-    done = CliRunner().invoke(main, shlex.split(words))
+    done = invoke(*shlex.split(words))
     assert (done.exit_code, done.stdout, done.stderr) == (0, output, "")
 
 

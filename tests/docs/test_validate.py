@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 import omnirecord
-from omnirecord.cli import main
 from omnirecord.contract import ProblemKind
 from tests.analysis.test_validate import BY_HAND, CASSETTES
+from tests.support.command import invoke
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "validate.md").read_text()
 
@@ -43,7 +42,7 @@ def test_the_output_on_the_page_is_what_is_printed(tmp_path: Path, monkeypatch: 
     shown = re.findall(r"```console\n\$ omnirecord (.*?)  # exits with 1\n(.*?)```", PAGE, re.DOTALL)
     assert len(shown) == 1
     for words, output in shown:
-        done = CliRunner().invoke(main, words.split())
+        done = invoke(*words.split())
         assert (done.exit_code, done.stdout) == (1, output)
 
 

@@ -12,12 +12,11 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from click.testing import CliRunner
 
 import omnirecord
 from omnirecord.analysis.gather import model_calls
-from omnirecord.cli import main
 from tests.support import wire
+from tests.support.command import invoke
 from tests.support.wire import Upstream, Wire, opened
 
 QUESTION = "What is in this file? " + "abcdefghij " * 800_000
@@ -90,7 +89,7 @@ def rows(db: Path) -> list[dict[str, Any]]:
 
 
 def run(*words: str | Path) -> str:
-    result = CliRunner().invoke(main, [*map(str, words)])
+    result = invoke(*words)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.stdout
 

@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
 import omnirecord
-from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
 from omnirecord.server.access import Trust, explained, listening_context
 from tests.recorder.proxy.test_websocket import HELLO, TEXT, echo, switching, ws
 from tests.support.cassettes import conversation
+from tests.support.command import invoke
 from tests.support.examples import each
 from tests.support.later import later
 from tests.support.wire import (
@@ -274,9 +273,7 @@ def test_a_file_without_permission_is_said(files: Files, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("words", [["--ca", "x"], ["--insecure"], ["--cert", "x", "--key", "y"]])
 def test_an_upstream_without_tls_takes_none_of_it(words: list[str], tmp_path: Path) -> None:
     db = str(tmp_path / "run.db")
-    done = CliRunner().invoke(
-        main, ["proxy", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1", "--db", db, *words]
-    )
+    done = invoke("proxy", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1", "--db", db, *words)
     assert (done.exit_code, "are for an upstream with https" in done.output) == (2, True)
 
 

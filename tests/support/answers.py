@@ -14,12 +14,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner
-
 from omnirecord.analysis.gather import model_calls
 from omnirecord.cassette.open import open_store
-from omnirecord.cli import main
 from omnirecord.lake.tables import conversation_ids
+from tests.support.command import invoke
 
 Row = dict[str, Any]
 Answers = tuple[str, dict[str, Any]]
@@ -98,7 +96,7 @@ def rows(path: Path, *words: str) -> list[Row]:
 
 def printed(*words: str) -> list[Row]:
     """Return the objects that a command prints."""
-    done = CliRunner().invoke(main, words)
+    done = invoke(*words)
     assert done.exit_code in (0, 1), (words, done.output)
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner
-
 from omnirecord.analysis.doctor.codes import CODES
-from omnirecord.cli import main
 from omnirecord.model import Exchange
 from tests.support import corpus
 from tests.support.cassettes import Made, event, heartbeat, status
+from tests.support.command import invoke
 from tests.support.faulted import FOLDER, faulted
 from tests.support.mutations import run, table
 
@@ -276,7 +274,7 @@ def output_of(example: Example) -> str:
             made.save(Path(name))
         else:
             os.chdir(FOLDER.parent)
-        result = CliRunner().invoke(main, ["doctor", name])
+        result = invoke("doctor", name)
     assert result.exit_code in (0, 1), result.output
     return result.stdout
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.testing import CliRunner
 
 import omnirecord
 from omnirecord.cli import main
+from tests.support.command import invoke
 
 CASSETTES = Path(__file__).parents[2] / "cassettes"
 SNAPSHOT = Path(__file__).with_name("surface.json")
@@ -76,7 +76,7 @@ def outputs() -> dict[str, Any]:
             if not path.exists():
                 continue
             command, *options = words.split()
-            done = CliRunner().invoke(main, [command, str(path), *more, *options, "--json"])
+            done = invoke(command, path, *more, *options, "--json")
             codes[name] = done.exit_code
             for line in done.stdout.splitlines():
                 keys |= set(_paths(json.loads(line)))
@@ -102,7 +102,7 @@ def views() -> dict[str, list[str]]:
     """The tables and views of a cassette, with their columns."""
     with tempfile.TemporaryDirectory() as folder:
         db = Path(folder, "a.db")
-        CliRunner().invoke(main, ["import", str(CASSETTES / "text.jsonl"), "--db", str(db)])
+        invoke("import", CASSETTES / "text.jsonl", "--db", db)
         with closing(sqlite3.connect(db)) as connection:
             names = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").fetchall()
             return {

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from omnirecord.cassette.open import import_file
-from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.ui.export import sealed_page
 from omnirecord.ui.viewer import bundle, digest
 from tests.support.browsing import eventually, opened, settled, texts
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
+from tests.support.command import invoke
 from tests.ui.test_page import HOSTILE, unharmed
 from tests.ui.test_page import hostile as hostile
 
@@ -93,7 +93,7 @@ def test_of_one_session_nothing_of_the_others_is_in_it(tmp_path: Path) -> None:
 
 def test_on_the_command_line_it_says_what_it_did(tmp_path: Path) -> None:
     def export(*words: str) -> Result:
-        return CliRunner().invoke(main, ["export", str(HEALTHY["approval"]), *words])
+        return invoke("export", HEALTHY["approval"], *words)
 
     done = export("--format", "html", "-o", str(tmp_path / "a.html"))
     assert (done.exit_code, done.stderr) == (0, "")

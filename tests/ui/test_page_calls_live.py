@@ -20,15 +20,10 @@ from tests.omnigent_rig.provider import Answer
 from tests.support.cassettes import HEALTHY
 from tests.support.providers import ModelApis
 from tests.support.sse_clients import page_of
+from tests.ui.test_page_live import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 ASKED = "What is a flight recorder?"
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 25.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110  # what is waited for is in a browser
-            await asyncio.sleep(0.1)
 
 
 async def ask(url: str) -> None:

@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.doctor.finding import Finding
 from omnirecord.analysis.gather import whole_sessions
-from omnirecord.cli import main
 from tests.support.cassettes import Made, event, heartbeat, status
+from tests.support.command import invoke
 
 MODEL = {"model": "m", "created_at": 1}
 SAID = {"type": "message", "data": {"role": "user", "content": "Hi"}}
@@ -72,7 +71,7 @@ def told(made: Made) -> tuple[str, str]:
 def test_a_question_that_the_server_closes_without_an_action_is_an_error(tmp_path: Path) -> None:
     made = asked((6.0, denied()), (21.0, heartbeat()), (36.0, heartbeat()), (36.5, settled(None)), end=37.0)
     assert told(made) == ("approval-unanswered", "error")
-    assert CliRunner().invoke(main, ["doctor", str(made.save(tmp_path / "a.db"))]).exit_code == 1
+    invoke("doctor", made.save(tmp_path / "a.db"), code=1)
 
 
 def test_a_denial_is_told_with_the_post_that_the_client_closed() -> None:
@@ -144,13 +143,13 @@ def test_an_answer_just_before_the_end_is_not_called_lost() -> None:
 
 def test_the_json_has_the_same(tmp_path: Path) -> None:
     path = asked((5.98, denied()), end=7.0).save(tmp_path / "a.db")
-    row = json.loads(CliRunner().invoke(main, ["doctor", str(path), "--json"]).stdout)
+    row = json.loads(invoke("doctor", path, "--json").stdout)
     assert (row["code"], row["severity"], row["seqs"]) == ("approval-unanswered", "error", [2, 3])
 
 
 def test_show_says_that_an_answer_came_too_late(tmp_path: Path) -> None:
     made = answers(asked((6.0, denied()), (6.5, settled("accept")), end=8.0), 6.4)
-    shown = " ".join(CliRunner().invoke(main, ["show", str(made.save(tmp_path / "a.db"))]).stdout.split())
+    shown = " ".join(invoke("show", made.save(tmp_path / "a.db")).stdout.split())
     assert "-> too late: accepted by client after" in shown
     assert "No answer came when the agent asked for approval (“Sure?”)" in shown
     assert "An answer came too late and changed nothing." in shown
@@ -158,7 +157,7 @@ def test_show_says_that_an_answer_came_too_late(tmp_path: Path) -> None:
 
 def test_show_says_that_the_server_closed_a_question(tmp_path: Path) -> None:
     made = asked((33.0, settled(None)), end=34.0, post_until=33.0)
-    shown = CliRunner().invoke(main, ["show", str(made.save(tmp_path / "a.db"))]).stdout
+    shown = invoke("show", made.save(tmp_path / "a.db")).stdout
     assert "-> no answer; closed by the server after 30.0 s" in " ".join(shown.split())
 
 

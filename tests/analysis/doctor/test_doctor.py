@@ -189,14 +189,6 @@ def test_a_waiting_parent_is_not_silent() -> None:
 # Who went away -------------------------------------------------------------------------------------------------------
 
 
-def test_a_runner_that_falls_silent_is_concluded_from_heartbeats() -> None:
-    made = heard((2.0, status("running") + begin()), (2.1, text("Hel")), *beats(16.0, 76.0), end=80.0)
-    assert codes(made) == [
-        ("runner-silent", "error", None),
-        ("turn-unfinished", "error", "runner-silent"),
-    ]
-
-
 def test_a_snapshot_proves_that_the_runner_is_gone() -> None:
     made = heard((2.0, status("running") + begin()), *beats(16.0, 46.0), end=50.0)
     made.get("/v1/sessions/s", 51.0, {"status": "running", "runner_online": False, "items": []})
@@ -273,10 +265,6 @@ def deleted(at: float, *, status_code: int = 200) -> Made:
     return made
 
 
-def test_a_session_that_a_client_deletes_in_a_turn_is_the_cause_of_its_missing_end() -> None:
-    assert codes(deleted(2.3)) == [("session-deleted", "error", None), ("turn-unfinished", "error", "session-deleted")]
-
-
 def test_a_session_that_is_deleted_between_turns_is_no_finding() -> None:
     made = heard(*TURN, *beats(16.0, 31.0), end=40.0)
     made.request("DELETE", "/v1/sessions/s", 20.0, answer={"deleted": True})
@@ -301,12 +289,6 @@ def test_a_deleted_session_of_a_sub_agent_is_told_in_its_parent() -> None:
     assert codes(still) == []
 
 
-def test_a_client_that_left_while_another_listened_is_a_note() -> None:
-    made = heard(*TURN, end=3.0)
-    made.stream("s", 1.1, (1.1, heartbeat()), *TURN[:1], end=2.05)
-    assert codes(made) == [("client-left-in-turn", "note", None)]
-
-
 def test_a_client_that_came_back_in_time_missed_nothing() -> None:
     made = heard(*TURN[:2], end=2.15)
     resent = event("response.created", response={"id": "r", "status": "in_progress", **MODEL}) + text("Hello", None)
@@ -314,28 +296,7 @@ def test_a_client_that_came_back_in_time_missed_nothing() -> None:
     assert codes(made) == [("reconnected", "note", None)]
 
 
-def test_a_killed_recorder_explains_the_turn_that_it_cut_off_though_no_request_followed() -> None:
-    found = codes(heard((5.0, status("running") + begin()), (5.1, text("Hel", 3)), ending="recorder_killed"))
-    assert found == [
-        ("recorder-killed", "warning", None),
-        ("turn-unfinished", "warning", "recorder-killed"),
-    ]
-
-
-def test_a_turn_that_still_goes_on_is_no_finding() -> None:
-    assert [code for code, _, _ in codes(heard(*TURN[:2], end=2.2, ending="recorder_stopped"))] == [
-        "recorder-stopped",
-        "turn-unfinished",
-    ]
-
-
 # What was lost or doubled on its way ---------------------------------------------------------------------------------
-
-
-def test_an_interrupted_turn_has_no_end_and_that_is_a_note() -> None:
-    stop = event("session.interrupted", data={"requested_at": 1})
-    made = heard(*TURN[:2], (2.2, stop + status("idle") + status("idle")), end=3.0)
-    assert codes(made) == [("turn-interrupted", "note", None)]
 
 
 def test_the_answer_of_a_gzipped_snapshot_is_read() -> None:
@@ -356,13 +317,6 @@ def test_another_message_id_begins_another_text() -> None:
     assert codes(made) == []
 
 
-def test_two_answers_that_were_accepted_are_told() -> None:
-    made = heard((2.0, asks()), (3.0, settled() + settled()), *[(at + 2, data) for at, data in TURN], end=6.0)
-    for at, action in ((2.5, "accept"), (2.6, "decline")):
-        made.post("/v1/sessions/s/elicitations/e/resolve", at, body={"action": action}, status=202)
-    assert codes(made) == [("approval-answered-twice", "warning", None)]
-
-
 def test_a_settled_question_that_is_asked_again_after_a_reconnect_is_a_warning() -> None:
     made = heard((2.0, asks()), (3.0, settled()), end=3.5)
     made.stream("s", 4.0, (4.0, heartbeat()), (4.1, asks()), end=5.0)
@@ -375,13 +329,6 @@ def test_a_question_that_a_snapshot_told_of_was_asked() -> None:
     assert [code for code, _, _ in codes(made)] == ["approval-unasked"]
     made.get("/v1/sessions/s", 0.5, {"pending_elicitations": [{"elicitation_id": "e"}]})
     assert codes(made) == []
-
-
-def test_a_message_that_nobody_took_in_is_told() -> None:
-    made = heard(*beats(16.0, 31.0), end=40.0)
-    made.post("/v1/sessions/s/events", 2.0, status=202, body={"type": "message", "data": {"content": "Hi"}},
-              answer={"item_id": "i"})  # fmt: skip
-    assert codes(made) == [("message-not-taken", "error", None)]
 
 
 def _unanswered_post(made: Made, until: float = 30.0) -> Made:
@@ -436,11 +383,6 @@ def test_a_message_to_a_deleted_session_names_the_deletion() -> None:
               answer={"error": {"code": "not_found", "message": "Session not found"}})  # fmt: skip
     assert codes(made) == [("message-refused", "error", None)]
     assert found(made)[0].message.endswith("; a client had deleted the session 2.00 s before")
-
-
-def test_a_late_heartbeat_is_a_warning_and_a_dead_stream_an_error() -> None:
-    assert codes(heard((31.0, heartbeat()), end=32.0)) == [("heartbeats-late", "warning", None)]
-    assert codes(heard(end=90.0)) == [("heartbeats-stopped", "error", None)]
 
 
 def test_the_same_thing_heard_on_two_streams_is_told_once() -> None:
@@ -545,13 +487,6 @@ def test_a_client_that_left_came_back_and_read_session_and_items_has_notes_only(
     assert noted == dict.fromkeys(["client-left-in-turn", "reconnected", "turn-unfinished", "items-missed"], "note")
 
 
-def test_a_client_that_read_the_session_long_after_it_came_back_missed_the_end() -> None:
-    made = heard((2.0, status("running") + TAKEN + begin()), (2.1, text("Hel", 3)), end=3.0)
-    made.stream("s", 20.0, (20.0, heartbeat()), (20.2, status("idle")), (35.0, heartbeat()), end=45.0)
-    reads(made, 40.0, QUESTION, ANSWER)
-    assert ("reconnect-missed", "error", None) in codes(made)
-
-
 def test_a_stream_without_any_event_has_no_heartbeats() -> None:
     made = Made()
     made.stream("s", 1.0, end=64.0)
@@ -588,15 +523,6 @@ def test_a_patch_that_gets_no_answer_for_30_s_is_a_warning(ending: str, until: f
     made.request("PATCH", "/v1/sessions/s", 6.0, until=until, answered=answered, ending=ending)  # type: ignore[arg-type]
     expected = [] if answered or until < 36 else [("request-unanswered", "warning", None)]
     assert codes(made) == expected
-
-
-def test_an_answer_to_another_question_explains_the_question_without_an_answer() -> None:
-    asked = event("response.elicitation_request", elicitation_id="e", params={"message": "Sure?"})
-    made = heard((2.0, asked), (15.0, heartbeat()), end=20.0)
-    made.post("/v1/sessions/s/elicitations/x/resolve", 4.0, status=404, body={"action": "accept"})
-    first, *others = found(made)
-    assert (first.code, first.severity, first.because) == ("answer-astray", "error", None)
-    assert {one.code: one.because for one in others}["approval-unanswered"] == "answer-astray"
 
 
 @each("times", [4, 5])

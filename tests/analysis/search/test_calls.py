@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from omnirecord.analysis.search import Found, search
-from omnirecord.cli import main
 from tests.support.cassettes import Made
+from tests.support.command import invoke
 from tests.support.hop_tapes import asked, both_hops, model_hop, user
 
 
@@ -87,12 +86,12 @@ def test_a_body_that_is_no_conversation_is_found_as_a_request(tmp_path: Path) ->
 
 
 def test_the_output_names_the_call_and_the_turn(both: Path) -> None:
-    result = CliRunner().invoke(main, ["search", str(both), "poet"])
+    result = invoke("search", both, "poet")
     assert result.output.splitlines() == [
         "model call in exchange 4 · gpt-5 · turn 1 of session s · recording 2",
         "    2.000s  exchange 4   prompt.instructions                You are a [poet]. (and in 2 more calls)",
     ]
-    result = CliRunner().invoke(main, ["search", str(both), "poet", "--json"])
+    result = invoke("search", both, "poet", "--json")
     assert json.loads(result.output)["call"] == {
         "exchange": 4, "hop": "model", "model": "gpt-5", "attempt": 1, "ending": "refused", "by": "conversation",
         "certainty": "likely", "turns": [{"recording": 1, "session_id": "s", "turn": 1}], "calls": 3,
@@ -137,5 +136,5 @@ def test_a_tool_call_in_an_answer_that_is_no_stream_is_found(tmp_path: Path) -> 
 
 
 def test_a_hit_that_one_more_call_has_says_so_in_the_singular(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["search", str(model_hop(2).save(tmp_path / "two.db")), "poet"])
+    result = invoke("search", model_hop(2).save(tmp_path / "two.db"), "poet")
     assert result.output.endswith("(and in 1 more call)\n")

@@ -7,13 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from omnirecord.analysis.stats import measured
 from omnirecord.analysis.stats.values import SessionStats
 from omnirecord.cassette.open import open_store
-from omnirecord.cli import main
 from tests.support.cassettes import SHIPPED, Made, event
+from tests.support.command import invoke
 
 BOTH = SHIPPED / "both_hops"
 
@@ -47,7 +46,7 @@ def test_a_cassette_without_a_model_hop_has_no_such_numbers() -> None:
 
 
 def test_the_command_prints_them() -> None:
-    shown = CliRunner().invoke(main, ["stats", str(BOTH / "both_retried.jsonl")]).stdout
+    shown = invoke("stats", BOTH / "both_retried.jsonl").stdout
     assert "before the model was asked" in shown
     assert "3 calls (5 attempts, 2 failed, 1 rate-limited)" in shown
 
@@ -57,10 +56,10 @@ def test_calls_alone_are_a_conversation(tmp_path) -> None:  # type: ignore[no-un
     made.another_recording("model", "auto")
     made.post("/v1/responses", 1.0, status=429, body={"model": "m", "input": "Hi"})
     path = str(made.save(tmp_path / "a.db"))
-    (row,) = map(json.loads, CliRunner().invoke(main, ["stats", path, "--json"]).stdout.splitlines())
+    (row,) = map(json.loads, invoke("stats", path, "--json").stdout.splitlines())
     assert (row["recording"], row["session_id"], row["model_calls"]["rate_limited"]) == (2, "conversation-1", 1)
-    assert "Conversation #1 · recording 2" in CliRunner().invoke(main, ["stats", path]).stdout
-    assert "conversation-1" in CliRunner().invoke(main, ["ls", path]).stdout
+    assert "Conversation #1 · recording 2" in invoke("stats", path).stdout
+    assert "conversation-1" in invoke("ls", path).stdout
 
 
 def test_a_streamed_turn_alone_has_its_values_from_its_first_call_on(tmp_path: Path) -> None:
@@ -70,10 +69,10 @@ def test_a_streamed_turn_alone_has_its_values_from_its_first_call_on(tmp_path: P
     done = event("response.completed", response={"id": "r", "status": "completed"})
     body = json.dumps({"model": "m", "input": "Hi", "stream": True}).encode()
     made.stream("/v1/responses", 1.0, (1.2, said), (1.3, done), method="POST", body=body, ending="eof")
-    printed = CliRunner().invoke(main, ["stats", str(made.save(tmp_path / "a.db"))]).stdout
+    printed = invoke("stats", made.save(tmp_path / "a.db")).stdout
     assert printed.startswith("1 turn: first token after 0.200 s, 0.300 s a turn\n")
     assert "\nTimes from the first call of a turn\n  first token  0.200 s\n" in printed
-    hangs = CliRunner().invoke(main, ["stats", str(SHIPPED / "troubled" / "tool_hangs.jsonl")]).stdout
+    hangs = invoke("stats", SHIPPED / "troubled" / "tool_hangs.jsonl").stdout
     assert hangs.startswith("1 turn: first event after 0.269 s\n")
 
 
@@ -86,12 +85,12 @@ def test_tokens_are_those_of_the_calls_that_report_them(tmp_path: Path) -> None:
         made.post("/v1/responses", 1.0 + number, body={"model": "m", "input": f"Hi {number}"}, answer=answer)
     made.post("/v1/responses", 9.0, status=400, body={"model": "m", "input": "Hi"})
     path = str(made.save(tmp_path / "a.db"))
-    printed = CliRunner().invoke(main, ["stats", path]).stdout
+    printed = invoke("stats", path).stdout
     assert "tokens by the provider's count, of 3 of 4 calls: 30 in, 6 out" in printed
 
 
 def test_sessions_without_turns_have_no_line_of_medians(tmp_path) -> None:  # type: ignore[no-untyped-def]
     made = Made()
     made.stream("/mcp", 1.0, (1.1, b"data: {}\n\n"))
-    printed = CliRunner().invoke(main, ["stats", str(made.save(tmp_path / "a.db"))]).stdout
+    printed = invoke("stats", made.save(tmp_path / "a.db")).stdout
     assert printed.startswith("A stream without a session")

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner
-
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.listing import session_rows
 from omnirecord.analysis.search import _request as index_request
@@ -20,11 +18,11 @@ from omnirecord.analysis.transcript.sentences import Page
 from omnirecord.analysis.turns.requests import error_in
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.search_index import Index
-from omnirecord.cli import main
 from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.ui.data import overview
 from tests.support.cassettes import Made, conversation, heartbeat
+from tests.support.command import invoke
 from tests.support.examples import each
 
 BUSY = {"error": {"code": "runner_unavailable", "message": "the runner boots"}}
@@ -163,7 +161,7 @@ def test_a_failure_in_a_turn_is_told_there_and_one_before_it_above() -> None:
 
 def test_the_command_says_what_failed_where_no_stream_was_recorded(tmp_path: Path) -> None:
     path = bound().save(tmp_path / "made.db")
-    result = CliRunner().invoke(main, ["doctor", str(path)])
+    result = invoke("doctor", path)
     assert result.exit_code == 1
     assert "nothing to examine" not in result.stdout
     assert "PATCH /v1/sessions/s was refused" in result.stdout
@@ -243,7 +241,7 @@ def test_a_session_that_only_got_404s_is_none_anywhere(tmp_path: Path) -> None:
         following = Following(store, None)
         following.look()
         assert not [line for line in following.news(last=True) if "Session old" in line]
-    result = CliRunner().invoke(main, ["show", str(path), "old"])
+    result = invoke("show", path, "old")
     assert (result.exit_code, "no session begins with 'old'" in result.output) == (2, True)
 
 

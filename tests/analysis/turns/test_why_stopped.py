@@ -205,20 +205,15 @@ def told(made: Made) -> list[str]:
     return [concluded(one).code for one in whole_sessions(made.store())]
 
 
-def test_a_server_that_went_on_for_others_has_dropped_its_reader() -> None:
+def test_a_server_that_went_on_for_others_has_dropped_its_reader_unless_its_next_answer_came_a_minute_later() -> None:
     made = Made()
     made.stream("s", 1.0, (1.0, heartbeat()), (2.0, created()), (3.0, delta("Hi")), ending="eof", end=3.0)
     assert told(made) == ["server_stopped"]
-    made.get("/v1/sessions/s", 4.0, answer={"id": "s", "status": "running"})
-    assert told(made) == ["reader_dropped"]
-
-
-def test_show_and_doctor_say_that_a_server_stopped_if_its_next_answer_came_a_minute_later() -> None:
-    made = Made()
-    made.stream("s", 1.0, (1.0, heartbeat()), (2.0, created()), (3.0, delta("Hi")), ending="eof", end=3.0)
     made.get("/v1/sessions/s", 63.0, answer={"id": "s", "status": "running"})
     assert told(made) == ["server_stopped"]
     assert "server-stopped" in {one.code for one in examine(made.store())}
+    made.get("/v1/sessions/s", 4.0, answer={"id": "s", "status": "running"})
+    assert told(made) == ["reader_dropped"]
 
 
 def test_a_server_that_cannot_be_reached_afterwards_has_stopped() -> None:

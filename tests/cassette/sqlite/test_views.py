@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from omnirecord.analysis.listing import EventFilter, event_rows, session_rows, stream_rows
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store, Writer, datasette_metadata, rows
 from omnirecord.cassette.sqlite.schema import SCHEMA_VERSION
 from omnirecord.cassette.sqlite.views import HIDDEN
-from omnirecord.cli import main
 from omnirecord.errors import BrokenCassette, NotACassette
 from tests.cassette.sqlite.test_store import begun, received
 from tests.support.cassettes import DONE, Made, child, completed, conversation, created, delta, event, heartbeat, zipped
+from tests.support.command import invoke
 from tests.support.examples import each
 from tests.support.older import aged
 
@@ -282,9 +281,9 @@ def test_the_page_has_the_views_that_there_are() -> None:
 
 def test_export_writes_what_datasette_is_told_of_a_db_and_says_what_to_do_with_a_jsonl(tmp_path: Path) -> None:
     path = conversation().save(tmp_path / "run.db")
-    done = CliRunner().invoke(main, ["export", str(path), "--format", "datasette"])
+    done = invoke("export", path, "--format", "datasette")
     assert json.loads(done.stdout) == datasette_metadata("run")
-    done = CliRunner().invoke(main, ["export", str(CASSETTES[0]), "--format", "datasette"])
+    done = invoke("export", CASSETTES[0], "--format", "datasette")
     assert (done.exit_code, done.stdout) == (2, "")
     assert f"omnirecord import {CASSETTES[0]} --db {CASSETTES[0].stem}.db" in done.stderr
 

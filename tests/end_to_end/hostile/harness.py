@@ -129,3 +129,20 @@ class Harness:
         """What of a response is in the cassette, as it was on the wire."""
         with wire.opened(self.db) as store:
             return store.wire(exchange) if exchange.kind == "sse" else store.body(exchange.exchange, "response")
+
+
+GROWS_BY = 64 << 20
+"""Bytes that the tests of a module may add to the proxy's memory."""
+
+
+@asynccontextmanager
+async def sound(folder: Path, *unsaid: str) -> AsyncIterator[Harness]:
+    """A harness whose proxy does not grow meanwhile, nor logs a traceback or these words."""
+    async with Harness(folder) as harness:
+        await harness.recorded()
+        before = resident(harness.pid), descriptors(harness.pid)
+        yield harness
+        assert resident(harness.pid) - before[0] < GROWS_BY
+        assert descriptors(harness.pid) <= before[1] + 2
+        said = await harness.stop()
+        assert not [one for one in ("Traceback", *unsaid) if one in said], said

@@ -78,11 +78,14 @@ def test_a_file_that_is_there_stays_as_it_was(cassette: Path, disk: Path) -> Non
         (disk / "x.jsonl").unlink()
 
 
-@pytest.mark.parametrize("left", LEFT)
-def test_import_makes_all_of_a_new_cassette_or_none(left: int, disk: Path) -> None:
+PROXY = ("proxy", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0")
+
+
+@pytest.mark.parametrize(("words", "left"), [*((("import", HEALTHY["text"]), left) for left in LEFT), (PROXY, 4096)])
+def test_a_new_cassette_is_there_as_a_whole_or_not_at_all(words: tuple[str, ...], left: int, disk: Path) -> None:
     filler = fill(disk, left)
     try:
-        done = run(["import", HEALTHY["text"], "--db", disk / "i.db"])
+        done = run([*words, "--db", disk / "i.db"])
         assert is_one_sentence(done, disk / "i.db", disk), done.errors
         assert [path.name for path in disk.iterdir()] == ["filler"]
     finally:
@@ -138,16 +141,6 @@ def test_a_limit_on_the_size_of_files_is_a_sentence_too(name: str, cassette: Pat
     assert is_one_sentence(done, output), done.errors
     assert b"ulimit -f" in done.errors
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_recorder_that_cannot_begin_leaves_no_file(disk: Path) -> None:
-    filler = fill(disk, 4096)
-    try:
-        done = run(["proxy", "--upstream", "http://127.0.0.1:1", "--listen", "127.0.0.1:0", "--db", disk / "run.db"])
-        assert is_one_sentence(done, disk / "run.db", disk), done.errors
-        assert [path.name for path in disk.iterdir()] == ["filler"]
-    finally:
-        filler.unlink()
 
 
 def started(words: tuple[str, ...], folder: Path, stdout: Path) -> Done:

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from omnirecord.cli import main
 from tests.end_to_end.hostile.disks import fill, small_disk
 from tests.support import wire
+from tests.support.command import invoke
 from tests.support.forked import Running
 from tests.support.process import ForkedProcess
 from tests.support.wire import STREAM, Upstream, Wire, chunk, event, get
@@ -50,7 +49,7 @@ async def until(proxy: ForkedProcess, said: str) -> None:
 
 
 def told(db: Path, *words: str) -> tuple[str, str]:
-    result = CliRunner().invoke(main, [words[0], str(db), *words[1:]])
+    result = invoke(words[0], db, *words[1:])
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result.stdout, result.stderr
 

@@ -7,14 +7,13 @@ import re
 import re._parser as parser  # type: ignore[import-not-found]
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.scrub import scrub
-from omnirecord.cli import main
 from omnirecord.redaction.content import BodyMask
 from omnirecord.redaction.content.patterns import KINDS, beginnings
 from omnirecord.redaction.content.prefixes import SOURCES, TOKENS
@@ -23,6 +22,7 @@ from tests.cassette.test_scrub import saved
 from tests.redaction.content.test_content import Disk, deltas, has_all_stars, scanned, texts
 from tests.support import secret_prefixes
 from tests.support.cassettes import Made, event
+from tests.support.command import invoke
 from tests.support.examples import each
 from tests.support.secret_corpus import LOOK_ALIKES
 from tests.support.secret_corpus import texts as corpus
@@ -153,8 +153,7 @@ def test_check_finds_a_secret_of_each_kind(cassette: Path) -> None:
     assert found == set(range(1, len(CORPUS) + 1))
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["scrub", *map(str, arguments)])
+run = partial(invoke, "scrub")
 
 
 def test_check_says_what_it_looked_for(tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import omnirecord
-from omnirecord.errors import UsageError
 from omnirecord.replayer.server import Replay
 from tests.support.cassettes import JSON, SSE, Made, event, heartbeat, zipped
 from tests.support.wire import ask, get
@@ -36,25 +34,6 @@ async def test_a_clients_own_id_comes_out_of_every_answer(tmp_path: Path, coding
     assert stream.body == b"".join(data for _, data in reads).replace(ID.encode(), b"mine")
     assert not any(name.lower() == b"content-encoding" for name, _ in stream.headers)
     assert server.unmatched == []
-
-
-async def test_headers_and_bodies_count_where_a_rule_says_so(tmp_path: Path) -> None:
-    tape = Made()
-    for n, team in enumerate(("red", "blue"), 1):
-        tape.post("/v1/x", n, body={"n": n}, answer={"of": team}, sent=(("X-Team", team),))
-    rules = ["add header X-Team", "body $.n"]
-    async with omnirecord.replay(tape.save(tmp_path / "tape.db"), timing="instant", match=rules) as server:
-        blue = await ask(server.url, post("/v1/x", b'{"n": 2}', b"x-team: blue\r\n"))
-        odd = await ask(server.url, post("/v1/x", b'{"n": 1}', b"x-team: blue\r\n"))
-    assert json.loads(blue.body) == {"of": "blue"}
-    assert json.loads(odd.body)["error"]["nearest"] == [
-        {"request": "POST /v1/x", "differs": "body $.n: recorded 2, got 1"}
-    ]
-
-
-async def test_what_is_no_rule_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the nearest is 'ignore'"):
-        Replay(tmp_path / "none.db", match=["ignor query x"])
 
 
 async def test_after_a_reset_ids_are_given_anew(tmp_path: Path) -> None:

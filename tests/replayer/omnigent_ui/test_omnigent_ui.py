@@ -8,9 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from click.testing import CliRunner
 
-from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.replayer import send as sending
 from omnirecord.replayer import server as replaying
@@ -18,6 +16,7 @@ from omnirecord.replayer.server import Replay
 from tests.replayer.omnigent_ui.test_omnigent_ui_answers import CHROME, EVENTS, HTML, ITEMS, SESSION, conversation
 from tests.replayer.omnigent_ui.test_session_updates import UPDATES, told, watch
 from tests.support.cassettes import HEALTHY, Made, heartbeat
+from tests.support.command import invoke
 from tests.support.sse_clients import page_of
 from tests.support.wire import Upstream, answering
 
@@ -127,7 +126,7 @@ def test_a_page_keeps_the_recorded_ids(ui: Path) -> None:
 
 
 def test_serve_takes_a_folder_that_is_none_for_a_wrong_call(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["serve", str(HEALTHY["text"]), "--web-ui", str(tmp_path)])
+    done = invoke("serve", HEALTHY["text"], "--web-ui", tmp_path)
     assert done.exit_code == 2
     assert "--web-ui" in done.output
     assert "name the folder of a built web UI" in done.output

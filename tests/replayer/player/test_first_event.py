@@ -77,28 +77,18 @@ def test_a_pause_before_the_first_event_adds_to_its_delay() -> None:
     assert listener.next_in() == pytest.approx(8)
 
 
-def test_time_stands_still_at_a_gate_before_the_first_event() -> None:
-    tape = Made()
-    tape.stream("s", 1.0, (6.0, status("running")), asked=0.5)
-    tape.post(EVENTS, 4.0, status=202)
-    stage = Stage(tape)
-    listener = stage.opens()
-    assert listener.playing.begins_at == 500_000_000
-    stage.at(60)
-    assert listener.waits()
-    stage.posts()
-    assert listener.next_in() == pytest.approx(2)
-
-
-def test_a_gate_between_a_request_and_its_header_holds_the_events_and_not_the_header() -> None:
+@pytest.mark.parametrize(("asked", "header", "message", "event"), [(0.5, 1.0, 4.0, 6.0), (0.0, 3.0, 2.0, 4.0)])
+def test_a_gate_before_the_first_event_holds_it_and_not_the_header(
+    asked: float, header: float, message: float, event: float
+) -> None:
     """A client may wait for the header before it sends the message."""
     tape = Made()
-    tape.stream("s", 3.0, (4.0, status("running")), asked=0.0)
-    tape.post(EVENTS, 2.0, status=202)
+    tape.stream("s", header, (event, status("running")), asked=asked)
+    tape.post(EVENTS, message, status=202)
     stage = Stage(tape)
     listener = stage.opens()
-    assert listener.playing.begins_at == 3_000_000_000
-    stage.at(10)
+    assert listener.playing.begins_at == (header - asked) * 1e9
+    stage.at(60)
     assert listener.waits()
     stage.posts()
     assert listener.next_in() == pytest.approx(2)

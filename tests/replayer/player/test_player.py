@@ -29,14 +29,6 @@ def due(answer: object, stage: Stage) -> int | None:
     return answer.due(stage.now)
 
 
-def test_the_same_request_gets_its_answers_in_recorded_order() -> None:
-    tape = Made()
-    tape.post("/v1/hosts", 1.0, answer={"n": 1})
-    tape.post("/v1/hosts", 2.0, answer={"n": 2})
-    stage = Stage(tape)
-    assert [stage.posts("/v1/hosts").body for _ in range(2)] == [b'{"n": 1}', b'{"n": 2}']
-
-
 def test_what_belongs_to_no_session_begins_again_when_all_of_it_was_given() -> None:
     tape = Made()
     tape.post("/v1/hosts", 1.0, answer={"n": 1})
@@ -145,12 +137,6 @@ def test_terminals_are_refused_and_the_session_list_is_served() -> None:
     assert isinstance(player.websocket("/v1/sessions/s/resources/terminals/t/attach"), Refused)
     assert isinstance(player.websocket("/v1/dictation/stream"), Refused)
     assert isinstance(player.websocket("/v1/sessions/updates"), Updates)
-
-
-def test_an_answer_takes_as_long_as_it_took() -> None:
-    stage = Stage(conversation())
-    stage.at(10)
-    assert due(stage.posts("/v1/sessions"), stage) == ns(10.1)
 
 
 @pytest.mark.parametrize(("mode", "after"), [("original", 0.1), ("compressed", 0.01), ("instant", 0.0)])

@@ -63,31 +63,6 @@ def test_a_closed_gate_holds_what_came_later_and_nothing_else() -> None:
     assert [due(line, at, 3600) for at in (3, 9)] == [None, None]
 
 
-def test_what_is_left_of_the_gap_counts_from_the_request() -> None:
-    here = gate(2)
-    line = started([0, 1, 5], here)
-    line.open(here, 100 * NS)
-
-    assert due(line, 5, 100) == 103
-
-
-def test_a_request_that_comes_early_is_remembered_and_time_does_not_jump() -> None:
-    here = gate(10)
-    line = started([0, 12], here)
-    line.open(here, 1 * NS)
-
-    assert due(line, 12, 1) == 12
-
-
-def test_a_request_that_comes_before_the_stream_opens_its_gate() -> None:
-    here = gate(10)
-    line = timeline([0, 12], here)
-    line.open(here, 5 * NS)
-    line.move(0, 100 * NS)
-
-    assert due(line, 12, 100) == 112
-
-
 def test_gates_hold_one_after_the_other() -> None:
     first, second = gate(2), gate(6, 2)
     line = started([0, 4, 8], second, first)
