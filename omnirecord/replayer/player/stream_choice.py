@@ -251,15 +251,16 @@ def rest_after(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
 
 def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
     """Return the frames of a session's streams as one sequence. A connect snapshot is left out, but for text in flight
-    that no earlier stream has: no client was connected then."""
+    that no earlier stream has: no client was connected then. Of several snapshots in a row, the last one counts: it has
+    the text of the others."""
     line: list[TimedFrame] = []
     resent: list[TimedFrame] = []
     for frame, in_snapshot in merged(chain.from_iterable(streams)):
-        if in_snapshot:
-            resent += [frame] if protocol.is_of_response(frame.type) else []
-        else:
+        if not in_snapshot:
             line += [*_new_text(line, resent), frame]
             resent = []
+        elif protocol.is_of_response(frame.type):
+            resent = [*(one for one in resent if one.stream == frame.stream), frame]
     return [*line, *_new_text(line, resent)]
 
 

@@ -143,6 +143,14 @@ def test_text_that_was_heard_already_is_not_told_again_by_the_next_connect_snaps
     assert joined([one, other], -1) == ["heartbeat", "created", "a", "b"]
 
 
+def test_text_that_two_connect_snapshots_have_is_told_once() -> None:
+    one = frames((1.0, heartbeat()), (1.5, created()), (2.0, delta("Hel")))
+    others = [
+        frames((at, heartbeat() + created() + delta(text, None))) for at, text in ((4.0, "Hello"), (5.0, "Hello,"))
+    ]
+    assert joined([one, *others], -1) == ["heartbeat", "created", "Hel", "lo,"]
+
+
 def test_the_greeting_is_that_of_the_stream_that_was_opened_then() -> None:
     one = frames((1.0, heartbeat()), (2.0, delta("a")))
     other = frames((4.0, heartbeat() + presence()), (5.0, delta("b")))
