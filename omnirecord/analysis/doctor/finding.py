@@ -88,6 +88,8 @@ class Sign:
     """Identifies its subject, if two streams may show the same one: only one of their signs becomes a finding."""
     calls: tuple[int, ...] = ()
     """The exchanges of the model calls that it is about."""
+    steps: tuple[str, str] | None = None
+    """The reason and the next step if facts say more than those of its code."""
 
     @property
     def level(self) -> Severity:
@@ -96,6 +98,7 @@ class Sign:
 
 def finding_of(sign: Sign, session_id: str | None, because: Sign | None) -> Finding:
     code = CODES[sign.code]
+    why, step = sign.steps or (code.why, code.next)
     level = sign.level if because is None else min(sign.level, because.level, key=SEVERITIES.index)
     return Finding(
         code=sign.code,
@@ -104,8 +107,8 @@ def finding_of(sign: Sign, session_id: str | None, because: Sign | None) -> Find
         stream=sign.stream,
         seqs=sign.seqs[:MAX_SEQS],
         message=sign.message,
-        why=code.why,
-        next=_next(code.next, sign, session_id),
+        why=why,
+        next=_next(step, sign, session_id),
         because=because.code if because else None,
     )
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from ...cassette.model_calls import ModelHops
 from ...cassette.select import Source
 from ...model import by_key
+from ...providers.call import ModelCall
 from ...text import counted, joined, one_line
 from ...wire.addresses import repeated_part
 from ..conversations import ConcludedTalk, conversations_in, named_tools
@@ -153,7 +154,13 @@ def _of_command(one: ConcludedTalk) -> Sign:
     is_interrupted = one.signal == SIGINT.name
     told = "was interrupted: it" if is_interrupted else ""
     message = joined(["the command", told, f"ended with exit code {one.exit_code}"])
-    return _sign("command-failed", message, [one.talk.links[-1]], severity="note" if is_interrupted else None)
+    last = one.talk.links[-1]
+    sign = _sign("command-failed", message, [last], severity="note" if is_interrupted else None)
+    if is_interrupted:
+        return replace(sign, steps=("A signal ended the command, such as that of Ctrl-C.", "Run the command again."))
+    if last.call.has_failed:
+        return replace(sign, steps=("The last model call of the command failed.", "Read the finding about that call."))
+    return sign
 
 
 def _of_turn(turn: Turn, links: Sequence[Link], *, is_whole: bool) -> Iterator[Sign]:
@@ -295,4 +302,41 @@ def _sign(
         exchange=call.exchange,
         about=(links[0].call.exchange, links[-1].call.exchange),
         calls=tuple(one.call.exchange for one in links),
+        steps=_steps(call) if code == _FAILED else None,
     )
+
+
+def _steps(call: ModelCall) -> tuple[str, str] | None:
+    """Return the reason and the next step for a failed call; None if only the provider's error says more."""
+    whole = "omnirecord request CASSETTE N shows its whole answer."
+    if call.is_unreached:
+        return (
+            "No connection to the server of the model could be made, so it got no request.",
+            "Check that this server runs, and the variable or the option that names it, such as OPENAI_BASE_URL.",
+        )
+    if call.ending == "cut":
+        return (
+            "The connection ended before the answer was complete. The model may have finished it all the same.",
+            "Run omnirecord show CASSETTE to see the answer up to the cut. If this happens again at the same time, look"
+            " for a time limit of the provider, or of a proxy before it.",
+        )
+    if call.ending != "refused" or call.status is None:
+        return None
+    if call.is_rate_limited:
+        return (
+            "A rate limit was reached, or the provider was overloaded, in every attempt.",
+            f"Compare the limits of the account with the calls at that time. {whole}",
+        )
+    if call.status in (401, 403):
+        return (
+            "The provider did not accept the key of the request, or the account may not use this model.",
+            f"Check the key of the program, such as OPENAI_API_KEY, and that it is for this server. {whole}",
+        )
+    if call.status == 404:
+        return (
+            "The server does not know this path, or this model.",
+            f"Check the URL of the server and the name of the model. {whole}",
+        )
+    if call.status >= 500:
+        return "The provider failed. The request may be right.", f"Run the program again later. {whole}"
+    return "The provider does not accept the request as it is.", f"Compare the request with the error. {whole}"

@@ -290,6 +290,29 @@ def test_a_command_that_failed_after_its_last_answer_is_reported(code: str, seve
     assert (found.code, found.severity, found.message, found.session_id) == ("command-failed", severity, message, last)
 
 
+@each(
+    ("status", "why", "step"),
+    [
+        (401, "The provider did not accept the key", "Check the key of the program"),
+        (404, "The server does not know this path, or this model.", "Check the URL"),
+        (400, "The provider does not accept the request as it is.", "Compare the request"),
+        (429, "A rate limit was reached", "Compare the limits"),
+        (500, "The provider failed.", "Run the program again later."),
+    ],
+)
+def test_a_failed_call_has_the_reason_and_the_next_step_of_its_status(status: int, why: str, step: str) -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    made.labels["command.exit_code"] = "1"
+    made.post("/v1/responses", 1.0, status=status, body=ASKED, answer={"error": {"message": "No."}})
+    with closing(made.store()) as store:
+        failed, command = sorted(examine(store), key=lambda one: one.code, reverse=True)
+    assert failed.why.startswith(why)
+    assert failed.next.startswith(step)
+    assert failed.next.endswith("omnirecord request CASSETTE 1 shows its whole answer.")
+    assert command.why == "The last model call of the command failed."
+
+
 def test_an_error_of_the_provider_is_no_refusal() -> None:
     made = Made()
     made.another_recording("model", "auto")
