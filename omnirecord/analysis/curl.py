@@ -69,7 +69,8 @@ class _Words:
         if pseudonym not in self.names:
             said = _NAME_BEFORE.search(before)
             name = "SECRET_" + (re.sub("[^A-Z0-9]+", "_", said[1].upper()).strip("_") if said else "")
-            name, number = name.rstrip("_"), 1
+            name = name.rstrip("_")
+            number = 1
             while (unique := name if number == 1 else f"{name}_{number}") in self.places:
                 number += 1
             self.names[pseudonym], self.places[unique] = unique, place

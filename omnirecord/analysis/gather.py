@@ -103,14 +103,17 @@ class Gathering:
     """Gathers the sessions of a cassette one by one."""
 
     def __init__(self, store: Source) -> None:
-        self._store, self._hops, self._parents = store, ModelHops(store), store.parents()
+        self._store = store
+        self._hops = ModelHops(store)
+        self._parents = store.parents()
 
     def of(self, sessions: Collection[str] | None = None, recording: int | None = None) -> Iterator[Gathered]:
         """Return each session of each recording by its beginning. `sessions`, `recording`: only of these."""
         for exchanges in self._store.groups(sessions=sessions, recording=recording):
             first = exchanges[0]
             if first.session_id is not None or not self._hops.has(first):
-                acts, parent_id = acts_in(self._store, exchanges), self._parents.get(first.session_id or "")
+                acts = acts_in(self._store, exchanges)
+                parent_id = self._parents.get(first.session_id or "")
                 yield Gathered(exchanges, acts, parent_id, self._store)
 
 
@@ -154,7 +157,9 @@ class SessionsById(Mapping[tuple[int, str | None], Session]):
 
     def __init__(self, store: Store, long_silence: int = LONG_SILENCE) -> None:
         self._keys = dict.fromkeys(store.session_keys())
-        self._gathering, self._context, self._long_silence = Gathering(store), Context(store), long_silence
+        self._gathering = Gathering(store)
+        self._context = Context(store)
+        self._long_silence = long_silence
         self._read = lru_cache(maxsize=_MOST_CHILDREN)(self._session)
 
     def __iter__(self) -> Iterator[tuple[int, str | None]]:
@@ -273,7 +278,9 @@ class Brief(NamedTuple):
 
 def briefs(store: Store) -> Iterator[Brief]:
     """Return the sessions of `gathered`. No frame and no body is read."""
-    context, hops, parents = Context(store), ModelHops(store), store.parents()
+    context = Context(store)
+    hops = ModelHops(store)
+    parents = store.parents()
     for group, exchanges in store.brief_groups():
         first, last = (x for number in (group.first, group.last) for x in exchanges if x.exchange == number)
         if first.session_id is None and hops.has(first):
@@ -330,7 +337,8 @@ def conclusions(
 def _conclusions(
     store: Source, sessions: Collection[str] | None, known: Known | None, tell: Tell | None
 ) -> Iterator[Concluded]:
-    concluding, context = Concluding(store, known), Context(store)
+    concluding = Concluding(store, known)
+    context = Context(store)
     for one in Gathering(store).of(sessions):
         told = concluding.outlined(one) if tell is None else tell(one, context.of(one.exchanges))
         yield concluding.concluded(one, told)
@@ -341,7 +349,9 @@ class Concluding:
     with it. `known`: see `conclusions`."""
 
     def __init__(self, store: Source, known: Known | None = None) -> None:
-        self._gathering, self._context, self._known = Gathering(store), Context(store), known
+        self._gathering = Gathering(store)
+        self._context = Context(store)
+        self._known = known
         self._early: dict[tuple[int, str | None], Session] = {}
         """The sub-agents that were read with their parents, until their own turn comes."""
 

@@ -421,7 +421,8 @@ class EventFilter(FrameFilter):
 
 def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
     """Return the rows of `events`."""
-    recordings, zero = {r.recording: r for r in store.recordings()}, zeros(store)
+    recordings = {r.recording: r for r in store.recordings()}
+    zero = zeros(store)
     for x in store.streams():
         if wanted.takes_stream(x):
             recording = recordings[x.recording]

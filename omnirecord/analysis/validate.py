@@ -163,12 +163,14 @@ class Tally:
             key = (type_, path, kind)
             self._counts[key] += 1
             if key not in self._first:
-                first, example = First(frame.stream, frame.seq), _example(issue, fields, judgement.data)
+                first = First(frame.stream, frame.seq)
+                example = _example(issue, fields, judgement.data)
                 self._first[key] = Problem(type_, path, kind, 1, first, clip(issue.message, LONGEST_NAME), example)
 
     def _places(self, contract: Contract, judgement: Judgement) -> dict[tuple[str, ProblemKind], Issue]:
         """What is wrong with an event or unheard of in it, each kind once at each place."""
-        type_, found = judgement.type, list(judgement.issues)
+        type_ = judgement.type
+        found = list(judgement.issues)
         if type_ is not None and judgement.verdict in ("valid", "invalid"):
             found += contract.unheard_of(type_, judgement.data)
         places: dict[tuple[str, ProblemKind], Issue] = {}

@@ -43,7 +43,8 @@ class ModelHops:
         """Return the API of a model call; None for another exchange. No body is read."""
         if x.request.method != "POST" or x.session_id is not None:
             return None
-        judge, by_path = self._store.judge_of(x).api.name, api_of(x.request.target)
+        judge = self._store.judge_of(x).api.name
+        by_path = api_of(x.request.target)
         if judge in REGISTER:
             is_at_another_path = x.kind == "sse" and api_of_path(x.request.target) is None
             return by_path or (judge if is_at_another_path else None)
@@ -77,7 +78,8 @@ def call_in(store: Source, x: Exchange, hops: ModelHops, *, with_answer: bool = 
     is_streamed = x.kind == "sse"
     response = store.decoded_body(x, "response") if with_answer and not is_streamed else b""
     frames = store.frames(x) if with_answer and is_streamed else ()
-    api, hop = hops.api_of(x), hops.names.get(x.recording)
+    api = hops.api_of(x)
+    hop = hops.names.get(x.recording)
     return call_of(x, store.decoded_body(x, "request"), response, frames, hop=hop, api=api)
 
 

@@ -50,5 +50,6 @@ def is_derived(recording_id: str) -> bool:
 def _uuid(version: int, ms: int, rest: bytes) -> str:
     """Return a UUID with this version, a time in ms since 1970, and 74 bits of `rest`."""
     bits = int.from_bytes(rest[:10], "big")
-    high, low = bits >> 68, bits & (1 << 62) - 1
+    high = bits >> 68
+    low = bits & (1 << 62) - 1
     return str(uuid.UUID(int=(ms & (1 << 48) - 1) << 80 | version << 76 | high << 64 | 0b10 << 62 | low))

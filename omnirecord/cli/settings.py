@@ -105,7 +105,8 @@ def is_setting(context: click.Context, parameter: str) -> bool:
 
 def place_of(error: click.UsageError) -> str:
     """Return the file or the variable of the value that click refuses; an empty text for one of the command line."""
-    parameter, context = getattr(error, "param", None), error.ctx
+    parameter = getattr(error, "param", None)
+    context = error.ctx
     if context is None or parameter is None or _SETTINGS not in context.meta or not is_setting(context, parameter.name):
         return ""
     setting = settings_of(context).values.get(parameter.name)

@@ -232,7 +232,8 @@ def drop_bytes(waiting: deque[tuple[F, Op]], most: int, is_late: Callable[[], bo
         if type(op) is SentLate:
             continue
         if type(op) is Received:
-            op.data, op.written = None, True
+            op.data = None
+            op.written = True
             if (first := reads.get((file, op.exchange))) is not None:
                 first.size += op.size
                 continue

@@ -45,7 +45,9 @@ class Shipping:
     """Ships the files of one recorder to the lake at `url`. `rotates`: `db` is the link of a rotation."""
 
     def __init__(self, url: str, db: Path, *, rotates: bool) -> None:
-        self.url, self._db, self._rotates = url, db.absolute(), rotates
+        self.url = url
+        self._db = db.absolute()
+        self._rotates = rotates
         self._process: subprocess.Popen[str] | None = None
         self._is_ending = threading.Event()
         self._is_urgent = False

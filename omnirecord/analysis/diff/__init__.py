@@ -111,7 +111,8 @@ def compared(
     )
     sessions = max(len(side) for side in sides)
     turns = max(sum(len(one.turns) for one in side) for side in sides)
-    found, most = compare(*sides, tolerance_s=tolerance_s), max(len(one.links) for one in calls)
+    found = compare(*sides, tolerance_s=tolerance_s)
+    most = max(len(one.links) for one in calls)
     fork = _fork(*recordings)
     if turns or not most:
         return Compared(found, sessions, turns, fork=fork)
@@ -140,7 +141,8 @@ def _sessions_of(
     if named is not None and session is not None and named != session:
         raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
     with closing(open_store(path)) as store:
-        label, sessions = f"reading {path.name}", list(gathered(store, named or session))
+        label = f"reading {path.name}"
+        sessions = list(gathered(store, named or session))
         calls = model_calls(store)
         found.append(calls)
         recordings.append(store.recordings())
@@ -219,7 +221,8 @@ def _missed(line: list[MergedFrame], places: dict[bytes | None, int], own: list[
     left = Counter(map(copied, own))
     missed: Counter[str] = Counter()
     for heard in line[min(known, default=0) : max(known, default=-1) + 1]:
-        frame, raw = heard.frame, copied(heard.frame)
+        frame = heard.frame
+        raw = copied(heard.frame)
         if left[raw]:
             left[raw] -= 1
         elif not heard.in_snapshot and frame.verdict != "comment" and frame.type not in IGNORED:

@@ -126,7 +126,8 @@ def _anchors(a: list[str], b: list[str]) -> list[tuple[int, int]]:
         at = bisect_left(tops, j)
         before.append(ends[at - 1] if at else -1)
         tops[at : at + 1], ends[at : at + 1] = [j], [n]
-    run, n = [], ends[-1] if ends else -1
+    run = []
+    n = ends[-1] if ends else -1
     while n >= 0:
         run.append(pairs[n])
         n = before[n]
@@ -137,10 +138,13 @@ def _longest(a: list[str], b: list[str]) -> list[tuple[int, int]]:
     """The longest common subsequence, in O(len(a) * len(b)); difflib's worst case is cubic."""
     table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i in range(len(a) - 1, -1, -1):
-        row, below = table[i], table[i + 1]
+        row = table[i]
+        below = table[i + 1]
         for j in range(len(b) - 1, -1, -1):
             row[j] = below[j + 1] + 1 if a[i] == b[j] else max(below[j], row[j + 1])
-    found, i, j = [], 0, 0
+    found = []
+    i = 0
+    j = 0
     while i < len(a) and j < len(b):
         if a[i] == b[j]:
             found.append((i, j))

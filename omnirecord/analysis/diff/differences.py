@@ -219,7 +219,8 @@ def _shortened(found: list[Span]) -> Iterator[Span]:
 
 def middle_out(text: str) -> str:
     """The start and end of a text, with the length of the middle that is left out."""
-    rest, half = len(text) - MAX_SHOWN, MAX_SHOWN // 2
+    rest = len(text) - MAX_SHOWN
+    half = MAX_SHOWN // 2
     return text if rest <= 0 else f"{text[:half]}… ({rest:,} more characters) …{text[-half:]}"
 
 

@@ -272,7 +272,8 @@ def _key(attempts: Sequence[Link]) -> str:
 
 def _summary(attempts: Sequence[Link]) -> dict[str, Any]:
     """The facts of a request that are compared."""
-    call, usage = attempts[-1].call, attempts[-1].call.usage
+    call = attempts[-1].call
+    usage = attempts[-1].call.usage
     return {
         "model": call.model,
         "attempts": max(call.attempt, len(attempts)),

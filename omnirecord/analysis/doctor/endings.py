@@ -54,7 +54,8 @@ def ending_signs(s: Examined) -> Iterator[Sign]:
 
 def _of_other(s: Examined, one: StreamChecks) -> Iterator[Sign]:
     """The end of a stream of an unknown API: only a break of the connection is known to be none."""
-    x, last = one.exchange, one.activity.last
+    x = one.exchange
+    last = one.activity.last
     if one.said is not None and (error := error_text(one.said.type, one.said.data)) is not None:
         what = f"{x.request.method} {said(path_of(x.request.target), 100)} (exchange {x.exchange})"
         message = f"{what}: the last event of the stream is an error: {said(error, 160)}"
@@ -63,7 +64,8 @@ def _of_other(s: Examined, one: StreamChecks) -> Iterator[Sign]:
         since = last.at_ns if last else x.request.at_ns
         after = f" after {counted(one.count, 'frame')}" if one.count else " before the first event"
         gone = _afterwards(s, one) if x.ending == "upstream_lost" else ""
-        code, end_ns = _RECORDER.get(x.ending, "upstream-lost"), max(one.end_ns or 0, since)
+        code = _RECORDER.get(x.ending, "upstream-lost")
+        end_ns = max(one.end_ns or 0, since)
         yield Sign(code, f"{how}{after}{gone}", since, end_ns, one.stream, (last.seq,) if last else ())
 
 
@@ -82,7 +84,8 @@ def _in_turn(s: Examined, one: StreamChecks, draft: Draft) -> Iterator[Sign]:
         name = f"the response {said(draft.response_id)}" if draft.response_id else "the turn"
         where = "recording" if is_known else "file, which does not say how the stream ended"
         is_noted = not is_known or s.learned(first.at_ns, _FOREVER) is not None
-        message, severity = f"{name} has no end in this {where}", "note" if is_noted else None
+        message = f"{name} has no end in this {where}"
+        severity = "note" if is_noted else None
         refs = [first, last]
         yield sign_at("turn-unfinished", message, refs, until_ns=until_ns, about=id(draft), severity=severity)
 
@@ -95,7 +98,8 @@ def _stretch(one: StreamChecks, draft: Draft) -> tuple[Ref, Ref, int]:
 
 
 def _cut(s: Examined, one: StreamChecks, draft: Draft) -> Iterator[Sign]:
-    ending, is_cut = one.exchange.ending, draft.is_cut
+    ending = one.exchange.ending
+    is_cut = draft.is_cut
     severity: Severity = "error" if is_cut else "warning"
     if ending in ENDED_BY_SERVER and (one.is_session or ending == "upstream_lost"):
         since_ns = draft.parts[one.stream].first.offset_ns
@@ -103,7 +107,8 @@ def _cut(s: Examined, one: StreamChecks, draft: Draft) -> Iterator[Sign]:
     elif ending in _RECORDER:
         yield from _recorder_ended(s, one, _RECORDER[ending])
     elif ending == "client_left":
-        left_ns, known_ns = one.exchange.end_ns or 0, s.aftermath.last_known_ns
+        left_ns = one.exchange.end_ns or 0
+        known_ns = s.aftermath.last_known_ns
         others = (other.exchange for other in s.streams if other is not one)
         if is_cut or any(x.request.at_ns < left_ns < (x.end_ns or known_ns) for x in others):
             yield _client_left(s, one, draft)
@@ -118,37 +123,44 @@ def _offline(s: Examined, draft: Draft) -> StoredState | None:
 def _silent(s: Examined, one: StreamChecks, draft: Draft) -> Iterator[Sign]:
     """A silent runner or model. Approvals, open tool calls and missing heartbeats have their own checks."""
     first, last, until_ns = _stretch(one, draft)
-    frame, offline = one.activity.last, _offline(s, draft)
+    frame = one.activity.last
+    offline = _offline(s, draft)
     only_asked = bool(draft.approvals) and not draft.runs
     is_known = only_asked or draft.waiting_for or frame is None or until_ns - frame.at_ns > LATE
     if offline is None and is_known:
         return
-    quiet_ns, beats = until_ns - last.at_ns, counted(one.activity.heartbeats, "heartbeat")
+    quiet_ns = until_ns - last.at_ns
+    beats = counted(one.activity.heartbeats, "heartbeat")
     severity: Severity | None = None if quiet_ns > LONG else "warning"  # the model may still think
     if offline is not None:
         code, severity = "runner-disconnected", None
         why = f", and exchange {offline.exchange} says that its runner is offline"
     elif until_ns - one.activity.runner_ns < LATE:
-        code, why = "model-silent", ", the runner's own among them: it waits for its model"
+        code = "model-silent"
+        why = ", the runner's own among them: it waits for its model"
     else:
-        code, why = "runner-silent", f": its runner was killed, or hangs{'' if quiet_ns > LONG else ', or thinks'}"
+        code = "runner-silent"
+        why = f": its runner was killed, or hangs{'' if quiet_ns > LONG else ', or thinks'}"
     message = f"nothing but {beats} came for {seconds(quiet_ns)} in the middle of a turn{why}"
-    times = {"since_ns": first.at_ns, "until_ns": until_ns}
-    yield sign_at(code, message, [last], about=id(draft), severity=severity, **times)
+    yield sign_at(code, message, [last], since_ns=first.at_ns, until_ns=until_ns, about=id(draft), severity=severity)
 
 
 def _server_ended(
     s: Examined, one: StreamChecks, when: str, severity: Severity, since_ns: int | None = None
 ) -> Iterator[Sign]:
     """`since_ns`: the time from which on this explains missing events."""
-    last, x = one.activity.last, one.exchange
+    last = one.activity.last
+    x = one.exchange
     afterwards = s.aftermath.of(x)
     if x.ending == "upstream_lost":
-        code, how = "upstream-lost", f"the connection to the server broke {when}"
+        code = "upstream-lost"
+        how = f"the connection to the server broke {when}"
     elif afterwards == "answered" or (afterwards is None and one.is_slow):
-        code, how = "reader-dropped", f"the server ended this stream and kept running {when}, without [DONE]"
+        code = "reader-dropped"
+        how = f"the server ended this stream and kept running {when}, without [DONE]"
     else:
-        code, how = "server-stopped", f"the server ended the stream {when}, without [DONE]"
+        code = "server-stopped"
+        how = f"the server ended the stream {when}, without [DONE]"
     until = max(x.end_ns or 0, last.at_ns if last else 0)
     since = since_ns if since_ns is not None else last.at_ns if last else until
     seqs = (last.seq,) if last else ()
@@ -160,7 +172,8 @@ def _afterwards(s: Examined, one: StreamChecks) -> str:
 
 
 def _recorder_ended(s: Examined, one: StreamChecks, code: str) -> Iterator[Sign]:
-    last, draft = one.activity.last, s.middle(one)
+    last = one.activity.last
+    draft = s.middle(one)
     if last is not None:
         how = "the recorder was killed" if code == "recorder-killed" else "the proxy was stopped"
         when = "in the middle of a turn" if draft else "between two turns"
@@ -178,11 +191,12 @@ def _client_left(s: Examined, one: StreamChecks, draft: Draft) -> Sign:
     during = {None: "", "approval": ", while an approval was open"}.get(waits_for, f", while {said(waits_for)} ran")
     read = s.learned(first.at_ns, _FOREVER) if draft.is_cut else None
     what = "" if draft.is_cut else "; another stream carried the rest"
-    after, who = seconds(until_ns - first.at_ns), party_name(one.exchange)
+    after = seconds(until_ns - first.at_ns)
+    who = party_name(one.exchange)
     message = f"the {who} closed its stream in the middle of a turn, {after} after its beginning{during}{what}"
-    times = {"since_ns": first.at_ns, "until_ns": max(s.aftermath.last_known_ns, one.exchange.end_ns or last.at_ns)}
+    last_ns = max(s.aftermath.last_known_ns, one.exchange.end_ns or last.at_ns)
     severity = "note" if read is not None or not draft.is_cut else None
-    return sign_at("client-left-in-turn", message, [last], severity=severity, **times)
+    return sign_at("client-left-in-turn", message, [last], since_ns=first.at_ns, until_ns=last_ns, severity=severity)
 
 
 def _waited_for(draft: Draft, at_ns: int) -> str | None:
@@ -201,7 +215,8 @@ def _end(one: StreamChecks) -> int:
 
 def reconnects(s: Examined, missed: Sequence[Sign]) -> Iterator[Sign]:
     """Signs of reconnects. `missed`: the signs about items that no stream carried."""
-    gaps, last = list[tuple[StreamChecks, StreamChecks]](), None
+    gaps = list[tuple[StreamChecks, StreamChecks]]()
+    last = None
     for one in s.streams:
         if one.is_session:
             if last is not None and _end(last) <= one.exchange.request.at_ns:
@@ -212,7 +227,8 @@ def reconnects(s: Examined, missed: Sequence[Sign]) -> Iterator[Sign]:
 
 def _reconnect(s: Examined, before: StreamChecks, after: StreamChecks, missed: Sequence[Sign]) -> Sign:
     """The sign of the time between two streams, in which no client listened."""
-    from_ns, until_ns = before.exchange.end_ns or 0, after.exchange.request.at_ns
+    from_ns = before.exchange.end_ns or 0
+    until_ns = after.exchange.request.at_ns
     draft = s.middle(before)
     ref = before.activity.last or after.activity.last
     stream, seqs = (ref.stream, (ref.seq,)) if ref else (None, ())
@@ -235,7 +251,8 @@ def _reconnect(s: Examined, before: StreamChecks, after: StreamChecks, missed: S
 
 def _goes_on(draft: Draft, after: StreamChecks) -> bool:
     """Whether a later stream carried the agent's work on a turn, and not only the event that closed it."""
-    part, end = draft.parts.get(after.stream), draft.end_ref
+    part = draft.parts.get(after.stream)
+    end = draft.end_ref
     return draft.runs and part is not None and (end is None or end.stream != after.stream or part.first.seq < end.seq)
 
 
@@ -275,7 +292,8 @@ def unanswered(s: Examined) -> Iterator[Sign]:
             and x.exchange not in messages
         ):
             what = f"{x.request.method} {said(path_of(x.request.target), 100)} (exchange {x.exchange})"
-            message, until_ns = f"{what} got no answer in {seconds(waited_ns)}", x.request.at_ns + waited_ns
+            message = f"{what} got no answer in {seconds(waited_ns)}"
+            until_ns = x.request.at_ns + waited_ns
             yield Sign("request-unanswered", message, x.request.at_ns, until_ns, exchange=x.exchange)
 
 
@@ -290,8 +308,9 @@ def deletion(s: Examined, at_ns: int) -> Iterator[Sign]:
             if first.at_ns <= at_ns and (draft.end_ref is None or draft.end_ref.at_ns >= at_ns):
                 after = seconds(at_ns - first.at_ns)
                 message = f"a client deleted the session in the middle of a turn, {after} after the turn's beginning"
-                times = {"since_ns": first.at_ns, "until_ns": until_ns}
-                yield sign_at("session-deleted", message, [last], about=id(draft), **times)
+                yield sign_at(
+                    "session-deleted", message, [last], since_ns=first.at_ns, until_ns=until_ns, about=id(draft)
+                )
                 return
 
 

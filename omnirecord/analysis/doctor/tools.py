@@ -82,15 +82,23 @@ def _named(tool: Tool) -> str:
 def child_signs(s: Examined, at_rest: Collection[str]) -> Iterator[Sign]:
     """`at_rest`: the sessions that are at rest by their own streams."""
     for child, trace in islice(s.children, _MOST):
-        id_, name = child.session_id, f"the sub-agent {said(child.title or child.session_id)}"
+        id_ = child.session_id
+        name = f"the sub-agent {said(child.title or child.session_id)}"
         last = trace.ended[-1] if trace.ended else trace.begun[0]
         refs = [trace.begun[0], last]
         deleted_ns = s.deleted.get(id_)
         if deleted_ns is not None and child.spawned_ns <= deleted_ns and _works(trace, deleted_ns):
             message = f"the session of {name} was deleted while it worked"
             severity = None if child.status in AT_WORK else "warning"  # the parent continues
-            times = {"since_ns": deleted_ns, "until_ns": s.until_ns}
-            yield sign_at("session-deleted", message, refs, about=id_, severity=severity, **times)
+            yield sign_at(
+                "session-deleted",
+                message,
+                refs,
+                since_ns=deleted_ns,
+                until_ns=s.until_ns,
+                about=id_,
+                severity=severity,
+            )
         elif id_ not in at_rest and child.status == "failed":
             why = said(trace.error, 160) or "no reason was given"
             message = f"{name} failed, and no stream carried its turn: {why}"
@@ -144,7 +152,8 @@ def _astray(s: Examined, pending: Collection[str]) -> Iterator[Sign]:
 
 
 def _of(s: Examined, approval: Approval, trace: Trace, answers: list[Act]) -> Iterator[Sign]:
-    name, asked = f"the question {said(approval.message)!r}", trace.begun[0]
+    name = f"the question {said(approval.message)!r}"
+    asked = trace.begun[0]
     first = next((ref for ref, action in zip(trace.ended, trace.told, strict=True) if action is not None), None)
     decided = min([(act.at_ns, 0) for act in answers] + ([_when(first)] if first else []), default=None)
     denied = min((one for one in s.facts.denials if _when(one) >= _when(asked)), key=_when, default=None)
@@ -194,10 +203,14 @@ def _lost(s: Examined, name: str, asked: Ref, answer: Act) -> Sign | None:
 
 
 def _unanswered(s: Examined, name: str, trace: Trace, denied: Ref | None) -> Sign:
-    asked, settled, until_ns, severity = trace.begun[0], trace.ended[:1], s.until_ns, None
+    asked = trace.begun[0]
+    settled = trace.ended[:1]
+    until_ns = s.until_ns
+    severity = None
     refs = [asked, *settled]
     if denied is not None:
-        what, refs = f"was not answered{_denied(s, asked, denied)}", [asked, denied, *settled]
+        what = f"was not answered{_denied(s, asked, denied)}"
+        refs = [asked, denied, *settled]
     elif settled:
         what = f"was not answered; the server closed it{_after(settled[0].at_ns - asked.at_ns)}"
     elif s.is_open:

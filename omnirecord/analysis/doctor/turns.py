@@ -42,15 +42,23 @@ def _restarted(draft: Draft) -> Iterator[Sign]:
             f" ran the turn again from its beginning, instead of the response {said(id_)}"
         )
         severity = "warning" if draft.ended == "completed" else None
-        times = {"since_ns": draft.started_ns, "until_ns": draft.until_ns}
-        yield sign_at("runner-restarted", message, [last, again], about=(id_, number), severity=severity, **times)
+        yield sign_at(
+            "runner-restarted",
+            message,
+            [last, again],
+            since_ns=draft.started_ns,
+            until_ns=draft.until_ns,
+            about=(id_, number),
+            severity=severity,
+        )
 
 
 def _ended(turn: Turn, draft: Draft) -> Iterator[Sign]:
     end = draft.end_ref
     part = draft.parts.get(end.stream) if end is not None else None
     part = part or list(draft.parts.values())[-1]
-    last, why = Ref.of(part.last), said(turn.error.why, 160) if turn.error else ""
+    last = Ref.of(part.last)
+    why = said(turn.error.why, 160) if turn.error else ""
     if turn.ended == "failed" and turn.error is not None and turn.error.code == protocol.RUNNER_DISCONNECTED:
         before = Ref.of(part.before or part.first)
         quiet_ns = draft.until_ns - before.at_ns
@@ -67,8 +75,9 @@ def _ended(turn: Turn, draft: Draft) -> Iterator[Sign]:
         f" {'came to rest' if draft.rested else 'went on'}",
     }
     if turn.ended in messages and not draft.is_cut:
-        times = {"since_ns": draft.started_ns}
-        yield sign_at(f"turn-{turn.ended}", messages[turn.ended], [last, end or last], about=id(draft), **times)
+        refs = [last, end or last]
+        message = messages[turn.ended]
+        yield sign_at(f"turn-{turn.ended}", message, refs, since_ns=draft.started_ns, about=id(draft))
 
 
 def _oddly_ended(draft: Draft) -> Iterator[Sign]:
@@ -108,7 +117,8 @@ def _silent(s: Examined) -> Iterator[Sign]:
             if silence.length_ns > SILENT and not silence.unheard_ns and refs is not None:
                 during = "an approval" if silence.during == "approval" else silence.during
                 why = f", waiting for {during}" if during else ""
-                beats, quiet = counted(silence.heartbeats, "heartbeat"), seconds(silence.length_ns)
+                beats = counted(silence.heartbeats, "heartbeat")
+                quiet = seconds(silence.length_ns)
                 message = f"nothing but {beats} came for {quiet} while the session ran{why}"
                 was_good = turn.ended == "completed" and draft.attempts == 1  # the model thought
                 severity = "note" if during or was_good or silence.length_ns < LONG else "warning"

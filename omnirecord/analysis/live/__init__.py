@@ -99,7 +99,8 @@ class Requests:
             how = "" if kind == "end" and row["ending"] != "client_left" else f"; {how}"
             kind = "note" if kind == "end" else kind
             if row["error"]:
-                how, kind = f"; {row['error']}", "warning"
+                how = f"; {row['error']}"
+                kind = "warning"
             yield make(row["hop"], kind, f"{_name(row)} {row['status']}", end=f"in {_took(row)}{how}")
 
     def _failure(self, row: Row, make: Make) -> Line:
@@ -114,7 +115,8 @@ class Requests:
         return make("request", kind, f"{row['status']} {_name(row)}", why.removeprefix(f"{row['status']}: "))
 
     def _stream(self, row: Row, make: Make, *, is_over: bool, in_turn: bool) -> Iterator[Line]:
-        stream, session = row["stream"], row["session_id"] or ""
+        stream = row["stream"]
+        session = row["session_id"] or ""
         what = f"{_who(row)} listens" if session else f"{_who(row)} reads {_short(row)}"
         if not is_over:
             if stream not in self._listening:
@@ -125,7 +127,8 @@ class Requests:
         if row["ending"] in _ENDINGS and row["ending"] != "recorder_stopped":
             how, kind = _ENDINGS[row["ending"]]
             if in_turn and row["session_id"] not in self._listening.values():
-                how, kind = f"{how} in a turn", "warning" if kind == "end" else kind
+                how = f"{how} in a turn"
+                kind = "warning" if kind == "end" else kind
             if row["ending"] == "client_left":
                 yield make("stream", kind, f"{how.replace('the client', _who(row))} after {_took(row)}")
             else:
@@ -192,7 +195,8 @@ def _short_path(row: Row) -> str:
 
 def _who(row: Row) -> str:
     """Return the name of the party for people, as `OpenAI client 2`; rows of an older proxy have no name."""
-    name, party = str(row.get("party_name") or row["party"]), str(row["party"])
+    name = str(row.get("party_name") or row["party"])
+    party = str(row["party"])
     number = party.removeprefix("client-")
     if party == number or not name.endswith(f" {number}"):
         return name
@@ -212,7 +216,8 @@ def _took(row: Row) -> str:
 def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
     """Return the line of one event: gap, type, verdict and summary; and a line for each contract issue."""
     gap = f"{(row['offset_ns'] - before_ns) / 1e9:+.3f}" if row["offset_ns"] else "-"
-    verdict, type_ = row["verdict"], row["type"] or row["verdict"]
+    verdict = row["verdict"]
+    type_ = row["type"] or row["verdict"]
     kind = _KINDS.get(verdict, "trouble")
     shown = type_ if verdict in ("valid", "comment", "sentinel") else f"{type_} ({verdict})"
     yield Line(row["offset_ns"], gap, kind, shown, summary(row["type"], row["data"]), place=place)
@@ -223,7 +228,8 @@ def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
 
 def _delta(row: Row) -> tuple[str, str] | None:
     """Return the key of `_LABELS` and the text of a delta; None for another event."""
-    type_, data = row["type"], as_dict(row["data"])
+    type_ = row["type"]
+    data = as_dict(row["data"])
     if row["verdict"] not in ("valid", "invalid", "malformed"):
         return None
     if type_ in _LABELS:
@@ -292,7 +298,8 @@ class _Session(LiveSession):
     def new(self, row: Row) -> Iterator[MergedFrame]:
         """Return the event of a row, unless another stream has brought it."""
         if self._recording != row["recording"]:
-            self._recording, self._line = row["recording"], EventLine()
+            self._recording = row["recording"]
+            self._line = EventLine()
         raw = data_of(row["raw"])
         frame = TimedFrame(row["stream"], row["seq"], row["offset_ns"], None, raw, 0, row["type"], row["verdict"], ())
         return self._line.add([frame])
@@ -393,7 +400,8 @@ class LiveView:
 
     def _grow(self, session: _Session, row: Row, type_: str, text: str) -> Iterator[Line]:
         """Add a delta to the text that grows."""
-        fold, label = session.fold, _LABELS[type_]
+        fold = session.fold
+        label = _LABELS[type_]
         if fold is None or fold.label != label:
             yield from self._finish(session)
             at_ns, stream, seq = row["offset_ns"], row["stream"], row["seq"]
@@ -429,7 +437,8 @@ class LiveView:
         if row.get("hop") is not None and not self._every:
             yield from self._requests.of_hop(row, self._place("", _address(row)))
             return
-        place, heard = self._place(name, _address(row)), session or self._sessions.get(f"stream {row['stream']}")
+        place = self._place(name, _address(row))
+        heard = session or self._sessions.get(f"stream {row['stream']}")
         if is_over and heard is not None and heard.fold is not None and heard.fold.stream == row["stream"]:
             yield from self._finish(heard)
         if is_over and heard is not None and heard.answer is not None:

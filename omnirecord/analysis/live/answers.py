@@ -21,7 +21,8 @@ class AnswerLines:
     """The lines of one answer. Its texts are not held."""
 
     def __init__(self, api: ModelApi) -> None:
-        self._api, self._answer = api, api.answer()
+        self._api = api
+        self._answer = api.answer()
         self._told: set[object] = set()
         self._begun_ns: int | None = None
         self._is_ended = False
@@ -36,7 +37,8 @@ class AnswerLines:
 
     def lines_of(self, row: Row, place: str) -> Iterator[Line]:
         """Return the lines that an event completes."""
-        answer, make = self._answer, partial(Line, row["offset_ns"], place=place)
+        answer = self._answer
+        make = partial(Line, row["offset_ns"], place=place)
         answer.at_ns, answer.seq = row["offset_ns"], row["seq"]
         is_last = row["verdict"] == "sentinel"
         if is_last:
@@ -60,7 +62,8 @@ class AnswerLines:
         if answer.ending is None or self._is_ended:
             return
         self._is_ended = True
-        usage, make = answer.usage, partial(Line, at_ns, place=place)
+        usage = answer.usage
+        make = partial(Line, at_ns, place=place)
         used = None if usage is None else tokens(usage.input_tokens, usage.output_tokens)
         lasted = None if self._begun_ns is None else at_ns - self._begun_ns
         yield _last_line(make, answer.ending, lasted, joined([answer.reason, answer.error], ": "), used)

@@ -133,7 +133,9 @@ def event_lines(session: LiveSession, heard: MergedFrame, row: Row, place: str) 
     The end of a turn comes first, then a new message, then the line of the event's type.
     """
     make = partial(Line, row["offset_ns"], place=place)
-    type_, data, turns = row["type"] or "", as_dict(row["data"]), session.turns
+    type_ = row["type"] or ""
+    data = as_dict(row["data"])
+    turns = session.turns
     before = turns.latest()
     ended = "unfinished" if before is None else before.ended
     asked, midway = (0, 0) if before is None else (len(before.asked), len(before.midway))
@@ -170,7 +172,8 @@ Make = Callable[..., Line]
 
 def objections(session: LiveSession, row: Row, place: str) -> Iterator[Line]:
     """Return the contract issues of an event, once for each kind."""
-    verdict, type_ = row["verdict"], row["type"] or ""
+    verdict = row["verdict"]
+    type_ = row["type"] or ""
     if verdict in ("valid", "comment", "sentinel"):
         return
     path = row["issues"][0]["path"] if row["issues"] else ""
@@ -230,7 +233,8 @@ def _status(session: LiveSession, _row: Row, data: Data, make: Make, add: Add) -
 
 def _item(session: LiveSession, row: Row, data: Data, make: Make, add: Add) -> Line | None:
     item = as_dict(data.get("item"))
-    type_, text = as_text(item.get("type")) or "", summary(row["type"], data, ENOUGH)
+    type_ = as_text(item.get("type")) or ""
+    text = summary(row["type"], data, ENOUGH)
     if type_ in ("function_call", "function_call_output"):
         return _tool(session, item, text, make, add)
     latest = session.turns.latest()
@@ -286,14 +290,16 @@ def _resolved(session: LiveSession, _row: Row, data: Data, make: Make, add: Add)
     add()
     if before is not None and before.resolved_ns is not None:
         return None
-    action, answer = as_text(data.get("action")), session.turns.answers.get(id_)
+    action = as_text(data.get("action"))
+    answer = session.turns.answers.get(id_)
     if action is None:
         return make("approval", "warning", "closed without an answer", as_text(data.get("reason")) or "")
     return make("approval", "approval", f"answered: {action}", f"by {answer.party}" if answer else "")
 
 
 def _child(session: LiveSession, _row: Row, data: Data, make: Make, add: Add) -> Line | None:
-    id_, child = as_text(data.get("child_session_id")) or "", as_dict(data.get("child"))
+    id_ = as_text(data.get("child_session_id")) or ""
+    child = as_dict(data.get("child"))
     before = _child_of(session, id_)
     add()
     status = as_text(child.get("current_task_status"))

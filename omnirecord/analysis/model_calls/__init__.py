@@ -67,7 +67,8 @@ def linked(
     `known_places`: the places of calls in their conversations, as far as they are known. `grouping`: has the places of
     all calls.
     """
-    clocks, calls = Clocks(recordings), sorted(calls, key=order)
+    clocks = Clocks(recordings)
+    calls = sorted(calls, key=order)
     if grouping is None:
         grouping = _grouped(calls, clocks, known_places)
     return _Correlation(calls, Places(sessions, clocks, histories), clocks, asked or evidence_of, grouping).result()
@@ -177,7 +178,8 @@ class _Correlation:
 
     def _is_possible(self, number: int, place: int) -> bool:
         """Return whether neither message nor time, of one recorder, speaks against a turn."""
-        one, recording = self._places[place], self._calls[number].recording
+        one = self._places[place]
+        recording = self._calls[number].recording
         if self._clocks.offset(recording, one.turn.recording).by == "run":
             slack = self._clocks.slack(recording, one.turn.recording)
             at_ns = self._clocks.at(recording, self._calls[number].started_ns, one.turn.recording)
@@ -205,8 +207,10 @@ class _Correlation:
         seen: dict[tuple[int, int], list[tuple[int, bool]]] = {}
         for number, place, model_ns, client_ns in self._on_both_hops(groups):
             call, one = self._calls[number], self._places[place]
-            zero, recordings = self._clocks.zero(call.recording), (call.recording, one.turn.recording)
-            delay, slack = one.zero_ns + client_ns - zero - model_ns, self._clocks.slack(*recordings)
+            zero = self._clocks.zero(call.recording)
+            recordings = (call.recording, one.turn.recording)
+            delay = one.zero_ns + client_ns - zero - model_ns
+            slack = self._clocks.slack(*recordings)
             is_during = one.begin_ns - slack <= zero + call.started_ns <= one.end_ns + slack
             seen.setdefault(recordings, []).append((delay, delay >= -slack and is_during))
         for (model, client), all_ in seen.items():
@@ -258,13 +262,15 @@ class _Correlation:
 
     def _contradicts(self, number: int, place: int, *, whole: bool = True) -> bool:
         """Return whether the text or a tool of a call is missing in a turn. `whole`: only if both are finished."""
-        call, turn = self._calls[number], self._places[place].turn
+        call = self._calls[number]
+        turn = self._places[place].turn
         is_finished = call.ending == "completed" and turn.ended == "completed"
         if whole and is_finished and call.tool_calls:
             return not {one.call_id for one in call.tool_calls} & {tool.call_id for tool in turn.tools}
         if (whole and not is_finished) or not call.texts or not turn.messages:
             return False
-        heard, said = [plain(passage.text) for passage in turn.messages], map(plain, call.texts)
+        heard = [plain(passage.text) for passage in turn.messages]
+        said = map(plain, call.texts)
         return not any(text.startswith(one) or one.startswith(text) for text in said for one in heard)
 
     def _by_equal_texts(self, numbers: Iterable[int], places: Sequence[int]) -> None:
@@ -281,7 +287,8 @@ class _Correlation:
         return by_key(numbers, lambda number: self._calls[number].recording)
 
     def _pair(self, model: int, client: int, numbers: Iterable[int], places: Iterable[int], *, cut: bool) -> None:
-        said, at = self._said(numbers, cut=cut), self._clocks.at
+        said = self._said(numbers, cut=cut)
+        at = self._clocks.at
         heard = self._heard(places if said else (), cut=cut)
         for same, some in said.items():
             ours, theirs = list[Said](), list[Heard]()
@@ -290,7 +297,8 @@ class _Correlation:
                 first_ns, last_ns, start_ns = (at(model, ns, client) for ns in times)
                 ours.append(Said(first_ns, last_ns, start_ns, number))
             for place, passage in heard.get(same, ()):
-                one, zero_ns = self._places[place], self._places[place].zero_ns
+                one = self._places[place]
+                zero_ns = self._places[place].zero_ns
                 first_ns, last_ns = zero_ns + passage.first_ns, zero_ns + passage.last_ns
                 theirs.append(Heard(first_ns, last_ns, one.begin_ns, one.end_ns, place))
             for call, turns, is_sure in pairs(ours, theirs, self._clocks.slack(model, client)):

@@ -74,7 +74,8 @@ def _possible(one: Said, heard: Sequence[Heard], slack_ns: int) -> set[int]:
         is_during = text.begin_ns - slack_ns <= one.start_ns <= text.end_ns + slack_ns
         return is_during and last >= -slack_ns and last - first <= _STRETCH
 
-    begin, end = bisect_left(heard, (one.first_ns - slack_ns,)), bisect_left(heard, (one.first_ns + LATEST + 1,))
+    begin = bisect_left(heard, (one.first_ns - slack_ns,))
+    end = bisect_left(heard, (one.first_ns + LATEST + 1,))
     return set(islice((n for n in range(begin, min(begin + _MOST, end)) if fits(heard[n])), _NEAR))
 
 
@@ -179,7 +180,8 @@ def moves(client: Sequence[Piece], calls: Iterable[Sequence[Piece]]) -> dict[Pla
 
     `client`: the deltas of one stream in one turn, in order. `calls`: those of each text of the model, in order.
     """
-    heard, said = _Text([one for one in client if one.text]), [_Text([p for p in one if p.text]) for one in calls]
+    heard = _Text([one for one in client if one.text])
+    said = [_Text([p for p in one if p.text]) for one in calls]
     all_said = sorted((piece for one in said for piece in one.pieces), key=lambda piece: piece.at_ns)
     if not heard.pieces or not all_said:
         return {}
@@ -210,7 +212,8 @@ def _last_with(ends: Sequence[int], spans: Iterable[_Span]) -> list[_Span | None
     """Return the last span that holds the character before each of these places, which rise; None without one."""
     found: list[_Span | None] = [None] * len(ends)
     for one in spans:
-        begin, end = bisect_right(ends, one.begin), bisect_right(ends, one.begin + one.length)
+        begin = bisect_right(ends, one.begin)
+        end = bisect_right(ends, one.begin + one.length)
         found[begin:end] = [one] * (end - begin)
     return found
 
@@ -243,7 +246,8 @@ def _spans(heard: str, said: Sequence[_Text]) -> list[_Span]:
 
 def _beginning(heard: str, one: _Text, taken: Sequence[_Span]) -> _Span | None:
     """Return the longest beginning of a text that stands in a free part of the client's text."""
-    free, at = list[tuple[int, int]](), 0
+    free = list[tuple[int, int]]()
+    at = 0
     for span in sorted(taken, key=lambda span: span.begin):
         free.append((at, span.begin))
         at = max(at, span.begin + span.length)

@@ -224,7 +224,8 @@ class Places:
             if end_ns is None:
                 last_ns = max(session.until_ns, turn.last_event_ns)
                 end_ns = turns[place + 1].begin_ns if place + 1 < len(turns) else last_ns
-            index, end_ns = len(self.all), max(end_ns, turn.begin_ns)
+            index = len(self.all)
+            end_ns = max(end_ns, turn.begin_ns)
             self.all.append(Place(turn, number, zero_ns + turn.begin_ns, zero_ns + end_ns, zero_ns))
             for key in keys:
                 self.by_key.setdefault(key, []).append(index)

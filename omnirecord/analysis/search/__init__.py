@@ -157,7 +157,8 @@ def _ask(index: Index, store: Store, stamp: Any, asked: _Search, watch: Watch, *
 def _narrow(store: Store, index: Index, asked: _Search) -> Filter:
     sessions, calls = None, None
     if asked.session is not None:
-        wanted, known = the_session(store, asked.session), indexed_sessions(index.connection)
+        wanted = the_session(store, asked.session)
+        known = indexed_sessions(index.connection)
         sessions = [] if asked.calls else [number for number, _, session_id, _ in known if session_id == wanted]
         links = calls_with_turns(store).links
         calls = [one.call.exchange for one in links if any(turn.session_id == wanted for turn in turns_of(one))]
@@ -171,7 +172,8 @@ def _narrow(store: Store, index: Index, asked: _Search) -> Filter:
 def _spans(store: Store, index: Index, times: tuple[Moment, Moment]) -> Iterator[tuple[int, int, int]]:
     """Each session of the index with the first and last ns of the searched time. Numbers count from its start; without
     a session, from the start of the recording."""
-    recordings, zero = {one.recording: one for one in store.recordings()}, zeros(store)
+    recordings = {one.recording: one for one in store.recordings()}
+    zero = zeros(store)
     for number, recording, session_id, _ in indexed_sessions(index.connection):
         if recording in recordings:
             yield number, *span(recordings[recording], *times, zero(recording, session_id, None))
@@ -189,10 +191,14 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
         x = exchanges.get(match.exchange)
         if x is None:
             raise StaleIndex
-        hit, link = _hit(store, match, x, recordings[x.recording], asked), links.get(match.exchange)
-        begun_ns, of_call = zero(x.recording, x.session_id, None), (0, 0)  # without a session, all hits have one clock
+        hit = _hit(store, match, x, recordings[x.recording], asked)
+        link = links.get(match.exchange)
+        # without a session, all hits have one clock
+        begun_ns = zero(x.recording, x.session_id, None)
+        of_call = (0, 0)
         if link is not None:  # the start of the session of its turn, on the clock of the call
-            turn, of_call = link.turn, (link.call.started_ns, link.call.exchange)
+            turn = link.turn
+            of_call = (link.call.started_ns, link.call.exchange)
             begun_ns = 0 if turn is None else zero(turn.recording, turn.session_id, None) - link.shift_ns
         place = match.session, *of_call, hit.row["offset_ns"]
         made.append((place, replace(hit, begun_ns=begun_ns, call=link, calls=match.exchanges)))
@@ -253,7 +259,8 @@ def _apis(store: Store) -> dict[int, Api]:
 
 
 def _all(store: Store, index: Index) -> Iterator[int]:
-    left, apis = deque(_streams(store)), _apis(store)
+    left = deque(_streams(store))
+    apis = _apis(store)
     while left:
         found = list(_next(store, index, left))
         store.refresh()
@@ -286,10 +293,13 @@ def _next(store: Store, index: Index, left: deque[tuple[Streaming, list[int]]]) 
     room, size = _STEP, _BYTES
     while left and room > 0 and size > 0:
         x, others = left[0]
-        before, frames, is_through = index.done(x.exchange), [], True
+        before = index.done(x.exchange)
+        frames = []
+        is_through = True
         for frame in _behind(store, x, *before):
             frames.append(frame)
-            room, size = room - 1, size - frame.length
+            room = room - 1
+            size = size - frame.length
             if room <= 0 or size <= 0:
                 is_through = False
                 break
@@ -334,7 +344,8 @@ def _digest(frame: TimedFrame) -> int:
 
 def _asked(store: Store, numbers: list[int], calls: Container[int]) -> Iterator[list[tuple[Exchange, bytes, bytes]]]:
     """The requests of one step, with their bodies and, if they failed or are model calls, their answers."""
-    found, size = list[tuple[Exchange, bytes, bytes]](), 0
+    found = list[tuple[Exchange, bytes, bytes]]()
+    size = 0
     for begin in range(0, len(numbers), _STEP):
         for x in store.numbered(numbers[begin : begin + _STEP]):
             is_read = may_have_failed(x) or (x.exchange in calls and x.kind == "http")
@@ -344,7 +355,8 @@ def _asked(store: Store, numbers: list[int], calls: Container[int]) -> Iterator[
             size += x.request_bytes + len(answer)
             if len(found) >= _STEP or size >= _BYTES:
                 yield found
-                found, size = [], 0
+                found = []
+                size = 0
     if found:
         yield found
 

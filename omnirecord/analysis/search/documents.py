@@ -129,7 +129,8 @@ class DocumentMaker:
             yield from self._say(frame, payload, spaced(delta))
             return
         yield from self._end(frame.type, as_dict(payload.get("item")))
-        text, (says, near) = "\n".join(filter(None, (frame.type, text_in(data)))), _says(frame, payload)
+        text = "\n".join(filter(None, (frame.type, text_in(data))))
+        (says, near) = _says(frame, payload)
         seq, at = frame.seq, frame.offset_ns
         yield Doc("event", frame.type, seq, seq, at, at, spaced(text), says, near)
 
@@ -154,7 +155,8 @@ class DocumentMaker:
         """Add a delta to the text with this key, new or open."""
         if key not in self._open:
             seq, at_ns = frame.seq, frame.offset_ns
-            self._open[key], self._length[key] = Doc("text", frame.type, seq, seq, at_ns, at_ns, "", key=key), 0
+            self._open[key] = Doc("text", frame.type, seq, seq, at_ns, at_ns, "", key=key)
+            self._length[key] = 0
         doc = self._open[key]
         doc.marks.extend((self._length[key], frame.seq))
         doc.last_seq, doc.last_ns = frame.seq, frame.offset_ns
@@ -199,7 +201,8 @@ def of_request(exchange: Exchange, body: bytes) -> Doc | None:
     at = exchange.request.at_ns
     doc = Doc("request", None, None, None, at, at, spaced(text), digest("request", body))
     if act is not None and act.kind == "message":  # session.input.consumed repeats it
-        doc.says, doc.near_ns = digest("user", act.text.strip()), SAID_NEAR
+        doc.says = digest("user", act.text.strip())
+        doc.near_ns = SAID_NEAR
     return doc
 
 
@@ -224,7 +227,8 @@ def _storable(name: str | None) -> str | None:
 
 def _said_in(doc: Doc, key: str) -> tuple[int, int]:
     """The content digest of a text of deltas, and the time in which copies of it count as one."""
-    text, type_ = plain(doc.text).strip(), doc.type or ""
+    text = plain(doc.text).strip()
+    type_ = doc.type or ""
     if type_ == protocol.RESPONSE_OUTPUT_TEXT_DELTA or key.startswith("assistant:"):
         return digest("assistant", text), SAID_NEAR
     if "reasoning" in type_ or key.startswith("thought:"):
@@ -352,7 +356,9 @@ class AnswerDocuments(DocumentMaker):
 
     def _repeated(self, frame: TimedFrame, one: Answer) -> Iterator[Doc] | None:
         """Return the documents of an event with whole texts or tool calls; None without any."""
-        at, seq, parts = frame.offset_ns, frame.seq, _parts_of(one)
+        at = frame.offset_ns
+        seq = frame.seq
+        parts = _parts_of(one)
         docs = [Doc("event", frame.type, seq, seq, at, at, spaced(text), says, EVER) for _, text, says in parts]
         ended = self._end(frame.type, {}) if one.ending is None else self.close_all()
         return chain(ended, docs) if docs else None

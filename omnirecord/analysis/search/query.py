@@ -117,7 +117,8 @@ class Snippet:
 
     def marked(self, opening: str = "[", shutting: str = "]") -> str:
         """The text with marks around each found word."""
-        out, at = [], 0
+        out = []
+        at = 0
         for begin, end in self.spans:
             out += [self.text[at:begin], opening, self.text[begin:end], shutting]
             at = end
@@ -146,7 +147,9 @@ def in_texts(texts: Sequence[str], query: Query, width: int = WIDTH) -> dict[int
 
 def unmarked(text: str) -> tuple[str, list[Span]]:
     """The text without its marks, and the spans between them."""
-    parts, spans, at = [], list[Span](), 0
+    parts = []
+    spans = list[Span]()
+    at = 0
     for number, token in enumerate(text.split(OPEN)):
         found, mark, rest = token.partition(SHUT)
         if number and mark:
@@ -179,12 +182,15 @@ def _lower(text: str) -> str:
 
 def best(text: str, spans: list[Span], width: int = WIDTH) -> list[Span]:
     """The spans within `width` characters that have the most different words; the first such group."""
-    chosen, most, starts = spans[:1], 0, [begin for begin, _ in spans]
+    chosen = spans[:1]
+    most = 0
+    starts = [begin for begin, _ in spans]
     for first, (begin, _) in enumerate(spans[:500]):
         last = bisect_right(starts, begin + width // 2)
         words = len({text[b:e].casefold() for b, e in spans[first : min(last, first + 20)]})
         if words > most:
-            chosen, most = spans[first:last], words
+            chosen = spans[first:last]
+            most = words
     return chosen
 
 
@@ -192,7 +198,8 @@ def cut(text: str, spans: list[Span], width: int = WIDTH) -> Snippet:
     """The part of a text around the spans, about `width` characters long."""
     if not spans:
         return _tidy(text[:width], [], "", "…" if len(text) > width else "")
-    begin, end = spans[0][0], spans[-1][1]
+    begin = spans[0][0]
+    end = spans[-1][1]
     room = max(width - (end - begin), width // 4)
     start = _at_word(text, max(0, begin - room // 2), begin)
     stop = max(end, min(len(text), start + max(width, end - begin + room // 2)))
@@ -209,7 +216,10 @@ def _at_word(text: str, at: int, before: int) -> int:
 
 def _tidy(text: str, spans: list[Span], head: str, tail: str) -> Snippet:
     """A snippet with single spaces for white space, and the spans adjusted."""
-    out, places, length, blank = [head], [], len(head), True
+    out = [head]
+    places = []
+    length = len(head)
+    blank = True
     for c in text:
         places.append(length)
         is_blank = c.isspace() or c == "\u200b"
@@ -250,7 +260,8 @@ def matches(connection: sqlite3.Connection, query: Query, narrow: Filter, limit:
     """The number of matches, and the first by session and time; equal documents count once. Needs `Index.at_once`."""
     found, values = _selected(query)
     narrowed, more = _narrowed(connection, narrow)
-    inner, values = f"FROM docs d WHERE d.id IN ({found}){narrowed}", values + more
+    inner = f"FROM docs d WHERE d.id IN ({found}){narrowed}"
+    values = values + more
     (total,) = connection.execute(f"SELECT count(DISTINCT same) {inner}", values).fetchone()
     numbers = _first(connection, inner, values, min(limit, total))
     marked = _marked(connection, query, numbers)
@@ -306,7 +317,8 @@ def _marked(connection: sqlite3.Connection, query: Query, numbers: list[int]) ->
 def _selected(query: Query) -> tuple[str, Values]:
     """SQL for the numbers of the documents that match."""
     plain = [clause for clause in query if not any(term.is_symbol for term in (*clause.wanted, *clause.unwanted))]
-    parts, values = [], Values()
+    parts = []
+    values = Values()
     if plain:
         parts.append("SELECT rowid FROM words WHERE words MATCH ?")
         values.append(" OR ".join(f"({_expression(clause.wanted, clause.unwanted)})" for clause in plain))
@@ -319,7 +331,8 @@ def _selected(query: Query) -> tuple[str, Values]:
 def _clause(clause: Clause) -> tuple[str, Values]:
     words, symbols = _apart(clause.wanted)
     not_words, not_symbols = _apart(clause.unwanted)
-    conditions, values = [], Values()
+    conditions = []
+    values = Values()
     if words:
         conditions.append("id IN (SELECT rowid FROM words WHERE words MATCH ?)")
         values.append(_expression(words, not_words))
@@ -344,7 +357,8 @@ def _apart(terms: tuple[Term, ...]) -> tuple[list[Term], list[Term]]:
 
 def _narrowed(connection: sqlite3.Connection, narrow: Filter) -> tuple[str, Values]:
     """SQL conditions of the filters on a row `d` of docs."""
-    conditions, values = "", Values()
+    conditions = ""
+    values = Values()
     if narrow.sessions is not None:
         conditions += f" AND (d.session {_IN} OR d.exchange {_IN})"
         values += [json.dumps(narrow.sessions), json.dumps(narrow.calls or [])]

@@ -312,7 +312,8 @@ def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:
     p50, p99 = percentiles(sorted(lengths))
     length = max(lengths)
     first = places[lengths.index(length)]
-    before, after = events[first], events[first + 1]
+    before = events[first]
+    after = events[first + 1]
     return Gaps(
         count=len(lengths),
         p50_s=round(p50 / NS, 9),

@@ -63,9 +63,13 @@ class Aftermath:
 
     @cached_property
     def _facts(self) -> _Facts:
-        seen, epochs, answers, last_ns = list[_Seen](), dict[str, int](), list[tuple[int, int]](), 0
+        seen = list[_Seen]()
+        epochs = dict[str, int]()
+        answers = list[tuple[int, int]]()
+        last_ns = 0
         for x in self._exchanges():
-            at_ns, end_ns = x.request.at_ns, x.end_ns or 0
+            at_ns = x.request.at_ns
+            end_ns = x.end_ns or 0
             is_served = x.response is not None and x.response.status < 502
             seen.append(_Seen(at_ns, x.ending == "upstream_unreachable", is_served))
             last_ns = max(last_ns, at_ns, end_ns, 0 if x.response is None else x.response.at_ns)
@@ -75,14 +79,17 @@ class Aftermath:
                 answers.append((x.response.at_ns, end_ns))
         seen.sort(key=_AT_NS)
         answers.sort()
-        begins, ends = [begin for begin, _ in answers], list(accumulate((end for _, end in answers), max))
+        begins = [begin for begin, _ in answers]
+        ends = list(accumulate((end for _, end in answers), max))
         return _Facts(seen, epochs, begins, ends, last_ns)
 
     def of(self, x: Exchange) -> ServerAfter | None:
         """Return what the server did after it ended the stream `x`; None if that is unknown, or it did not end it."""
         if x.ending not in ENDED_BY_SERVER or x.end_ns is None:
             return None
-        facts, end_ns, epoch = self._facts, x.end_ns, stream_epoch(x)
+        facts = self._facts
+        end_ns = x.end_ns
+        epoch = stream_epoch(x)
         if epoch is not None and any(at_ns > end_ns for other, at_ns in facts.epochs.items() if other != epoch):
             return "restarted"
         place = bisect_right(facts.seen, end_ns, key=_AT_NS)

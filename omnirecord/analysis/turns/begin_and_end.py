@@ -174,7 +174,8 @@ class Courses(ABC, Generic[T]):
 
     def close(self, ended: Ended, at_ns: int, error: Fault | None = None) -> None:
         """Close the open turn. A turn without content is dropped."""
-        draft, self.open = self.open, None
+        draft = self.open
+        self.open = None
         if draft is not None:
             draft.end(ended, at_ns, error)
             if draft.is_empty:
@@ -202,7 +203,8 @@ class Courses(ABC, Generic[T]):
     def take_in(self, at_ns: int, data: Data) -> None:
         """Take a message that the agent got. The server's note to the agent about an interrupt is none."""
         item = as_dict(data.get("data"))
-        text, item_id = text_of(as_dict(item.get("data")).get("content")), as_text(item.get("item_id"))
+        text = text_of(as_dict(item.get("data")).get("content"))
+        item_id = as_text(item.get("item_id"))
         if text.startswith(protocol.INTERRUPTED_TEXT) or not text:
             return
         draft = self.next_turn(at_ns)
@@ -211,7 +213,8 @@ class Courses(ABC, Generic[T]):
 
     def begin(self, at_ns: int, data: Data, *, is_again: bool = False) -> T | None:
         """Return the turn of a response that begins; None for a late copy. `is_again`: in a connect snapshot."""
-        id_, last = as_text(as_dict(data.get("response")).get("id")), self.latest()
+        id_ = as_text(as_dict(data.get("response")).get("id"))
+        last = self.latest()
         if self.open is None and last is not None and id_ is not None and id_ == last.response_id:
             return None
         if self.open is not None and id_ is not None and self.open.response_id not in (None, id_):
@@ -222,13 +225,17 @@ class Courses(ABC, Generic[T]):
                 self.open.waiting_for.clear()  # its open calls and questions are lost
                 self.again(self.open, at_ns)
         draft = self.next_turn(at_ns)
-        draft.runs, draft.response_id = True, id_ or draft.response_id
+        draft.runs = True
+        draft.response_id = id_ or draft.response_id
         return draft
 
     def end(self, at_ns: int, data: Data, type_: str) -> T:
         """Return the turn that an event of `protocol.ENDS` ends, or has ended."""
-        response, ended = as_dict(data.get("response")), protocol.ENDS[type_]
-        id_, last, is_response = as_text(response.get("id")), self.latest(), type_ in protocol.RESPONSE_ENDS
+        response = as_dict(data.get("response"))
+        ended = protocol.ENDS[type_]
+        id_ = as_text(response.get("id"))
+        last = self.latest()
+        is_response = type_ in protocol.RESPONSE_ENDS
         is_late = last is not None and (
             not is_response or not last.terminal or (id_ is not None and id_ == last.response_id)
         )
@@ -255,7 +262,9 @@ class Courses(ABC, Generic[T]):
 
     def change(self, at_ns: int, data: Data) -> None:
         """Take a status of the session."""
-        status, draft, before = as_text(data.get("status")), self.open, self.status
+        status = as_text(data.get("status"))
+        draft = self.open
+        before = self.status
         self.status = self.status if status is None else (status, at_ns)
         if status in ("running", "launching"):
             draft = self.next_turn(at_ns)
@@ -301,7 +310,8 @@ class Courses(ABC, Generic[T]):
 
     def speak(self, at_ns: int, data: Data) -> T:
         """Return the turn of a delta of text or thoughts."""
-        draft, delta = self.open or self.turn(at_ns), data.get("delta")
+        draft = self.open or self.turn(at_ns)
+        delta = data.get("delta")
         if delta and type(delta) is str:
             draft.has_content = True
         return draft
@@ -346,7 +356,8 @@ class Courses(ABC, Generic[T]):
             return self.call(at_ns, item), item, type_
         draft = self.owner(at_ns, as_text(item.get("response_id")), as_text(item.get("call_id")))
         if type_ == "error":
-            draft.trouble, draft.has_content = fault_of(item), True
+            draft.trouble = fault_of(item)
+            draft.has_content = True
         elif type_ in ("message", "reasoning"):
             text = text_of(item.get("content")) or (type_ == "reasoning" and text_of(item.get("summary")))
             draft.has_content = draft.has_content or bool(text)
@@ -367,7 +378,8 @@ class Courses(ABC, Generic[T]):
     def stumble(self, at_ns: int, error: Any) -> T:
         """Return the turn of an error that did not end it, or of a retry."""
         draft = self.turn(at_ns)
-        draft.trouble, draft.has_content = fault_of(error) or Fault(None, ""), True
+        draft.trouble = fault_of(error) or Fault(None, "")
+        draft.has_content = True
         return draft
 
 
@@ -379,7 +391,8 @@ def call_id_of(item: Data) -> str:
 def fault_of(error: Any) -> Fault | None:
     """Return an error object as a `Fault`; None if it has neither code nor message."""
     data = as_dict(error)
-    code, message = as_text(data.get("code")), as_text(data.get("message")) or as_text(error)
+    code = as_text(data.get("code"))
+    message = as_text(data.get("message")) or as_text(error)
     return Fault(code, message or "") if code or message else None
 
 

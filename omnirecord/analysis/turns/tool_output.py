@@ -21,7 +21,8 @@ def failure_in(output: str | None, status: str | None = None) -> str | None:
     denied: it did not run.
     """
     said = as_dict(loads(output or ""))
-    code, error = as_int(said.get("exit_code")), said.get("error")
+    code = as_int(said.get("exit_code"))
+    error = said.get("error")
     why = as_text(as_dict(error).get("message")) or written(error) or ""
     if why.startswith(_DENIED) or (output or "").startswith(_DENIED):
         return None

@@ -35,7 +35,9 @@ _TURN = 0.002
 async def _in_portions(note: Callable[[bytes], None], data: bytes) -> None:
     """Note all of this data in portions, even if the task is cancelled: it was passed on. If the task is cancelled
     twice, the recorder has no time left, and the rest is noted at once."""
-    at, now, cancelled = 0, asyncio.get_running_loop().time, None
+    at = 0
+    now = asyncio.get_running_loop().time
+    cancelled = None
     began = now()
     try:
         while len(data) - at > _PORTION:
@@ -80,7 +82,8 @@ class _Inflow:
         while not self._data and not self._ended:
             self._arrived.clear()
             await self._arrived.wait()
-        data, self._data = bytes(self._data), bytearray()
+        data = bytes(self._data)
+        self._data = bytearray()
         if len(data) > _HIGH_WATER and self._protocol.transport is not None:
             self._protocol.resume_reading()
         return data
@@ -117,7 +120,8 @@ class Tunnel:
 
     async def _both_ways(self) -> None:
         assert self._answer.connection is not None
-        client, upstream = self._request.protocol, self._answer.connection.protocol
+        client = self._request.protocol
+        upstream = self._answer.connection.protocol
         assert upstream is not None
         from_client, from_upstream = _Inflow(client), _Inflow(upstream)
         client.set_parser(from_client)  # type: ignore[arg-type]  # it has the methods of a parser
@@ -183,7 +187,8 @@ class MessageReader:
                 messages.append((int(frame.opcode), payload))
                 continue
             if frame.opcode is not Opcode.CONTINUATION:
-                self._opcode, self._parts = frame.opcode, bytearray()
+                self._opcode = frame.opcode
+                self._parts = bytearray()
             self._parts += payload[: LIMIT - len(self._parts)]
             if frame.frame_finished and frame.message_finished:
                 messages.append((int(self._opcode), bytes(self._parts)))

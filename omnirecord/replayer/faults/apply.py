@@ -272,7 +272,9 @@ def edited(raw: bytes, edit: verbs.Edit, *, bom: bool) -> bytes:
     values = [line[found.end() :] for line, _ in lines if (found := _DATA.match(line))]
     text = b"\n".join(values).decode("utf-8", "surrogateescape")  # bytes that are not UTF-8 stay as they are
     new = _edit(text, edit).encode("utf-8", "surrogateescape").split(b"\n")
-    made, rest = [head], iter(new)  # at most as many values as `data` fields
+    # at most as many values as `data` fields
+    made = [head]
+    rest = iter(new)
     for line, end in lines:
         if not (found := _DATA.match(line)):
             made.append(line + end)
