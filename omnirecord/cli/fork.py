@@ -95,7 +95,8 @@ _OF_RECORDING = ("contract", "ca", "insecure", "no_proxy", "labels", "redact", "
     "--repeat",
     type=click.IntRange(1, 1000),
     metavar="N",
-    help="Run the command N times, and compare the branches. Each writes its own cassette, CASSETTE-1.db and so on.",
+    help="Run the command N times, or bring N sessions to the turn, and compare the branches. Each writes its own"
+    " cassette, CASSETTE-1.db and so on.",
 )
 @of_replay("match", "faults")
 @click.option(
@@ -136,17 +137,17 @@ def fork(
       omnirecord fork weather.db --from-call 1 --model m2 -- python agent.py
       omnirecord fork weather.db --from-call 1 --set input='Snow?' -- python agent.py
     """
-    from ..forks.change import Change
     from ..forks.point import point_of
     from ..server.accept import raise_limit
 
-    _check(command, from_call, from_turn, {"--message": message, "--runner": runner}, edit, repeat)
+    _check(command, from_call, from_turn, {"--message": message, "--runner": runner}, repeat)
     log_to_stderr(verbose=False)
     raise_limit()
     chosen["recording"] = {name: chosen.pop(name) for name in _OF_RECORDING}
     if from_turn is not None:
-        change = Change.of(model, sets)
-        sys.exit(_from_turn(source, from_turn, message, runner, change, new_cassette(output), as_json, chosen))
+        changes = model, sets, edit
+        files = _files(output, repeat)
+        sys.exit(_from_turn(source, from_turn, message, runner, changes, files, as_json, chosen))
     assert from_call is not None
     point = point_of(source, from_call)
     if point.place:
@@ -181,7 +182,6 @@ def _check(
     from_call: int | None,
     from_turn: int | None,
     of_turn: Mapping[str, str | None],
-    edit: Path | None,
     repeat: int | None,
 ) -> None:
     """Raise `UsageError` for options that do not go together, or if there is no such command."""
@@ -195,14 +195,8 @@ def _check(
             child.check(command)
         elif repeat is not None:
             raise UsageError("--repeat runs a command: give it behind --")
-    else:
-        for what, is_given in {
-            "--edit": edit is not None,
-            "--repeat": repeat is not None,
-            "the command": command,
-        }.items():
-            if is_given:
-                raise UsageError(f"--from-turn talks to a live server by itself: leave out {what}")
+    elif command:
+        raise UsageError("--from-turn talks to a live server by itself: leave out the command")
 
 
 def _command(command: Sequence[str], held: child.Held, as_json: bool, made: Mapping[str, str], _: Urls) -> int:
@@ -217,25 +211,32 @@ def _from_turn(
     number: int,
     message: str | None,
     runner: str | None,
-    change: Change,
-    db: Path,
+    changes: tuple[str | None, Sequence[str], Path | None],
+    files: Sequence[Path],
     as_json: bool,
     chosen: dict[str, Any],
 ) -> int:
-    """Bring a session of a live server to a turn, and through it. Return the exit code."""
+    """Bring a session of a live server to a turn, and through it, once for each file. Return the exit code."""
     import asyncio
 
     from ..forks.point import point_of_turn
     from ..forks.session import Client
+    from ..server.listener import by_name as values_by_name
 
     point, session = point_of_turn(source, number, message)
+    change = _change(*changes, point)
     description = change.told()
     if message is not None:
         option = f"--message {shlex.quote(clip(one_line(message), 100))}"
         description = f"{option}, {description}" if description else option
-    branch = _Branch(source, point, change, description, db, **chosen)
+    unnamed, by_hop = values_by_name("--listen", chosen["listens"])
+    if len(files) > 1 and (unnamed if point.hop is None else by_hop.get(point.hop)) is None:
+        name = "" if point.hop is None else f"{point.hop}="
+        raise UsageError(
+            f"the runner keeps the address of its model: with --repeat, give --listen {name}127.0.0.1:PORT"
+        )
 
-    def perform(made: Mapping[str, str], urls: Urls) -> int:
+    def perform(branch: _Branch, made: Mapping[str, str], urls: Urls) -> int:
         _print_variables({name: url for name, url in made.items() if url.startswith(urls[point.hop] or "-")}, as_json)
         client = Client(urls[None], say)
         ended = asyncio.run(client.play(session, branch.branch.go_live, runner))
@@ -244,10 +245,11 @@ def _from_turn(
             print_rows([{"turn": number, "ended": ended, "session_id": client.session_id}])
         return 0
 
-    code = branch.run(perform)
-    if as_json:
-        _compare(source, point, [(branch, code)], as_json)
-    return code
+    branches = [_Branch(source, point, change, description, db, **chosen) for db in files]
+    codes = [branch.run(partial(perform, branch)) for branch in branches]
+    if as_json or len(files) > 1:
+        _compare(source, point, list(zip(branches, codes, strict=True)), as_json)
+    return next(filter(None, codes), 0)
 
 
 def _change(model: str | None, sets: Sequence[str], edit: Path | None, point: Point) -> Change:

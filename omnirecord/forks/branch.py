@@ -69,8 +69,7 @@ class Branch:
     def _fork(self, request: Incoming) -> Where | Incoming | Miss:
         if self._change:
             try:
-                recorded = self._point.body if self._point.turn is None else None
-                self._made = self._change.made(request.content, request.target, recorded)
+                self._made = self._change.made(request.content, request.target, self._point.body)
             except UsageError as error:  # it had an effect on the recorded request
                 self.is_stopped = True
                 return Miss(f"the change cannot be made in this request: {error}")

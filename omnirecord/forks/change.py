@@ -135,7 +135,11 @@ class Change:
         if edited == recorded:
             raise UsageError("--edit changes nothing: the file equals the recorded request")
         carried = Made(api, recorded, edited).carried(_written(request.data), request.target)
-        return request if carried is None else Body(_object(carried[0]), carried[1])
+        if carried is None:
+            raise UsageError(
+                "--edit changes no part of it: the request differs from the recorded one in the same places"
+            )
+        return Body(_object(carried[0]), carried[1])
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from omnirecord.providers.variables import is_trusted
 from tests.cli.test_run import LONGEST, PYTHON, run, variables
 from tests.omnigent_rig.provider import Answer, Failure, InTurn, Step
 from tests.support import forked
+from tests.support.cassettes import SHIPPED
 from tests.support.forked import Done
 from tests.support.providers import ModelApis, Raw
 
@@ -406,6 +407,12 @@ async def test_mistakes_are_said_before_the_command_starts(tmp_path: Path) -> No
     assert "the command nothing-of-this-name was not found" in failed_with(
         127, forked.run(["fork", "a.db", "--from-call", "1", "--", "nothing-of-this-name"], tmp_path)
     )
+
+
+def test_several_sessions_need_a_port_of_the_model_that_stays(tmp_path: Path) -> None:
+    words = ["fork", SHIPPED / "both_hops" / "both_turns.jsonl", "--from-turn", "3", "--repeat", "2"]
+    done = forked.run([*words, "--upstream", "http://127.0.0.1:1"], tmp_path)
+    assert "with --repeat, give --listen model=127.0.0.1:PORT" in failed(done)
 
 
 async def test_no_api_key_goes_to_a_server_that_only_the_cassette_names(tmp_path: Path) -> None:
