@@ -360,10 +360,7 @@ class _Branch:
     def replayed_by(self, command: Sequence[str]) -> str:
         """Return the command that replays the new cassette although the program lacks the change; empty if the command
         of any recording does."""
-        from ..replayer.matching.rules import PARTS
-
-        changed = self.branch.changed_parts
-        rules = [f"ignore conversation {part}" for part in PARTS if part in changed]
+        rules = [f"ignore conversation {part}" for part in sorted(self.branch.changed_parts)]
         words = ["omnirecord", "run", "--replay", str(self.db)]
         options = (word for rule in [*self._match, *rules] for word in ("--match", rule))
         return with_command([*words, *options], command) if rules else ""

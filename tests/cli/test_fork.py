@@ -253,12 +253,11 @@ async def test_show_draws_the_fork_and_diff_compares_from_there_on(tmp_path: Pat
 
 async def test_a_changed_fork_says_the_command_that_replays_it_with_the_program_that_made_it(tmp_path: Path) -> None:
     await record(tmp_path, "Hi", "Bye")
-    changes = ("--from-call", "2", "--set", "input=One", "--model", "m2", "-o", "b.db")
+    changes = ("--from-call", "2", "--set", "input=One", "--set", "temperature=0", "-o", "b.db")
     done, _ = await fork(tmp_path, *changes, words=("Hi", "Bye"))
     last = done.errors.decode().splitlines()[-1]
-    replay = (
-        "omnirecord run --replay b.db --match 'ignore conversation model' --match 'ignore conversation messages' -- "
-    )
+    rules = "--match 'ignore conversation messages' --match 'ignore conversation settings'"
+    replay = f"omnirecord run --replay b.db {rules} -- "
     assert last.startswith(f"omnirecord: replay it with: {replay}")
     words = [*shlex.split(replay)[1:], *PYTHON, AGENT, "Hi", "Bye"]
     again = await asyncio.to_thread(forked.run, words, tmp_path, environment=variables())
