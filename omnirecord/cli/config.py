@@ -93,6 +93,7 @@ def _shown(name: str, setting: Setting) -> Any:
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:
     value = row["value"]
-    is_empty = value is None or value == []
-    text = value if isinstance(value, str) else _WORDS.get(row["setting"], "none") if is_empty else dumps(value)
+    if value is None or value == []:
+        value = _WORDS.get(row["setting"], "none")
+    text = value if isinstance(value, str) else dumps(value)
     return {"setting": row["setting"], "value": text, "from": row["place"] or row["source"]}

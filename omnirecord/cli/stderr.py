@@ -237,8 +237,8 @@ def _bar(total: int | None, rate: Callable[[], str] | None) -> Progress:
     class Rate(rich.ProgressColumn):
         def render(self, task: rich.Task) -> Text:
             speed = task.finished_speed or task.speed
-            text = rate() if rate is not None else "" if speed is None else f"{speed:,.0f}/s"
-            return Text(text, style="progress.data.speed")
+            text = "" if speed is None else f"{speed:,.0f}/s"
+            return Text(text if rate is None else rate(), style="progress.data.speed")
 
     label = rich.TextColumn("{task.description}", markup=False)
     columns: list[rich.ProgressColumn] = (

@@ -125,7 +125,8 @@ def differences(recorded: Conversation, got: Conversation) -> Iterator[Differenc
     yield from (Difference(*one) for one in heads if one[2] != one[3])
     for number, (one, other) in enumerate(zip_longest(recorded.items, got.items), 1):
         if one != other:
-            place = one.place if one is not None else other.place if other is not None else None
+            known = other if one is None else one
+            place = None if known is None else known.place
             yield replace(_item_difference(f"item {number}", one, other), place=place)
     yield from _tool_differences(recorded.tools, got.tools)
     ours, theirs = dict(recorded.settings), dict(got.settings)

@@ -186,7 +186,9 @@ def content_items(role: str, content: Any, name: str = "") -> Iterator[Draft]:
     name = name or (role if kind == "other" else "")
     for part in [content] if isinstance(content, str | dict) else as_list(content):
         data = as_dict(part)
-        text = part if isinstance(part, str) else as_text(data.get("text")) if data.get("type") in _TEXTS else None
+        text = part if isinstance(part, str) else None
+        if data.get("type") in _TEXTS:
+            text = as_text(data.get("text"))
         if text is None:
             yield from _block(data, kind, name)
         elif kind != "other":

@@ -140,10 +140,13 @@ class PageServer(ABC):
     @property
     def address(self) -> str:
         """The URL of the page, with the view that it opens, and with the token if that is generated."""
-        place = self.view
+        address = f"{self.page}{self.view}"
         if not self._listener.is_made:
-            return f"{self.page}{place}"
-        return f"{self.page}{place}{'&' if '?' in place else '?' if place else '#'}token={self._listener.token}"
+            return address
+        separator = "?" if self.view else "#"
+        if "?" in self.view:
+            separator = "&"
+        return f"{address}{separator}token={self._listener.token}"
 
     async def __aenter__(self) -> Self:
         await self.start()

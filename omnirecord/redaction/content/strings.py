@@ -39,7 +39,9 @@ _NUMBER = re.compile(rb"[ \t]*+:[ \t]*+[0-9]++[ \t]*+[,}][^0-9]*+")
 @lru_cache(4096)
 def _tells(name: bytes) -> str:
     """Return what a field of this name says about the text beside it."""
-    return "which" if _SAME_TEXT.fullmatch(name) else "perhaps" if _PERHAPS.fullmatch(name) else ""
+    if _SAME_TEXT.fullmatch(name):
+        return "which"
+    return "perhaps" if _PERHAPS.fullmatch(name) else ""
 
 
 def parted(value: bytes) -> list[bytes]:

@@ -321,5 +321,7 @@ def _mismatches(got: dict[str, Any], recorded: dict[str, Any] | None) -> Iterato
 
 def _values_text(values: list[str]) -> str:
     """Return values for a sentence, cut. Lone surrogates are escaped."""
-    said = values[0] if len(values) == 1 else f"[{', '.join(values)}]" if values else "nothing"
+    said = f"[{', '.join(values)}]"
+    if len(values) < 2:
+        said = values[0] if values else "nothing"
     return clip(said.encode("utf-8", "backslashreplace").decode(), _SHOWN_FIELDS)

@@ -427,8 +427,8 @@ def _joined(lists: Iterable[list[Data]]) -> list[Data]:
 
 def _newest(timed: list[Timed], before: float) -> Timed | None:
     """Return the last answer before an offset, else the first."""
-    known = [one for one in timed if one[0] < before]
-    return known[-1] if known else timed[0] if timed else None
+    known = [one for one in timed if one[0] < before] or timed[:1]
+    return known[-1] if known else None
 
 
 def _text_of(item: Data) -> str | None:

@@ -255,8 +255,8 @@ class Playthrough:
     def closed(self, playing: Playing) -> None:
         """Remove a stream whose client left, or that ended."""
         self.live.remove(playing)
-        left: Left = "whole" if playing.is_whole else "early" if playing.has_more else "cut"
-        self.left[playing.exchange.session_id or ""] = left
+        left: Left = "early" if playing.has_more else "cut"
+        self.left[playing.exchange.session_id or ""] = "whole" if playing.is_whole else left
 
     def is_over(self, now: int) -> bool:
         """Whether every recorded stream was opened, played to its end and closed. If a client left before the end, the
