@@ -227,6 +227,8 @@ class Summary:
     """The number of its model calls, attempts included; None for a session of Omnigent."""
     is_ambiguous: bool = False
     """Whether one of these calls may belong to another conversation."""
+    repeated: tuple[int, ...] = ()
+    """The numbers of these calls that repeat an earlier one: the program started again, or went back."""
 
     @property
     def has_failed(self) -> bool:
@@ -244,6 +246,7 @@ class Summary:
             "conversation": self.conversation,
             "model_calls": self.calls,
             "is_ambiguous": self.is_ambiguous,
+            "repeated_calls": list(self.repeated),
             "conclusion": self.conclusion.row(),
             "finding": finding if self.findings else None,
             "findings": {name: columns[f"{name}s"] for name in ("error", "warning", "note")},
@@ -358,6 +361,7 @@ def _talk_summary(one: ConcludedTalk, found: Iterable[Finding]) -> Summary:
         conversation=one.session.conversation,
         calls=len(one.talk.calls),
         is_ambiguous=one.talk.is_ambiguous,
+        repeated=one.talk.repeated,
     )
 
 

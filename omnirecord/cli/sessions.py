@@ -123,6 +123,11 @@ def lines_of(
         unsure = [f"#{one.conversation}" for one in found if one.is_ambiguous]
         if unsure:
             yield f"{', '.join(unsure)}: {_AMBIGUOUS}"
+        for one in found:
+            if one.repeated:
+                calls = ", ".join(map(str, one.repeated))
+                repeat = f"call {calls} repeats an" if len(one.repeated) == 1 else f"calls {calls} each repeat an"
+                yield f"#{one.conversation}: {repeat} earlier call, as the program started again or went back"
 
 
 def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:

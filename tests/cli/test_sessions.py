@@ -25,7 +25,7 @@ from tests.support.examples import each
 DAY = SHIPPED / "agents" / "day.jsonl"
 KEYS = [
     "cassette", "recording", "session_id", "stream", "parent_session_id", "started_at", "asked", "model", "turns",
-    "duration_s", "conversation", "model_calls", "is_ambiguous", "conclusion", "finding", "findings",
+    "duration_s", "conversation", "model_calls", "is_ambiguous", "repeated_calls", "conclusion", "finding", "findings",
 ]  # fmt: skip
 
 

@@ -115,6 +115,11 @@ class Talk(NamedTuple):
         return max(place.call for _, place in self.calls)
 
     @property
+    def repeated(self) -> tuple[int, ...]:
+        """The numbers of its calls that repeat an earlier one (`Place.again`)."""
+        return tuple(place.call for _, place in self.calls if place.again and place.attempt == 1)
+
+    @property
     def is_ambiguous(self) -> bool:
         """Whether one of its calls may belong to another conversation."""
         return any(place.candidates for _, place in self.calls)

@@ -12,7 +12,7 @@ import pytest
 
 from omnirecord import stats
 from omnirecord.analysis.gather import gathered, whole_sessions
-from omnirecord.analysis.listing import session_rows
+from omnirecord.analysis.listing import session_rows, summaries
 from omnirecord.analysis.stats import measured
 from omnirecord.analysis.transcript import lines_of, rows_of
 from omnirecord.analysis.transcript.follow import Following
@@ -20,6 +20,7 @@ from omnirecord.analysis.transcript.sentences import Page
 from omnirecord.cassette.export import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer
+from omnirecord.cli.sessions import lines_of as sessions_lines
 from tests.support.cassettes import SHIPPED, Made
 from tests.support.hop_tapes import both_hops, model_hop
 from tests.support.live_rows import live_rows
@@ -220,6 +221,10 @@ def test_a_program_that_started_again_with_its_history_has_a_line_before_the_rep
         == "  3"
     )
     assert [call["repeats"] for row in rows_of(store, None) for call in row["model_calls"]] == [None, None, 2]
+    (listed,) = summaries(store)
+    assert listed.row("a.db")["repeated_calls"] == [3]
+    told = "#1: call 3 repeats an earlier call, as the program started again or went back"
+    assert list(sessions_lines([(Path("a.db"), [listed])], 200))[-1] == told
 
 
 def test_calls_alone_mark_the_calls_that_did_not_end_well() -> None:
