@@ -13,6 +13,7 @@ from typing import Any
 
 _MOST_SAID = 2000
 """Length of the beginning of an error's body that is read, in bytes."""
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _QUOTED = re.compile(r"(?::|(?<!\s))\s+(?:b|bytearray\(b)['\"]")
 
 
@@ -67,7 +68,7 @@ def counted(count: int, noun: str) -> str:
 
 def cells(text: str) -> int:
     """Return the number of columns that a text takes in a terminal; a joined emoji may take fewer."""
-    return len(text) if text.isascii() else sum(map(_cells_of, text))
+    return len(text) if text.isascii() else len(text) + sum(_cells_of(c) - 1 for c in _NOT_ASCII.findall(text))
 
 
 def fitting(text: str, room: int) -> str:
@@ -82,7 +83,7 @@ def fitting(text: str, room: int) -> str:
     return text
 
 
-@lru_cache(maxsize=4096)  # most characters of a text with one that is not ASCII are ASCII
+@lru_cache(maxsize=4096)
 def _cells_of(c: str) -> int:
     if c.isascii() or c == "\ufe0f":  # the selector makes a narrow character before it an emoji, which is wide
         return 1

@@ -26,7 +26,7 @@ from ..errors import __version__
 from ..model import Exchange, Recording, TimedFrame, wall_clock
 from ..omnigent.line import MergedFrame, in_order
 from ..text import dumps
-from ..wire.strict_json import Payload, fresh_payload
+from ..wire.strict_json import Payload, Payloads, fresh_payload, fresh_payloads
 from .conversations import ConcludedTalk, conversations_in
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
@@ -80,8 +80,9 @@ class Analysis:
 
     @cached_property
     def measured(self) -> list[SessionStats]:
-        """The numbers of `stats`."""
-        return list(measured(self._store, calls=self._calls))
+        """The numbers of `stats`. The sessions were read for them."""
+        self._told: list[Session] = []
+        return list(measured(self._store, calls=self._calls, sessions=self._told))
 
     @cached_property
     def _told(self) -> list[Session]:
@@ -120,7 +121,8 @@ class Analysis:
             yield _stats_row(stats) | summary.columns()
 
     def turns(self) -> Iterator[Row]:
-        for told, stats in zip(self._all, self.measured, strict=True):
+        numbers = self.measured
+        for told, stats in zip(self._all, numbers, strict=True):
             for turn, measures in zip(told.turns, stats.turns, strict=True):
                 row = _place(told, turn) | _turn_row(turn, measures)
                 # A connect snapshot may have repeated earlier text.
@@ -291,12 +293,14 @@ class Whole(Analysis):
         held = Held()
         streams = [(x, held.all(self._frames(x))) for x in one.exchanges if x.stream is not None]
         frames = [*chain.from_iterable(some for _, some in streams)]
-        payload = _payloads(frames) if sum(map(_LENGTH, frames)) <= _PARSED else fresh_payload
+        payload, payloads = fresh_payload, fresh_payloads  # type: Payload, Payloads
+        if sum(map(_LENGTH, frames)) <= _PARSED:
+            payload, payloads = _parsed_once(frames)
         for x, some in streams:
-            checks.read(x, some, payload)
+            checks.read(x, [some], payload, payloads)
             if self._problems is not None:
                 self._problems.add(x, some, payload)
-        builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=payload)
+        builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=payload, payloads=payloads)
         line = list[MergedFrame]()
         for heard in builder.line(one.exchanges).add(in_order(some for _, some in streams)):
             line.append(heard)
@@ -335,10 +339,10 @@ class Whole(Analysis):
         return [] if self._problems is None else self._problems.all()
 
 
-def _payloads(frames: Sequence[TimedFrame]) -> Payload:
+def _parsed_once(frames: Sequence[TimedFrame]) -> tuple[Payload, Payloads]:
     """Return the payloads of frames, parsed once."""
-    known = {id(frame): fresh_payload(frame) for frame in frames}
-    return lambda frame: known[id(frame)]
+    known = dict(zip(map(id, frames), fresh_payloads(frames), strict=True))
+    return lambda frame: known[id(frame)], lambda some: [known[id(frame)] for frame in some]
 
 
 class _Problems:

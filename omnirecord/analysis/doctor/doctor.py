@@ -32,7 +32,7 @@ from ...providers.call import api_of
 from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
-from ...wire.strict_json import Payload, fresh_payload
+from ...wire.strict_json import Payload, Payloads, fresh_payload, fresh_payloads
 from ..apis import FOREIGN, api_in
 from ..gather import Context, Gathered, Gathering, aftermath_in, all_but_calls, failures_in, strays_in, undecoded
 from ..turns import Around, SessionBuilder
@@ -157,22 +157,25 @@ def _deleted(store: Source) -> dict[int, dict[str, int]]:
 
 def read_streams(store: Source, checks: SessionChecks, one: Gathered, around: Around) -> None:
     """Read the streams of a session into its checks."""
-    payload = ParsedOnce()
-    builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=payload)
+    parsed = ParsedOnce()
+    payloads = parsed.all
+    builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=parsed, payloads=payloads)
     streams = [x for x in one.exchanges if x.stream is not None]
     line = builder.line(streams)
     for group in _overlapping(streams):
         if around.request is not None:
             for x in group:
-                checks.read(x, store.frames(x), payload)
+                checks.read(x, store.frame_lists(x))
         elif len(group) == 1:
-            checks.read(group[0], _added(builder, line, payload.chunks(store.frame_lists(group[0]))), payload)
+            lists = _added(builder, line, parsed.chunks(store.frame_lists(group[0])))
+            checks.read(group[0], lists, parsed, payloads)
         else:
             held = Held()
             frames = [held.all(store.frames(x)) for x in group]
             for x, some in zip(group, frames, strict=True):
-                checks.read(x, some, payload)
-            builder.add_all(line.add(by_time(frames)))
+                checks.read(x, [some])
+            for heard in line.add(by_time(frames)):
+                builder.add(heard)
     checks.tell(builder, one, around)
 
 
@@ -189,28 +192,37 @@ def _overlapping(streams: Iterable[Exchange]) -> Iterator[list[Exchange]]:
         yield group
 
 
-def _added(builder: SessionBuilder, line: Line, chunks: Iterable[list[TimedFrame]]) -> Iterator[TimedFrame]:
+def _added(builder: SessionBuilder, line: Line, chunks: Iterable[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
     """The frames of a stream that was open alone. Each chunk of them is added to the session first."""
     for chunk in chunks:
         builder.add_all(line.add(chunk))
-        yield from chunk
+        yield chunk
 
 
 class ParsedOnce:
     """The payloads of frames that two readers need, parsed once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[TimedFrame, dict[str, Any]]] = {}
-        """The frames of the last chunk with their payloads, by number."""
+        self._chunk: list[TimedFrame] = []
+        """The last chunk."""
+        self._payloads: list[dict[str, Any]] = []
+        self._first = 0
+        """The number of its first frame."""
 
     def __call__(self, frame: TimedFrame) -> dict[str, Any]:
-        found = self._known.get(frame.seq)
-        return found[1] if found is not None and found[0] is frame else fresh_payload(frame)
+        place = frame.seq - self._first
+        is_known = 0 <= place < len(self._chunk) and self._chunk[place] is frame
+        return self._payloads[place] if is_known else fresh_payload(frame)
+
+    def all(self, frames: Iterable[TimedFrame]) -> list[dict[str, Any]]:
+        """The payloads of frames."""
+        return list(map(self, frames))
 
     def chunks(self, chunks: Iterable[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
         """The chunks. The payloads of the last one are known."""
         for chunk in chunks:
-            self._known = {frame.seq: (frame, fresh_payload(frame)) for frame in chunk}
+            self._chunk, self._first = chunk, chunk[0].seq if chunk else 0
+            self._payloads = fresh_payloads(chunk)
             yield chunk
 
 
@@ -293,13 +305,19 @@ class SessionChecks:
     told: Examined | None = None
     """The session with its turns; None for requests without a session."""
 
-    def read(self, x: Exchange, frames: Iterable[TimedFrame], payload: Payload = fresh_payload) -> None:
-        """Run the checks of one stream. Streams come in the order of opening."""
+    def read(
+        self,
+        x: Exchange,
+        lists: Iterable[Iterable[TimedFrame]],
+        payload: Payload = fresh_payload,
+        payloads: Payloads = fresh_payloads,
+    ) -> None:
+        """Run the checks of one stream, whose frames come in lists. Streams come in the order of opening."""
         last_known_ns = self.upstream.last_known_ns
         one = StreamChecks(x, [self.items.handlers()], self.excused, self.api_of(x), last_known_ns)
         begun_ns = x.response.at_ns if x.response else x.request.at_ns
         one.statuses.saw_post = any(act.kind == "message" and act.at_ns >= begun_ns for act in self.acts)
-        one.read(frames, payload)
+        one.read(lists, payload, payloads)
         self.streams.append(one)
 
     def tell(self, builder: SessionBuilder, one: Gathered, around: Around) -> Session:

@@ -14,22 +14,18 @@ Causes:
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
 from typing import Any, Literal, NamedTuple, get_args
 
 from ...model import TimedFrame, Verdict
-from ...omnigent.line import connect_snapshot_length
 from ...text import clip, one_line
-from ...wire.strict_json import Payload, as_dict, as_text, fresh_payload
+from ...wire.strict_json import as_dict, as_text
 from ..turns.patience import SECOND
 from ..turns.values import Ref
 from .codes import CODES, EXPLAINS, RANK
 
 WORKING = frozenset({"running", "launching", "waiting"})
-_LONGEST_SNAPSHOT = 300
-"""Frames at the start of a stream among which the connect snapshot is."""
 _OF_PROGRAM = {
     "the log of the runner": "the output of the program",
     "the proxy. Only the server's snapshot has the rest of the session": "omnirecord. Then run the program again",
@@ -43,7 +39,7 @@ _MOST_CAUSES = 200
 """Most causes of one session that are tried for each finding, so that the work stays linear."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Finding:
     """A problem of a session, or a note on it."""
 
@@ -70,7 +66,7 @@ class Finding:
         return SEVERITIES.index(self.severity) >= SEVERITIES.index(severity)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Sign:
     """A finding before its cause is known, with the time that it covers, in ns of its recording."""
 
@@ -203,18 +199,15 @@ _new: Any = tuple.__new__
 Handlers = Mapping[str, Callable[[Event], object]]
 
 
-def events(frames: Iterable[TimedFrame], payload: Payload = fresh_payload) -> Iterator[Event]:
-    """The frames of one stream as events."""
-    coming = iter(frames)
-    head = list(islice(coming, _LONGEST_SNAPSHOT))
-    snapshot_length = connect_snapshot_length(head)
-    for n, frame in enumerate(chain(head, coming)):
-        stream, seq, at_ns, _, _, _, type_, verdict, _ = frame
-        data = payload(frame)
-        number = data.get("sequence_number")
-        number = number if type(number) is int else None
-        ref = _new(Ref, (stream, seq, at_ns))
-        yield _new(Event, (at_ns, type_, verdict, number, data, n < snapshot_length, frame, ref))
+def event_of(frame: TimedFrame, data: dict[str, Any], *, in_snapshot: bool) -> Event:
+    """The event in a frame. `data`: its payload."""
+    stream, seq, at_ns, _, _, _, type_, verdict, _ = frame
+    number = data.get("sequence_number")
+    number = number if type(number) is int else None
+    made: Event = _new(
+        Event, (at_ns, type_, verdict, number, data, in_snapshot, frame, _new(Ref, (stream, seq, at_ns)))
+    )
+    return made
 
 
 class Group:

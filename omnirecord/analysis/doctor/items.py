@@ -33,7 +33,7 @@ Key = tuple[str, str]
 """Kind and id of an item: a message by its id, a tool call and its output by the call id."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class StoredState:
     """The server's answer to a read of a session, or of its items."""
 
@@ -244,6 +244,18 @@ class StreamedText:
         if delta:
             self._parts.append(delta)
             self._refs[1:] = [event.ref]
+
+    def goes_on(self, texts: Sequence[Any], ids: Sequence[Any]) -> bool:
+        """Whether these are deltas with a text, and of the message of the last delta. `ids`: their message ids."""
+        ids_of_one = all(id_ is None or type(id_) is str for id_ in ids) and ids.count(self._message) == len(ids)
+        return ids_of_one and all(text and type(text) is str for text in texts)
+
+    def add_all(self, texts: Sequence[Any], first: Ref, last: Ref) -> None:
+        """Add deltas that `goes_on`. `first`, `last`: the events of the first and of the last one."""
+        if not self._refs:
+            self._refs = [first]
+        self._parts += texts
+        self._refs[1:] = [last]
 
     def _begin(self, _event: Event) -> None:
         self._clear()

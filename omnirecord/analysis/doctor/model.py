@@ -19,13 +19,14 @@ from ...model import by_key
 from ...providers.call import ModelCall
 from ...text import counted, joined, one_line
 from ...wire.addresses import repeated_part
+from ...wire.strict_json import fresh_payload
 from ..conversations import ConcludedTalk, conversations_in, named_tools
 from ..gather import model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.patience import SILENT
 from ..turns.values import Session, Turn
 from .codes import RANK
-from .finding import SEVERITIES, Severity, Sign, events, said, seconds
+from .finding import SEVERITIES, Severity, Sign, event_of, said, seconds
 from .stream import Contract
 
 _OF_EVENTS = frozenset({"malformed", "event-type-differs", "contract-invalid", "contract-unknown"})
@@ -144,9 +145,9 @@ class ModelChecks:
         check = Contract()
         for x in self._store.exchanges(recording=recording, kind="sse"):
             if self.hops.has(x):
-                for event in events(self._store.frames(x)):
-                    if event.verdict != "valid":
-                        check.odd(event)
+                for frame in self._store.frames(x):
+                    if frame.verdict != "valid":
+                        check.odd(event_of(frame, fresh_payload(frame), in_snapshot=False))
         return (sign for sign in check.signs() if sign.code in _OF_EVENTS)
 
 

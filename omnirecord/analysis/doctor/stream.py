@@ -11,20 +11,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, groupby, pairwise
+from typing import Any
 
 from ...contract import Api
 from ...contract.judge import NOT_UTF8
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
+from ...omnigent.line import ConnectSnapshot
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
-from ...wire.strict_json import Payload, fresh_payload
+from ...wire.strict_json import Payload, Payloads, fresh_payload, fresh_payloads
 from ..apis import FOREIGN, UNKNOWN
 from ..turns.patience import LATE, SECOND, SILENT, STOPPED
 from ..turns.values import Ref
-from .finding import Event, Group, Handlers, Severity, Sign, events, said, seconds, sign_at
+from .finding import Event, Group, Handlers, Severity, Sign, event_of, said, seconds, sign_at
 from .items import StreamedText
 from .status import Statuses
 
@@ -152,6 +154,18 @@ class Order:
         elif self._ended is None:
             self._top = number
 
+    def rising(self, numbers: Sequence[Any], last_raw: bytes | None) -> bool:
+        """Add consecutive events within a turn, if their numbers rise, and return whether they do. `last_raw`: the last
+        one's bytes."""
+        before = [] if self._last is None else [self._last]
+        if self._ended is not None or set(map(type, numbers)) != {int}:
+            return False
+        if any(a >= b for a, b in pairwise([*before, *numbers])):
+            return False
+        self._last = self._top = numbers[-1]
+        self._last_raw = last_raw
+        return True
+
     def _begin(self, event: Event, last: int | None) -> int | None:
         """The last number that the next one has to exceed: None if another turn begins."""
         id_, is_over, self._ended = event.response_id, self._ended is not None, None
@@ -212,6 +226,11 @@ class Activity:
         """Note an event that is no heartbeat."""
         self.active, self.heartbeats = event.ref, 0
 
+    def go_on(self, last: Ref) -> None:
+        """Note events that are no heartbeats and not late. `last`: the last one."""
+        self.last = self.active = last
+        self.heartbeats = 0
+
     def signs(self, end_ns: int | None) -> Iterator[Sign]:
         """The signs. `end_ns`: until when a client listened; None if unknown."""
         if self._beats and self._late.count:
@@ -233,10 +252,16 @@ SLOW = 1 * SECOND
 VERY_SLOW = 5 * SECOND
 _QUIET = protocol.HEARTBEATS | {protocol.SESSION_PRESENCE}
 """Types that say nothing of the agent."""
+_FEW = 4
+"""Most deltas that are added one by one: what a run needs besides takes as long."""
 _UNSENT = 64
 """Events that may be on their way to a client when it leaves."""
 _UNSENT_BYTES = 256 << 10
 """Their bytes, at most."""
+
+
+def _is_text(frame: TimedFrame) -> bool:
+    return frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA
 
 
 class StreamChecks:
@@ -266,6 +291,9 @@ class StreamChecks:
         self.count = 0
         self.said: Event | None = None
         """The last event of an unknown API."""
+        self._snapshot: ConnectSnapshot | None = ConnectSnapshot()
+        """The connect snapshot, until it is over."""
+        self._is_timed = x.has_times and x.ending != "unknown"
         self.joined = False
         """Whether its connect snapshot has text in flight."""
         self._slowest, self._slow, self._unsent, self._unsent_bytes = 0, 0, 0, 0
@@ -276,15 +304,57 @@ class StreamChecks:
             for type_, handler in handlers.items():
                 self._handlers[type_].append(handler)
 
-    def read(self, frames: Iterable[TimedFrame], payload: Payload = fresh_payload) -> None:
-        is_timed = self.exchange.has_times and self.exchange.ending != "unknown"
+    def read(
+        self,
+        lists: Iterable[Iterable[TimedFrame]],
+        payload: Payload = fresh_payload,
+        payloads: Payloads = fresh_payloads,
+    ) -> None:
+        """Take the frames of the stream, in lists."""
+        for frames in lists:
+            for is_text, some in groupby(frames, key=_is_text):
+                run = list(some)
+                if is_text and len(run) > _FEW:
+                    self._add(run[:1], payload)
+                    del run[0]
+                    if self._goes_on(run, payloads):
+                        continue
+                self._add(run, payload)
+
+    def _goes_on(self, run: Sequence[TimedFrame], payloads: Payloads) -> bool:
+        """Add further deltas of a text, if none of them is worth a sign, and return whether they were added."""
+        if self._snapshot is not None or not self.api.is_omnigent or any(frame.verdict != "valid" for frame in run):
+            return False
+        times = [frame.offset_ns for frame in run]
+        before_ns = times[0] if self.activity.last is None else self.activity.last.at_ns
+        if max(b - a for a, b in pairwise([before_ns, *times])) > LATE:
+            return False
+        if self._is_timed and any(frame.sent_ns is None or frame.sent_ns - frame.offset_ns > SLOW for frame in run):
+            return False
+        payloads_of_run = payloads(run)
+        texts = [data.get("delta") for data in payloads_of_run]
+        ids = [data.get("message_id") for data in payloads_of_run]
+        if not self.text.goes_on(texts, ids):
+            return False
+        if not self.order.rising([data.get("sequence_number") for data in payloads_of_run], run[-1].raw):
+            return False
+        self.text.add_all(texts, Ref.of(run[0]), Ref.of(run[-1]))
+        self.count += len(run)
+        self.activity.go_on(Ref.of(run[-1]))
+        return True
+
+    def _add(self, frames: Iterable[TimedFrame], payload: Payload) -> None:
         is_omnigent = self.api.is_omnigent
+        is_timed = self._is_timed
         is_foreign = self.api is FOREIGN
         activity = self.activity
         handlers = self._handlers
         is_other = self.is_other
-        for event in events(frames, payload):
-            at_ns, type_, verdict, number, _, in_snapshot, frame, _ = event
+        for frame in frames:
+            if self._snapshot is not None and not self._snapshot.takes(frame):
+                self._snapshot = None
+            event = event_of(frame, payload(frame), in_snapshot=self._snapshot is not None)
+            at_ns, type_, verdict, number, _, in_snapshot, _, _ = event
             self.count += 1
             sent_ns = frame.sent_ns
             if is_timed and (sent_ns is None or sent_ns - at_ns > SLOW):

@@ -54,10 +54,12 @@ _TYPE_AND_VERDICT = attrgetter("type", "verdict")
 _OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
-def measured(store: Source, session: str | None = None, calls: ModelCalls | None = None) -> Iterator[SessionStats]:
+def measured(
+    store: Source, session: str | None = None, calls: ModelCalls | None = None, sessions: list[Session] | None = None
+) -> Iterator[SessionStats]:
     """The numbers of each session of each recording, or of one session; each stream without a session has its own. Then
     those of each conversation of model calls without a session. `calls`: the model calls of the store, if they are
-    known."""
+    known. `sessions`: the session of each of these numbers is appended there."""
     started = {one.recording: one.started_at for one in store.recordings()}
     calls = model_calls(store) if calls is None else calls
     read: list[tuple[list[TimedFrame], list[MergedFrame]]] = []
@@ -70,6 +72,8 @@ def measured(store: Source, session: str | None = None, calls: ModelCalls | None
 
     for one, told, conclusion in conclusions(store, session, tell=tell):
         ((frames, line),) = read
+        if sessions is not None:
+            sessions.append(told)
         yield measure(one, conclusion, started[told.recording], frames=frames, told=told, line=line, calls=calls)
     if session is None:
         yield from (measured_talk(one) for one in conversations_in(calls, store.recordings()))

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from itertools import groupby, islice, pairwise
+from typing import Any, NamedTuple
 
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
 from ...omnigent.line import Line, MergedFrame, copied, merged
 from ...omnigent.routes import party_name
-from ...wire.strict_json import Payload, fresh_payload
+from ...wire.strict_json import Payload, Payloads, fresh_payload, fresh_payloads
 from .aftermath import Aftermath
 from .builder import TurnBuilder, absences_of, leavings_of, with_listeners
 from .draft import LONG_SILENCE, Draft
@@ -36,6 +37,25 @@ from .values import SESSION_DELETED, Fault, Listening, Ref, Session, Snapshot, T
 _MOST_COPIES = 1 << 16
 """Recent events whose turns are known for their copies."""
 _NO_EVENTS = frozenset({"comment", "sentinel"})
+_AT_ONCE = 64
+"""Frames that are parsed together, at most: each may be large."""
+_FEW = 4
+"""Most deltas that are added one by one: what a run needs besides takes as long."""
+
+
+def _is_text(parsed: tuple[MergedFrame, dict[str, Any]]) -> bool:
+    return parsed[0].frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA
+
+
+def _texts(run: Sequence[tuple[MergedFrame, dict[str, Any]]]) -> list[str] | None:
+    """Return the texts of deltas; None if they are not valid deltas of one message in one stream."""
+    (first, _), data = run[0]
+    stream, message_id = first.stream, data.get("message_id")
+    if any(in_snapshot or frame.verdict != "valid" or frame.stream != stream for (frame, in_snapshot), _ in run):
+        return None
+    deltas = [data.get("delta") for _, data in run if data.get("message_id") == message_id]
+    texts = [delta for delta in deltas if delta and type(delta) is str]
+    return texts if len(texts) == len(run) else None
 
 
 class Around(NamedTuple):
@@ -72,8 +92,10 @@ class SessionBuilder:
         is_child: bool,
         long_silence: int = LONG_SILENCE,
         payload: Payload = fresh_payload,
+        payloads: Payloads = fresh_payloads,
     ) -> None:
         self._payload = payload
+        self._payloads = payloads
         self.turns = TurnBuilder(acts, is_child=is_child, long_silence=long_silence)
         self.middles: dict[int, Draft | None] = {}
         """The turn in whose middle each stream is."""
@@ -85,8 +107,8 @@ class SessionBuilder:
         self.last_ns = 0
         """The time of the last frame of any kind, in ns."""
 
-    def add(self, heard: MergedFrame) -> None:
-        """Add the next frame. No frame makes this fail."""
+    def add(self, heard: MergedFrame, data: dict[str, Any] | None = None) -> None:
+        """Add the next frame. No frame makes this fail. `data`: its payload, if it is known."""
         frame, in_snapshot = heard
         stream, _, at_ns, _, _, _, type_, verdict, _ = frame
         builder = self.turns
@@ -100,7 +122,7 @@ class SessionBuilder:
                 if at_ns - before.last_ns > SILENT:
                     self._silent(before, frame)
                 before.touch(at_ns)
-            add_event(builder, type_, at_ns, self._payload(frame))
+            add_event(builder, type_, at_ns, self._payload(frame) if data is None else data)
             after = builder.open
             if after is not None and after is not before:
                 after.touch(at_ns)
@@ -164,8 +186,34 @@ class SessionBuilder:
         return line
 
     def add_all(self, line: Iterable[MergedFrame]) -> None:
-        for heard in line:
-            self.add(heard)
+        """Add the next frames. `line` calls no `dropped` of this builder: runs of deltas are read ahead."""
+        coming = iter(line)
+        while some := list(islice(coming, _AT_ONCE)):
+            payloads = self._payloads([heard.frame for heard in some])
+            for is_text, group in groupby(zip(some, payloads, strict=True), key=_is_text):
+                run = list(group)
+                if not (is_text and len(run) > _FEW and self._copies is None and self._add_run(run)):
+                    for heard, data in run:
+                        self.add(heard, data)
+
+    def _add_run(self, run: Sequence[tuple[MergedFrame, dict[str, Any]]]) -> bool:
+        """Add consecutive deltas of text, if the first one opens the text for the others. Return whether they were
+        added."""
+        frames = [heard.frame for heard, _ in run]
+        times = [frame.offset_ns for frame in frames]
+        texts = _texts(run)
+        if texts is None or max(b - a for a, b in pairwise(times)) > SILENT:
+            return False
+        self.add(*run[0])
+        draft, stream = self.turns.open, frames[0].stream
+        assert draft is not None
+        draft.touch_all(times[1:])
+        draft.messages[-1].add_all(texts[1:], times[1:])
+        self.last_ns = times[-1]
+        self.turns.here = self._active = draft.spoke = frames[-1]
+        part = draft.parts[stream]
+        part.before, part.last = frames[-2:]
+        return True
 
     def session(
         self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around

@@ -72,7 +72,7 @@ AT_WORK = frozenset({None, "launching", "queued", "pending", "in_progress", "run
 """The statuses of a sub-agent that has no end at its parent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Conclusion:
     """How one session ended, its duration, the connected parties, and the first question."""
 

@@ -8,7 +8,7 @@ Growth: a text at a given time is the beginning of `Passage.text`, as long as th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -41,6 +41,11 @@ class Block:
         self.parts.append(part)
         self.times.append(at_ns)
         self.last_ns = at_ns
+
+    def add_all(self, parts: Sequence[str], times: Sequence[int]) -> None:
+        self.parts += parts
+        self.times += times
+        self.last_ns = times[-1]
 
     def passage(self) -> Passage:
         text = self.text
@@ -134,6 +139,16 @@ class Draft(Course):
         if at_ns > self.last_ns:
             self.last_ns = at_ns
         self.events += 1
+
+    def touch_all(self, times: Sequence[int]) -> None:
+        """Count events, each of which ends a silence."""
+        self.beats_told = self.heartbeats
+        for at_ns in times:
+            if at_ns - self.last_ns > self.short_ns:
+                self.quiet(at_ns)
+            if at_ns > self.last_ns:
+                self.last_ns = at_ns
+        self.events += len(times)
 
     def quiet(self, until_ns: int, since_ns: int | None = None) -> None:
         """Note a silence up to that time. `since_ns`: its beginning, by default the last event."""

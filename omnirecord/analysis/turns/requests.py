@@ -33,7 +33,7 @@ _ESSENTIAL = ("", "/items", "/stream")
 _BOOTING = (409, 503)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Act:
     kind: Literal["message", "interrupt", "answer"]
     at_ns: int
@@ -155,7 +155,7 @@ class Posts:
         return numbers[0] if numbers else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class FailedRequest:
     """One request that the server refused or failed at."""
 

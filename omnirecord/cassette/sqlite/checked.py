@@ -184,7 +184,7 @@ def frame_columns_of(row: Any) -> FrameColumnsRow:
     seq, frames, start, read, *lists, more = row
     for value, what in ((seq, "seq"), (start, "the start of a frame block"), (read, "the read of a frame block")):
         checked_size(value, what)
-    ends, reads, names, kinds, verdicts = (None if one is None else json.loads(_short(one, "a list")) for one in lists)
+    ends, reads, names, kinds, verdicts = [None if one is None else from_json(_short(one, "a list")) for one in lists]
     if type(names) is not list or not set(map(type, names)) <= {str, type(None)}:
         raise TypeError("a frame's type: no text")
     ends = [start + end for end in _sizes(ends, frames, LIMIT)]

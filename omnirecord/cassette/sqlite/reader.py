@@ -478,9 +478,9 @@ class Store(Tables):
             verdicts = Counter[str]()
             size = 0
             status: bytes | None = None
-            api = self.judge_of(exchange).api
             is_done = False
             if not self._is_framed(exchange, length):
+                api = self.judge_of(exchange).api
                 framer = self._framer(exchange, length, self._look)
                 left = self._look
                 for frame in self._timed(exchange, framer, stored, length, unfinished=False):

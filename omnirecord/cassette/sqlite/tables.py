@@ -42,7 +42,7 @@ EXCHANGE = (
     f" CASE WHEN end_ns IS NULL THEN {size_of('request')} ELSE request_bytes END,"
     f" CASE WHEN end_ns IS NULL THEN {size_of('response')} ELSE response_bytes END,"
     " EXISTS (SELECT 1 FROM recordings r WHERE r.recording = x.recording),"
-    f" x.kind = 'sse' AND {size_of('response')} > {FRAMED},"
+    f" CASE WHEN x.kind = 'sse' THEN {size_of('response')} > {FRAMED} ELSE 0 END,"
     " EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'cut'),"
     " (SELECT start FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'answered_from'),"
     " EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'replaced') FROM exchanges x"
