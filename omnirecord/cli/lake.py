@@ -102,7 +102,7 @@ def check(url: str, deep: bool, as_json: bool) -> None:
     """
     from ..lake.forgotten import Forgotten
     from ..lake.location import Lake, advice, can_write, problems, table_states
-    from ..lake.lost import Lost, examined, incomplete, lost_in
+    from ..lake.lost import Lost, about_ids, examined, incomplete, lost_in
     from ..lake.tables import TABLES
 
     place = Lake(url)
@@ -127,6 +127,7 @@ def check(url: str, deep: bool, as_json: bool) -> None:
             with busy("looking for lost rows"):
                 lost = lost_in(place, states)
                 unfinished = incomplete(place, states)
+                wrong += about_ids(place, lost)
         except LakeError as error:
             wrong.append(str(error))
         more = {"lost": [asdict(one) for one in lost], "incomplete": unfinished}
@@ -192,7 +193,8 @@ def repair(url: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     """Drop lost files from the tables of a lake, after a confirmation.
 
     A file is lost if a table names it, and the store lacks it or it cannot be read. The command reads all files. A
-    recording with rows in a lost file leaves the lake as a whole. If you ship its cassette again, it is complete.
+    recording with rows in a lost file leaves the lake as a whole. If you ship its cassette again, it is complete. Lost
+    objects of the folder ids are computed again.
 
     \b
     Example:
@@ -213,7 +215,8 @@ def repair(url: str, yes: bool, dry_run: bool, as_json: bool) -> None:
         lost = lost_in(lake, states)
     if not as_json:
         print_lines(_lost_lines(lost, ()))
-    if lost and not dry_run and not yes:
+    ids = {id_ for one in lost for id_ in one.recordings if one.table in TABLES}
+    if ids and not dry_run and not yes:
         if not is_terminal(sys.stdin):
             raise UsageError("repair removes recordings from the lake: confirm with --yes, or look with --dry-run")
         click.confirm("Remove these recordings from the lake?", abort=True, err=True)
@@ -222,10 +225,9 @@ def repair(url: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     if as_json:
         print_rows({**asdict(one), "dry_run": dry_run} for one in lost)
         return
-    ids = {id_ for one in lost for id_ in one.recordings}
     if dry_run:
         click.echo("nothing was changed: --dry-run")
-    elif lost:
+    elif ids:
         again = f"omnirecord ship CASSETTE --lake {visible(url)}"
         click.echo(f"{counted(len(ids), 'recording')} left the lake. Ship the cassettes again: {again}")
 

@@ -7,14 +7,14 @@ that, and the process looks again.
 
 A recording without a transaction has its rows if `ids/` has its id. An id is in the folder of its first digits: these
 are the time of the recording, for some hours. So a look reads few ids, however many there are. Objects are added only,
-and never change.
+and never change. `lost_ids` finds lost ids, and `restore` computes them again from the table `recordings`.
 """
 
 from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from uuid import uuid4
 
 import pyarrow as pa
@@ -25,11 +25,11 @@ from deltalake.exceptions import CommitFailedError
 
 from ..errors import LakeError
 from .files import files_in
-from .location import FOLDED_FORMAT, Lake
-from .scan import scanned
+from .location import FOLDED_FORMAT, Damaged, Lake
+from .scan import naming, scanned
 from .tables import PARTITION, SCHEMAS
 
-_FOLDER = "ids"
+FOLDER = "ids"
 _DIGITS = 6
 _ID = "recording_id"
 _EXPIRED = 1
@@ -40,27 +40,35 @@ _ATTEMPTS = 20
 
 
 class Ids:
-    """Looks for ids. Not for several lakes."""
+    """Looks for ids, in all objects but those at some paths in the folder. Not for several lakes."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, without: Collection[str] = ()) -> None:
         self._lake = lake
-        self._read: dict[str, pa.Array] = {}
+        self._read: dict[str, pa.Array] = {f"{FOLDER}/{path}": pa.array([], pa.string()) for path in without}
 
     def among(self, wanted: Iterable[str]) -> set[str]:
         """Return those of these ids that are stored now. Raises what obstore and Arrow raise."""
         found = set[str]()
         for folder, ids in _folders(wanted).items():
-            for some in self._lake.objects.list(prefix=f"{_FOLDER}/{folder}/"):
+            for some in self._lake.objects.list(prefix=f"{FOLDER}/{folder}/"):
                 for one in some:
                     found.update(_those(ids, self.of(one["path"])))
         return found
 
     def of(self, path: str) -> pa.Array:
-        """Return the ids in an object."""
+        """Return the ids in an object. Raises `Damaged`."""
         if path not in self._read:
             data = bytes(self._lake.objects.get(path).bytes())
-            self._read[path] = pq.read_table(pa.BufferReader(data))[_ID].combine_chunks()
+            with naming(self._lake, FOLDER, path.removeprefix(f"{FOLDER}/")):
+                rows = pq.read_table(pa.BufferReader(data)).select([0]).rename_columns([_ID])
+                rows = rows.cast(pa.schema([(_ID, pa.string())]))
+                rows.validate(full=True)
+            self._read[path] = rows[_ID].combine_chunks()
         return self._read[path]
+
+    def paths(self) -> list[str]:
+        """Return the paths of all objects."""
+        return [one["path"] for some in self._lake.objects.list(prefix=f"{FOLDER}/") for one in some]
 
     def add(self, ids: Collection[str]) -> None:
         """Store ids. Raises what obstore raises."""
@@ -73,7 +81,7 @@ class Ids:
                 use_dictionary=False,
                 column_encoding={_ID: "DELTA_BYTE_ARRAY"},
             )
-            self._lake.objects.put(f"{_FOLDER}/{folder}/{uuid4()}.parquet", sink.getvalue(), mode="create")
+            self._lake.objects.put(f"{FOLDER}/{folder}/{uuid4()}.parquet", sink.getvalue(), mode="create")
 
 
 def _folders(ids: Iterable[str]) -> dict[str, list[str]]:
@@ -111,17 +119,50 @@ def fold(lake: Lake) -> int:
     raise LakeError(f"{lake.url}: other commits came first {_ATTEMPTS} times: try again, nothing is lost")
 
 
-def _unfolded(lake: Lake, again: Collection[str]) -> list[str]:
-    """Return the ids of the complete recordings that are not stored, or are in `again`."""
+def lost_ids(lake: Lake) -> dict[str, list[str]]:
+    """Return the lost ids by the path of their object: of one that cannot be decoded, else of their folder.
+
+    A complete recording without a transaction has lost its id. Paths are those in `ids/`. Raises `LakeError`.
+    """
+    if lake.marker().format < FOLDED_FORMAT:
+        return {}
+    table = lake.table("recordings")
+    with lake.failures():
+        ids = Ids(lake)
+        damaged = list[str]()
+        for path in ids.paths():
+            try:
+                ids.of(path)
+            except Damaged:
+                damaged.append(path.removeprefix(f"{FOLDER}/"))
+        lost = _folders(one for one in _unfolded(lake, (), damaged) if table.transaction_version(one) is None)
+    found = {path: lost.get(path.split("/")[0], []) for path in damaged}
+    known = {path.split("/")[0] for path in damaged}
+    return found | {f"{folder}/": some for folder, some in lost.items() if folder not in known}
+
+
+def restore(lake: Lake, lost: Mapping[str, Collection[str]]) -> None:
+    """Store lost ids again, and remove the objects that cannot be decoded. Raises `LakeError`."""
+    with lake.failures():
+        Ids(lake).add(set().union(*lost.values()))
+        for path in lost:
+            if not path.endswith("/"):
+                lake.objects.delete(f"{FOLDER}/{path}")
+
+
+def _unfolded(lake: Lake, again: Collection[str], without: Collection[str] = ()) -> list[str]:
+    """Return the ids of the complete recordings that are not stored, or are in `again`.
+
+    `without`: the paths of objects that are not read.
+    """
     files = files_in(lake.table("recordings"))
     merged = [one for one in files if one.recording_id is None]
     rows = scanned(lake, "recordings", merged, pa.schema([SCHEMAS["recordings"].field(_ID)]))
     single = pa.array([one.recording_id for one in files if one.recording_id is not None], pa.string())
     complete = pa.chunked_array([*rows[_ID].chunks, single])
     folders = set(pc.utf8_slice_codeunits(complete, 0, _DIGITS).unique().to_pylist())
-    ids = Ids(lake)
-    listed = (one["path"] for some in lake.objects.list(prefix=f"{_FOLDER}/") for one in some)
-    stored = [ids.of(path) for path in listed if path.split("/")[1] in folders]
+    ids = Ids(lake, without)
+    stored = [ids.of(path) for path in ids.paths() if path.split("/")[1] in folders]
     is_new = pc.invert(pc.is_in(complete, pa.chunked_array(stored, pa.string())))
     if again:
         is_new = pc.or_(is_new, pc.is_in(complete, pa.array(again, pa.string())))

@@ -20,7 +20,7 @@ from ..text import counted
 from .commits import RECORDINGS
 from .damage import damaged
 from .files import File, files_in
-from .ids import Ids
+from .ids import FOLDER, Ids, lost_ids, restore
 from .location import Lake, TableState
 from .scan import scanned
 from .tables import SCHEMAS
@@ -35,11 +35,12 @@ class Lost:
     """A lost file. Keys of `lake check --deep --json` and `lake repair --json` are fixed."""
 
     table: str
-    day: str
+    """Or `ids`, the folder with the ids of complete recordings."""
+    day: str | None
     path: str
     """Below the table."""
     recordings: tuple[str, ...]
-    """The recordings with rows in it."""
+    """The recordings with rows in it, or whose id is lost."""
 
 
 def examined(lake: Lake, states: Iterable[TableState]) -> Iterator[TableState]:
@@ -58,11 +59,13 @@ def examined(lake: Lake, states: Iterable[TableState]) -> Iterator[TableState]:
 
 
 def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
-    """Return the lost files of a lake with these states, with their recordings. Raises `LakeError`."""
+    """Return the lost files of a lake with these states, with their recordings, and lost ids. Raises `LakeError`."""
     lost = _lost_files(states)
     known: dict[str, set[str]] = {}
-    stored = Ids(lake)
-    found: list[Lost] = []
+    of_ids = lost_ids(lake)
+    stored = Ids(lake, [path for path in of_ids if not path.endswith("/")])
+    unstored = set[str]().union(*of_ids.values())
+    found = [Lost(FOLDER, None, path, tuple(ids)) for path, ids in of_ids.items()]
     for name, paths in lost.items():
         if not paths:
             continue
@@ -78,7 +81,7 @@ def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
                 elsewhere = _ids(lake, name, [one for one in files if one.day == file.day and one.path not in paths])
                 ids = {one for one in known[file.day] - elsewhere if file.least <= one <= file.most}
                 ids |= {file.least, file.most}  # a part of their rows may be in another file
-            folded = stored.among(ids)
+            folded = stored.among(ids) | unstored
             ids = {one for one in ids if has_rows(table, one, folded)}
             found.append(Lost(name, file.day, file.path, tuple(sorted(ids))))
     return found
@@ -114,8 +117,14 @@ def _ids(lake: Lake, name: str, files: Sequence[File]) -> set[str]:
 
 
 def repair(lake: Lake, lost: Sequence[Lost]) -> Iterator[str]:
-    """Drop lost files from the logs, and the recordings with rows in them from the lake. Yields each table's name when
-    it is done. Raises `LakeError`."""
+    """Drop lost files from the logs, and the recordings with rows in them from the lake. Store lost ids again.
+
+    Yields each table's name when it is done. Raises `LakeError`.
+    """
+    if of_ids := {one.path: one.recordings for one in lost if one.table == FOLDER}:
+        restore(lake, of_ids)
+        yield FOLDER
+        lost = [one for one in lost if one.table != FOLDER]
     ids = {id_ for one in lost for id_ in one.recordings}
     _drop(lake, RECORDINGS, ids, [one for one in lost if one.table == RECORDINGS])
     yield RECORDINGS
@@ -158,6 +167,16 @@ def _is_lost(lake: Lake, name: str, file: File) -> bool:
     except (NotFoundError, FileNotFoundError):
         return True
     return size != file.size or bool(damaged(lake, [(name, file)]))
+
+
+def about_ids(lake: Lake, lost: Iterable[Lost]) -> Iterator[str]:
+    """Yield the sentence for lost ids."""
+    ids = {id_ for one in lost if one.table == FOLDER for id_ in one.recordings}
+    if paths := [one.path for one in lost if one.table == FOLDER]:
+        yield (
+            f"the ids of {counted(len(ids), 'recording')} are lost, the first in {FOLDER}/{paths[0]}. These could be"
+            f" shipped twice: run omnirecord lake repair {lake.url}"
+        )
 
 
 def missing_now(lake: Lake) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from omnirecord.cli import main
 from omnirecord.errors import LakeError
 from omnirecord.lake import ids as ids_module
 from omnirecord.lake import location
@@ -40,6 +43,12 @@ def folded(url: str) -> Lake:
     assert fold(lake) == len(SOME)
     list(shorten_log(lake, TABLES))
     return lake
+
+
+def run(*words: str, code: int) -> str:
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == code, done.output
+    return done.stdout
 
 
 def first() -> Extract:
@@ -166,6 +175,34 @@ def test_a_version_that_does_not_know_stored_ids_is_refused(tmp_path: Path, monk
     with pytest.raises(LakeError, match="has lake format 2, this omnirecord reads up to 1: upgrade it"):
         ship(lake, SOME)
     assert_once(lake)
+
+
+def test_lost_and_damaged_ids_are_named_and_stored_again(lake_url: str) -> None:
+    lake = folded(lake_url)
+    (path,) = Ids(lake).paths()
+    of_ids = {"table": "ids", "day": None, "path": path.removeprefix("ids/"), "recordings": sorted(frames(SOME))}
+    for change in (None, b"damaged"):
+        (path,) = Ids(lake).paths()
+        if change is None:
+            lake.objects.delete(path)
+            name = of_ids["path"].partition("/")[0] + "/"
+        else:
+            lake.objects.put(path, change)
+            name = path.removeprefix("ids/")
+            with pytest.raises(
+                LakeError, match=f"{path} is damaged: restore it from a copy of the lake, or run omnirec"
+            ):
+                ship(lake, SOME)
+            lose(lake, "events")
+        lost = [{**of_ids, "path": name}]
+        (row,) = (json.loads(line) for line in run("lake", "check", lake.url, "--deep", "--json", code=1).splitlines())
+        assert [one for one in row["lost"] if one["table"] == "ids"] == lost
+        assert f"the ids of 2 recordings are lost, the first in ids/{name}. These could be" in str(row["problems"])
+        told = run("lake", "repair", lake.url, *([] if change is None else ["--yes"]), code=0)
+        assert f"ids/{name}: 2 recordings" in told
+        statuses = Counter(one.status for one in ship(lake, SOME))
+        assert statuses == ({"there already": 2} if change is None else {"there already": 1, "shipped": 1})
+        assert_once(lake)
 
 
 def test_a_look_reads_only_the_ids_of_about_the_same_time(tmp_path: Path) -> None:
