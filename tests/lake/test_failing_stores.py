@@ -114,7 +114,9 @@ def test_a_full_disk_is_a_full_store(tmp_path: Path) -> None:
         raise GenericError(said)
 
 
-@pytest.mark.parametrize("full_of", [".parquet", "_delta_log"], ids=["objects", "commits"])
+@pytest.mark.parametrize(
+    "full_of", [".parquet", pytest.param("_delta_log", marks=pytest.mark.long)], ids=["objects", "commits"]
+)
 def test_a_full_store_gets_the_rest_with_the_next_call(full_of: str, store: Front, url: str, tmp_path: Path) -> None:
     path = cassette(tmp_path)
     before, room = path.read_bytes(), 3

@@ -31,12 +31,12 @@ from omnirecord.lake.tables import TABLES
 from omnirecord.lake.upkeep import Merged, merge, merges, remove
 from tests.analysis.test_forgetting import CHILD, FIRST, PLANTED, SECOND, two
 from tests.lake.test_upkeep import compact, content, rows_of
+from tests.support import forked
 from tests.support.cassettes import SHIPPED
 from tests.support.lakes import shipped, split, statuses
-from tests.support.stores import each_lake_url, lake_url
+from tests.support.stores import lake_url
 
-__all__ = ["each_lake_url", "lake_url", "two"]
-ROOT = Path(__file__).parent.parent.parent
+__all__ = ["lake_url", "two"]
 LABELS = {"user": PLANTED}
 UNSTABLE = ("shipped_at", "shipped_by", "linked_recording_ids")
 """Columns of `recordings` in which two lakes with the same sessions differ."""
@@ -86,13 +86,13 @@ def stable(lake: Lake) -> dict[str, list[str]]:
     return found
 
 
-def test_a_planted_text_is_in_no_object_after_the_retention(each_lake_url: str, two: Path) -> None:
-    lake = shipped(each_lake_url, two)
+def test_a_planted_text_is_in_no_object_after_the_retention(lake_url: str, two: Path) -> None:
+    lake = shipped(lake_url, two)
     tables = {path.split("/")[0] for path in holds(lake, PLANTED)}
     assert tables == {"events", "exchanges", "sessions", "turns", "model_calls"}
     compact(lake)  # objects of before a merge hold it, too
 
-    said = forget(each_lake_url, FIRST[:8])
+    said = forget(lake_url, FIRST[:8])
 
     assert (said["sessions"], len(said["recordings"]), said["parts"]) == ([FIRST], 2, [])
     assert said["rows"] == {
@@ -100,14 +100,14 @@ def test_a_planted_text_is_in_no_object_after_the_retention(each_lake_url: str, 
     }  # fmt: skip
     assert said["objects_left"] > 0
     assert said["objects_until"] is not None
-    assert sessions(each_lake_url) == {SECOND, CHILD}
+    assert sessions(lake_url) == {SECOND, CHILD}
     for name in TABLES:
         remove(lake, name, timedelta(0))
     assert holds(lake, PLANTED) == []
-    assert forget(each_lake_url)["objects_until"] is None
-    assert CliRunner().invoke(main, ["lake", "search", each_lake_url, "Mustermann"]).exit_code == 1
-    assert set(statuses(each_lake_url, two)) == {"there already"}
-    assert sessions(each_lake_url) == {SECOND, CHILD}
+    assert forget(lake_url)["objects_until"] is None
+    assert CliRunner().invoke(main, ["lake", "search", lake_url, "Mustermann"]).exit_code == 1
+    assert set(statuses(lake_url, two)) == {"there already"}
+    assert sessions(lake_url) == {SECOND, CHILD}
     assert holds(lake, PLANTED) == []
 
 
@@ -126,7 +126,10 @@ def test_a_label_leaves_with_its_recordings(lake_url: str, two: Path) -> None:
     assert sessions(lake_url) == {SECOND, CHILD}
 
 
-@pytest.mark.parametrize("name", ["subagent", "both_hops/both_subagent", "troubled/child_unfinished"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("subagent", marks=pytest.mark.long), "both_hops/both_subagent", "troubled/child_unfinished"],
+)
 def test_a_lake_forgets_as_a_cassette_does(name: str, tmp_path: Path) -> None:
     cassette = tmp_path / "cassette.db"
     others = [SHIPPED / "two_clients.jsonl", SHIPPED / f"{name}.jsonl", SHIPPED / "troubled" / "retries.jsonl"]
@@ -248,7 +251,7 @@ def test_a_session_leaves_a_merged_object_and_the_rest_stays(lake_url: str, two:
     before = content(lake)
     assert sum(before["sessions"].values()) == 3
     assert compact(lake).rows == 0
-    said = CliRunner().invoke(main, ["lake", "doctor", lake_url, "--json"])
+    said = CliRunner().invoke(main, ["lake", "doctor", lake_url, "--jobs", "1", "--json"])
     assert said.exit_code == 0, said.output
 
 
@@ -268,6 +271,11 @@ def test_the_memory_of_a_lake_has_no_text_and_no_id(tmp_path: Path, two: Path, m
     assert sessions(lake.url) == set()
 
 
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return shipped(str(tmp_path_factory.mktemp("unchanged") / "lake"), SHIPPED / "text.jsonl")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -279,10 +287,9 @@ def test_the_memory_of_a_lake_has_no_text_and_no_id(tmp_path: Path, two: Path, m
         (("--retain", "1min"), "--retain 1min is too short"),
     ],
 )
-def test_unusable_words_are_a_sentence_and_remove_nothing(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
-    lake = shipped(str(tmp_path / "lake"), SHIPPED / "text.jsonl")
-    assert said in run(lake.url, *words, code=2)
-    assert rows_of(lake, "sessions").num_rows == 1
+def test_unusable_words_are_a_sentence_and_remove_nothing(words: tuple[str, ...], said: str, unchanged: Lake) -> None:
+    assert said in run(unchanged.url, *words, code=2)
+    assert rows_of(unchanged, "sessions").num_rows == 1
 
 
 def test_a_damaged_memory_is_a_sentence(tmp_path: Path) -> None:
@@ -343,7 +350,9 @@ def test_what_an_interrupted_forget_left_is_said_and_completed_by_the_next_compa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)], ids=["kill -9", "Ctrl-C"]
+)
 def test_forget_that_is_killed_at_any_moment_is_finished_by_the_next(
     how: signal.Signals, tmp_path: Path, two: Path, long: bool
 ) -> None:
@@ -353,16 +362,15 @@ def test_forget_that_is_killed_at_any_moment_is_finished_by_the_next(
     expected = stable(shipped(str(tmp_path / "expected"), two, *others))
     compact(original)
     lot, inside = random.Random(30), 0
-    rounds = 40 if long else 2
+    rounds = 40 if long else 1
     for number in range(rounds):
         url = str(tmp_path / f"lake-{number}")
         subprocess.run(["cp", "-a", original.url, url], check=True)
-        command = [sys.executable, "-m", "omnirecord", "lake", "forget", url, FIRST]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
-            _wait_for(Path(url, FOLDER), process)
-            time.sleep(lot.random() * 0.25)
-            process.send_signal(how)
-            process.wait()
+        process = forked.Running(["lake", "forget", url, FIRST])
+        _wait_for(Path(url, FOLDER), process)
+        time.sleep(lot.random() * 0.25)
+        process.send_signal(how)
+        process.join()
         memory = Forgotten(Lake(url), Lake(url).marker().lake)
         memory.read()
         inside += bool(memory.leaving())
@@ -379,7 +387,7 @@ def test_forget_that_is_killed_at_any_moment_is_finished_by_the_next(
     assert inside >= rounds // 4 or not long
 
 
-def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(path: Path, process: forked.Running) -> None:
     end = time.monotonic() + 60
-    while process.poll() is None and not (path.is_dir() and any(path.iterdir())) and time.monotonic() < end:
+    while process.returncode is None and not (path.is_dir() and any(path.iterdir())) and time.monotonic() < end:
         time.sleep(0.002)

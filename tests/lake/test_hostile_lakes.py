@@ -57,7 +57,7 @@ def into_a_device(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
-@pytest.mark.parametrize("change", [into_a_pipe, into_a_device])
+@pytest.mark.parametrize("change", [into_a_pipe, pytest.param(into_a_device, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "name", [MARKER, "recordings/_delta_log/_last_checkpoint", "recordings/_delta_log/{log}", "recordings/{data}"]
 )

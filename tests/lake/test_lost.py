@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -32,7 +31,8 @@ from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.ship import Shipper
 from omnirecord.lake.tables import TABLES, path_of
 from omnirecord.lake.upkeep import Merged, merge, merges, remove
-from tests.lake.test_upkeep import ROOT, SHIPPED, compact, content, shipped
+from tests.lake.test_upkeep import SHIPPED, compact, content, shipped
+from tests.support import forked
 from tests.support.cassettes import HEALTHY
 from tests.support.stores import bucket_url, each_lake_url, lake_url, moto
 
@@ -57,9 +57,9 @@ def rows_of(done: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_check_deep_names_the_recordings_of_a_lost_file(each_lake_url: str) -> None:
-    shipped(each_lake_url, SOME)
-    lake = Lake(each_lake_url)
+def test_check_deep_names_the_recordings_of_a_lost_file(lake_url: str) -> None:
+    shipped(lake_url, SOME)
+    lake = Lake(lake_url)
     lost = lose(lake, "events")
     (found,) = rows_of(run("lake", "check", lake.url, "--deep", "--json", code=1))
     assert found["lost"] == [
@@ -108,20 +108,19 @@ def test_queries_answer_without_a_lost_file_and_say_so(each_lake_url: str) -> No
 
     assert len(rows_of(run("lake", "sessions", url, "--json", code=0))) == 4
     assert rows_of(run("lake", "search", url, "poem OR a OR the", "--json", code=0))[-1] == turns
-    for command, code in (("doctor", 2), ("stats", 2), ("validate", 2)):
-        done = run("lake", command, url, "--jobs", 1, "--json", code=code)
+    if lake.is_local:
+        done = run("lake", "stats", url, "--jobs", 2, "--json", code=2)
         *found, last = rows_of(done)
         assert last == events
-        assert lost.recording_id not in {one["recording_id"] for one in found}
+        assert len({one["recording_id"] for one in found} - {lost.recording_id}) == 3
         assert (
             f"recording {lost.recording_id} cannot be analysed: the file events/{lost.path} is missing" in done.stderr
         )
-    assert len({one["recording_id"] for one in rows_of(run("lake", "stats", url, "--json", code=2))[:-1]}) == 3
 
 
-def test_get_writes_what_is_there_of_a_session_and_ends_with_1(each_lake_url: str, tmp_path: Path) -> None:
-    shipped(each_lake_url, SOME)
-    lake = Lake(each_lake_url)
+def test_get_writes_what_is_there_of_a_session_and_ends_with_1(lake_url: str, tmp_path: Path) -> None:
+    shipped(lake_url, SOME)
+    lake = Lake(lake_url)
     lost = lose(lake, "events")
     (session,) = (
         one["session_id"] for one in rows_of(run("lake", "sessions", lake.url, "--json", code=0))
@@ -164,20 +163,18 @@ def test_a_file_that_left_its_table_during_a_query_is_no_lost_file(lake_url: str
         missing_now(lake)
 
 
-@pytest.mark.parametrize("is_compacted", [False, True])
-def test_after_a_repair_a_recording_can_be_shipped_again_and_is_complete(is_compacted: bool, lake_url: str) -> None:
+def test_after_a_repair_a_recording_can_be_shipped_again_and_is_complete(lake_url: str, long: bool) -> None:
     shipped(lake_url, SOME)
     lake = Lake(lake_url)
     before = without_shipping(content(lake))
-    for name in TABLES:
-        if is_compacted:
+    for number, name in enumerate(2 * TABLES if long else ("events", "recordings", "turns")):
+        if number >= (len(TABLES) if long else 1):
             compact(lake)
         if not files_of(lake, name)[0]:
             continue
         lose(lake, name)
         again = f"left the lake. Ship the cassettes again: omnirecord ship CASSETTE --lake {lake.url}"
         assert again in run("lake", "repair", lake.url, "--yes", code=0).stdout
-        run("lake", "check", lake.url, code=0)
         assert "shipped" in shipped(lake_url, SOME)
         assert without_shipping(content(lake)) == before, name
         assert set(shipped(lake_url, SOME)) == {"there already"}
@@ -294,7 +291,7 @@ def test_forget_refuses_a_damaged_file_which_may_hold_the_session(tmp_path: Path
 
 def test_repair_asks_on_a_terminal_and_needs_yes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = str(tmp_path / "lake")
-    shipped(url, SOME)
+    shipped(url, SOME[:1])
     lake = Lake(url)
     assert run("lake", "repair", url, code=0).stdout == "\nlost: 0 files\n"
     lose(lake, "events")
@@ -352,20 +349,20 @@ def test_a_repair_or_a_compaction_that_is_killed_at_any_moment_can_be_repeated(
 def is_killed(lake: Lake, command: tuple[str, ...], after: float) -> bool:
     """Run a command and kill it so many seconds after its first write to the lake, or after 30 s; return whether it was
     still running then."""
-    words = [sys.executable, "-m", "omnirecord", "lake", command[0], lake.url, *command[1:]]
     lake.objects.put(CLOCK, b"before")
     before = lake.objects.head(CLOCK)["e_tag"]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
-        until = time.monotonic() + 30
-        while time.monotonic() < until and process.poll() is None:
-            if lake.objects.head(CLOCK)["e_tag"] != before:
-                break
-            time.sleep(0.001 if lake.is_local else 0.02)
-        until = time.monotonic() + after
-        while time.monotonic() < until and process.poll() is None:
-            time.sleep(0.001)
-        is_running = process.poll() is None
-        process.kill()
+    process = forked.Running(["lake", command[0], lake.url, *command[1:]])
+    until = time.monotonic() + 30
+    while time.monotonic() < until and process.returncode is None:
+        if lake.objects.head(CLOCK)["e_tag"] != before:
+            break
+        time.sleep(0.001 if lake.is_local else 0.02)
+    until = time.monotonic() + after
+    while time.monotonic() < until and process.returncode is None:
+        time.sleep(0.001)
+    is_running = process.returncode is None
+    process.kill()
+    process.join()
     return is_running
 
 
@@ -384,14 +381,13 @@ def test_a_clock_that_is_8_days_ahead_removes_nothing_that_a_shipper_is_about_to
     store_behind: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = Lake(bucket_url(store_behind, monkeypatch))
-    lake.init()
+    shipped(lake.url, [])
     commits = Commits(lake)
     commit = commits._commit
 
-    def commit_after_a_compaction(*of: Any) -> None:
-        for name in TABLES:
-            assert remove(Lake(lake.url), name) == []
-        commit(*of)
+    def commit_after_a_compaction(table: Any, *of: Any) -> None:
+        assert remove(Lake(lake.url), table.table_uri.rstrip("/").rpartition("/")[2]) == []
+        commit(table, *of)
 
     monkeypatch.setattr(commits, "_commit", commit_after_a_compaction)
     monkeypatch.setattr(commits, "_look", lambda *_: None)
@@ -407,7 +403,7 @@ def test_an_object_without_a_commit_is_removed_by_its_age_in_the_store(
     store_behind: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = Lake(bucket_url(store_behind, monkeypatch))
-    lake.init()
+    shipped(lake.url, [])
     lake.objects.put(path_of("events", "2026-11-27", "01a210c9-d100-8297-b319-10df9c6359b1")[0], b"1")
     assert remove(lake, "events", timedelta(days=7)) == []
     monkeypatch.setattr(lake, "skew", lambda: timedelta(0))
@@ -417,19 +413,18 @@ def test_an_object_without_a_commit_is_removed_by_its_age_in_the_store(
 @pytest.mark.slow
 def test_a_wrong_clock_is_said(store_behind: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     url = bucket_url(store_behind, monkeypatch)
-    Lake(url).init()
+    shipped(url, [])
     sentence = f"the clock of this machine is 192 hours ahead of the clock of {url}: set it"
     import_file(HEALTHY["text"], tmp_path / "one.db")
     said = run("ship", tmp_path / "one.db", "--lake", url, code=0).stderr
     assert sentence in said
-    for words in (["compact", url], ["expire", url, "--older-than", "90d"], ["check", url]):
-        assert sentence in run("lake", *words, code=0).output
+    assert sentence in run("lake", "expire", url, "--older-than", "90d", code=0).output
 
 
-def test_the_right_clock_is_not_mentioned(each_lake_url: str, tmp_path: Path) -> None:
-    Lake(each_lake_url).init()
+def test_the_right_clock_is_not_mentioned(lake_url: str, tmp_path: Path) -> None:
+    shipped(lake_url, [])
     import_file(HEALTHY["text"], tmp_path / "one.db")
-    for words in (["ship", tmp_path / "one.db", "--lake", each_lake_url], ["lake", "compact", each_lake_url]):
+    for words in (["ship", tmp_path / "one.db", "--lake", lake_url], ["lake", "compact", lake_url]):
         assert "the clock of" not in run(*words, code=0).output
 
 
@@ -445,9 +440,9 @@ def test_a_day_expires_by_the_clock_of_the_store(tmp_path: Path, monkeypatch: py
     assert "192 hours ahead of" in told.stderr
 
 
-def test_a_shipper_stores_an_object_again_that_was_removed_during_its_commit(each_lake_url: str) -> None:
-    lake = Lake(each_lake_url)
-    lake.init()
+def test_a_shipper_stores_an_object_again_that_was_removed_during_its_commit(lake_url: str) -> None:
+    shipped(lake_url, [])
+    lake = Lake(lake_url)
     with closing(Shipper(lake)) as shipper:
         commit = shipper._commits._commit
 
@@ -480,9 +475,9 @@ def test_a_shipper_whose_objects_are_removed_again_and_again_fails(
 # Foreign files
 
 
-def test_files_that_omnirecord_did_not_write_stay_and_are_named(each_lake_url: str) -> None:
-    shipped(each_lake_url, SOME[:2])
-    lake = Lake(each_lake_url)
+def test_files_that_omnirecord_did_not_write_stay_and_are_named(lake_url: str) -> None:
+    shipped(lake_url, SOME[:2])
+    lake = Lake(lake_url)
     foreign = ["events/notes.txt", "events/day=2026-11-27/backup.parquet"]
     for path in foreign:
         lake.objects.put(path, b"mine")

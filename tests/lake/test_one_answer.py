@@ -78,7 +78,7 @@ def test_the_page_on_a_lake_opens_a_conversation(tmp_path: Path) -> None:
 
 def test_only_wanted_sessions_are_told_with_the_calls_that_a_turn_made(tmp_path: Path) -> None:
     """A shard, and a time, choose sessions: the other hop is read, too."""
-    url = shipped(str(tmp_path / "lake"), *BOTH_HOPS[:6], AGENTS[0]).url
+    url = shipped(str(tmp_path / "lake"), *BOTH_HOPS[:3], AGENTS[0]).url
 
     def stats(*words: str) -> list[dict[str, Any]]:
         return printed("lake", "stats", "--json", url, "--jobs", "1", *words)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -22,13 +20,13 @@ from omnirecord.lake.location import Lake
 from omnirecord.lake.page import LakeViewer
 from omnirecord.lake.page_data import LakeAnswers
 from omnirecord.server.listener import TOKEN_VARIABLE
+from tests.support import forked
 from tests.support.browsing import drawn, eventually, opened, serious, settled, texts
 from tests.support.lake_sessions import EVIL_ID, drifted, filled, hostile, ship, showing_lake, without
 from tests.ui.test_page import unharmed
 from tests.ui.test_viewer import told
 
 UI = "/-/omnirecord/ui/"
-COMMAND = (sys.executable, "-m", "omnirecord")
 
 
 @pytest.fixture(scope="module")
@@ -84,19 +82,17 @@ async def test_data_of_a_lake_and_of_its_sessions_needs_the_token(
         assert (await told(viewer.url, f"{UI}session/id={session}/"))[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("data/sessions?from=x", 400), ("data/sessions?sort=x", 400), ("data/nothing", 404), ("other", 404),
-        ("session/id=nobody/data/overview", 400), ("session/id=/data/overview", 400), ("session/x/data/overview", 404),
-        ("compare/a=nobody/b=x/data/overview", 400), ("session/id=x/data/nothing", 404), ("session/id=x", 404),
-    ],
-)  # fmt: skip
-async def test_a_request_that_cannot_be_answered_gets_a_sentence(lake: Lake, path: str, status: int) -> None:
+async def test_a_request_that_cannot_be_answered_gets_a_sentence(lake: Lake) -> None:
+    statuses = {
+        "data/sessions?from=x": 400, "data/sessions?sort=x": 400, "data/nothing": 404, "other": 404,
+        "session/id=nobody/data/overview": 400, "session/id=/data/overview": 400, "session/x/data/overview": 404,
+        "compare/a=nobody/b=x/data/overview": 400, "session/id=x/data/nothing": 404, "session/id=x": 404,
+    }  # fmt: skip
     async with LakeViewer(lake.url) as viewer:
-        found, _, body = await told(viewer.url, UI + path)
-        assert found == status
-        assert json.loads(body)["error"]["message"].startswith("omnirecord: ")
+        for path, status in statuses.items():
+            found, _, body = await told(viewer.url, UI + path)
+            assert found == status, path
+            assert json.loads(body)["error"]["message"].startswith("omnirecord: "), path
 
 
 async def test_a_session_is_fetched_once_and_removed_at_the_end(
@@ -170,11 +166,9 @@ async def test_a_folder_that_is_no_lake_and_a_lake_that_is_away_are_errors_of_on
 
 
 def test_ui_prints_the_address_of_the_page_on_a_lake_as_json(lake: Lake) -> None:
-    with subprocess.Popen([*COMMAND, "ui", lake.url, "--json"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        row = json.loads(process.stdout.readline())
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+    done = forked.run(["ui", lake.url, "--json"], stopped_by=signal.SIGINT)
+    assert done.code == 0
+    row = json.loads(done.out)
     assert row["lake"] == lake.url
     assert row["url"].endswith(UI)
 

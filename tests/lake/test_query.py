@@ -29,11 +29,10 @@ from omnirecord.lake.sessions import Wanted, sessions
 from omnirecord.lake.sql import DERIVED
 from omnirecord.lake.tables import SCHEMAS
 from tests.support.cassettes import HEALTHY, TROUBLED
-from tests.support.lake_sessions import ship
 from tests.support.lakes import shipped, split
-from tests.support.stores import bucket_url, each_lake_url, lake_url, shared_moto
+from tests.support.stores import bucket_url, lake_url, shared_moto
 
-__all__ = ["each_lake_url", "lake_url"]
+__all__ = ["lake_url"]
 SHOWN = (HEALTHY["turns"], HEALTHY["tool"], HEALTHY["subagent"], TROUBLED["tool_hangs"])
 
 
@@ -60,9 +59,7 @@ def test_each_table_and_view_has_the_columns_that_are_listed(query: LakeQuery) -
 
 def test_a_bucket_gives_the_answers_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = [HEALTHY["subagent"], TROUBLED["tool_hangs"]]
-    folder, bucket = shipped(str(tmp_path / "lake"), *some), Lake(bucket_url(shared_moto(), monkeypatch))
-    bucket.init()
-    ship(bucket, some)
+    folder, bucket = (shipped(url, *some) for url in (str(tmp_path / "lake"), bucket_url(shared_moto(), monkeypatch)))
     with LakeQuery(folder) as local, LakeQuery(bucket) as remote:
         for name in NAMES:
             sql = f"SELECT * EXCLUDE (shipped_at) FROM {name}" if name == "recordings" else f"FROM {name}"
@@ -215,8 +212,8 @@ def test_values_are_those_of_json(query: LakeQuery) -> None:
     )  # fmt: skip
 
 
-def test_an_event_has_its_text_its_type_and_its_day(each_lake_url: str) -> None:
-    lake = shipped(each_lake_url, HEALTHY["text"], HEALTHY["tool"])
+def test_an_event_has_its_text_its_type_and_its_day(lake_url: str) -> None:
+    lake = shipped(lake_url, HEALTHY["text"], HEALTHY["tool"])
     of = "SELECT string_agg({}, '' ORDER BY exchange, seq) FROM events WHERE event_type = 'response.output_text.delta'"
     (parsed,), (raw,) = (ask(lake, of.format(name))[0] for name in ("text", "raw"))
     assert len(parsed) > 100

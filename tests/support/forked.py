@@ -98,13 +98,25 @@ class Running:
         _is_over(self._process)
         return self._process.exitcode
 
+    def join(self) -> int | None:
+        """Wait for the end, as `communicate` does, in this thread; return the exit code."""
+        self._process.join(5 * _LONGEST)
+        _is_over(self._process)
+        self._read_rest()
+        return self._process.exitcode
+
     def errors(self) -> str:
         """Return all that it has written to stderr so far."""
+        if self._rest is not None:
+            return self._rest[1].decode()
         return self._errors.read_text() if self._errors.exists() else ""
 
     async def communicate(self) -> tuple[bytes, bytes]:
         """Wait for the end; return what was not read yet of stdout, and stderr."""
         await self.wait()
+        return self._read_rest()
+
+    def _read_rest(self) -> tuple[bytes, bytes]:
         if self._rest is None:
             errors = self._errors.read_bytes() if self._errors.exists() else b""
             self._rest = self._out.read_bytes()[self._read :], errors

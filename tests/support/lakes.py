@@ -6,7 +6,7 @@ import atexit
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -31,16 +31,19 @@ def shipped(url: str, *paths: Path, labels: dict[str, str] | None = None) -> Lak
 def statuses(url: str, *paths: Path, labels: dict[str, str] | None = None) -> list[str]:
     """Make the lake at a URL if it is new, ship cassettes, and return the status of each recording.
 
-    A new lake with shipped cassettes only is a copy, in a bucket too: this process makes each such lake once.
+    A new lake is a copy of one with the shipped cassettes among these, or of an empty one, in a bucket too: this
+    process makes each such lake once.
     """
-    if not all(path.is_relative_to(SHIPPED) for path in paths) or _is_there(url):
+    if _is_there(url):
         return _ship(url, paths, labels)
-    lake, found = _lake_of(paths, None if labels is None else tuple(labels.items()))
+    is_copy = all(path.is_relative_to(SHIPPED) for path in paths)
+    given = None if labels is None or not is_copy else tuple(labels.items())
+    lake, found = _lake_of(paths if is_copy else (), given)
     if "://" in url:
         _upload(lake, url)
     else:
         shutil.copytree(lake, url)
-    return list(found)
+    return list(found) if is_copy else _ship(url, paths, labels)
 
 
 def as_an_older_version(lake: Path) -> None:
@@ -76,9 +79,12 @@ def _lake_of(paths: tuple[Path, ...], labels: Labels | None) -> tuple[Path, list
     return folder / "lake", _ship(str(folder / "lake"), paths, None if labels is None else dict(labels))
 
 
-def _ship(url: str, paths: Iterable[Path], labels: dict[str, str] | None) -> list[str]:
+def _ship(url: str, paths: Collection[Path], labels: dict[str, str] | None) -> list[str]:
     lake = Lake(url)
-    lake.init()
+    if not _is_there(url):
+        lake.init()
+    if not paths:
+        return []
     with closing(Shipper(lake, labels=labels)) as shipper:
         return [one.status for path in paths for one in shipper.ship([path])]  # each recording in its own objects
 
