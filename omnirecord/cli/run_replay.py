@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -31,6 +32,7 @@ from .child_servers import (
 from .listen import say
 
 if TYPE_CHECKING:
+    from ..providers.grouping import Place
     from ..replayer.server import Replay
 
 _Hop = str | None
@@ -210,6 +212,19 @@ def _again(cassette: Path, exchange: int, command: Sequence[str]) -> str:
     return with_command(["omnirecord", *words], command)
 
 
+def _repeats(replay: Replay) -> list[Place]:
+    """Return the missing calls that repeat an earlier one."""
+    from ..cassette.conversations import placed_calls
+    from ..cassette.open import open_store
+
+    replaced = replay.taken_over()
+    missing = {x.exchange for hop in replay.hops for x in hop.unsent} - replaced
+    if not missing:
+        return []
+    with closing(open_store(replay.cassette, judges=False)) as store:
+        return [place for call, place in placed_calls(store) if call.exchange in missing and place.again]
+
+
 def _told(replay: Replay, name: str, into: str, asked: Sequence[str], code: int) -> int:
     """Print the result of a replay. Return the exit code of a run whose command had this exit code."""
     from ..replayer.verdict import verdict_of
@@ -218,4 +233,9 @@ def _told(replay: Replay, name: str, into: str, asked: Sequence[str], code: int)
     say(verdict.counts)
     for line in (*verdict.requests, *verdict.problems):
         click.echo(line, err=True)
+    for place in _repeats(replay):
+        say(
+            f"call {place.call} of #{place.conversation} repeats call {place.again}, as the recorded program started"
+            " again: a replay expects this, too"
+        )
     return code or (1 if verdict.problems else 0)

@@ -191,6 +191,12 @@ async def test_a_fork_at_the_call_of_a_program_that_started_again_names_the_call
     told = "Call 3 was not made, and 1 other call went to the provider without the change. It repeats call 2, since"
     assert f"{told} the program started again. Fork at call 2\n" in done.errors.decode()
     assert done.code == 1
+    words = ["run", "--replay", "a.db", "--", *PYTHON, agent, first, second, third]
+    done = await asyncio.to_thread(forked.run, words, tmp_path, environment=variables())
+    told = (
+        "omnirecord: call 3 of #1 repeats call 2, as the recorded program started again: a replay expects this, too\n"
+    )
+    assert (done.code, told in done.errors.decode()) == (1, True), done.errors.decode()
 
 
 async def test_a_live_call_that_fails_fails_the_fork(tmp_path: Path) -> None:
