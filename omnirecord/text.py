@@ -54,7 +54,8 @@ def clip(text: str, limit: int) -> str:
 
 def same_start(a: Sequence[Any], b: Sequence[Any]) -> int:
     """Return the length of the beginning that two texts, or two lists, share."""
-    low, high = 0, min(len(a), len(b))
+    low = 0
+    high = min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if a[low:middle] == b[low:middle] else (low, middle - 1)

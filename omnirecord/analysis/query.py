@@ -190,7 +190,9 @@ def _stats_row(one: SessionStats) -> Row:
 
 
 def _call_row(link: Link, started_at: str) -> Row:
-    call, turn, usage = link.call, link.turn, link.call.usage
+    call = link.call
+    turn = link.turn
+    usage = link.call.usage
     conversation = call.conversation
     ends_ns = {"first_byte_s": call.first_byte_ns, "first_token_s": call.first_token_ns, "duration_s": call.ended_ns}
     return {
@@ -349,7 +351,8 @@ class _Problems:
     """The problems of a recording. An event that the same version judged as valid is not judged again."""
 
     def __init__(self, store: Source, recording: Recording) -> None:
-        self._store, self._recording = store, recording.recording
+        self._store = store
+        self._recording = recording.recording
         self._contract = store.contract_of(self._recording)
         self._trusts = recording.version == __version__ and recording.contract == self._contract.name
         self._done: dict[int, list[TimedFrame]] = {}
@@ -376,7 +379,8 @@ class _Problems:
             return list(validation(self._store, recording=self._recording).problems)
         tally = Tally()
         for x in self._store.exchanges(kind="sse", recording=self._recording):
-            found, contract = self._done.get(x.stream or 0), self._store.judge_of(x)
+            found = self._done.get(x.stream or 0)
+            contract = self._store.judge_of(x)
             for frame in self._store.frames(x) if found is None else found:
                 tally.add(frame, contract)
         return list(tally.result([self._contract]).problems)

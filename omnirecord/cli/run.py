@@ -141,7 +141,8 @@ def run(
             refuse_without_recording(
                 {"-o": output, "--ui": ui, "--upstream": upstream, "--fail-on": fail_on, **of_recording}
             )
-            db, count = cassette, 0
+            db = cassette
+            count = 0
             code = replay(command, held, cassette, variables, **playing)
         else:
             into = None if output is None else new_cassette(output)

@@ -89,7 +89,8 @@ def _named(cassette: Path, more: tuple[str, ...]) -> list[tuple[Path, str | None
 
     session = None
     if len(more) == 1 and not os.path.exists(named_session(more[0])[0]):  # noqa: PTH110  # `Path.exists` may raise
-        session, more = more[0], ()
+        session = more[0]
+        more = ()
     context = click.get_current_context()
     named = list(cassettes_in([cassette, *(CASSETTE.convert(one, None, context) for one in more)]))
     if session is None:

@@ -148,7 +148,8 @@ class Line:
 
     def _is_copy(self, stream: _Stream, frame: TimedFrame) -> bool:
         """Return whether another stream has brought this event. Remember it if another one may bring it later."""
-        at_ns, event = frame.offset_ns, copied(frame)
+        at_ns = frame.offset_ns
+        event = copied(frame)
         if at_ns > self._first_end_ns:
             self._leave(at_ns)
         if self._told and self._told[0][0] < at_ns - SUBSCRIBING:
@@ -171,7 +172,8 @@ class Line:
 
     def _forget(self, at_ns: int) -> None:
         """Forget the events that no stream can bring any more."""
-        told, streams = self._told, self._open.values()
+        told = self._told
+        streams = self._open.values()
         while told:
             then, event = told[0]
             is_settled = then < at_ns - SUBSCRIBING and all(event in stream.brought for stream in streams)

@@ -128,7 +128,9 @@ class Grouping:
         if call.exchange in self._known:
             place = self._known[call.exchange]
         else:
-            request, number, start_ns = _Request(call), len(self._calls), zero_ns + call.started_ns
+            request = _Request(call)
+            number = len(self._calls)
+            start_ns = zero_ns + call.started_ns
             repeated = self._retries.before(number, call, start_ns)
             if repeated:
                 place = self._attempt([self._calls[n] for n in repeated])

@@ -115,7 +115,8 @@ def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
     """One note for all streams in which no event is Omnigent's."""
     seen = [(one, one.activity.last) for one in streams if one.activity.last is not None]
     if seen:
-        request, count = seen[0][0].exchange.request, sum(one.count for one, _ in seen)
+        request = seen[0][0].exchange.request
+        count = sum(one.count for one, _ in seen)
         what = f"{request.method} {one_line(path_of(request.target))[:100]}"
         where = f"one stream, {what}" if len(seen) == 1 else f"{len(seen):,} streams, the first of them {what}"
         message = f"none of {counted(count, 'event')} is Omnigent's, in {where}"
@@ -128,7 +129,10 @@ def _examined(
     store: Source, hops: ModelHops, wanted: str | None, recording: int | None, read: Read
 ) -> Iterator[tuple[int, SessionChecks]]:
     """Each session with its recording, one at a time; each stream without a session counts as one."""
-    gathering, context, api, deleted = Gathering(store), Context(store), partial(api_in, store), _deleted(store)
+    gathering = Gathering(store)
+    context = Context(store)
+    api = partial(api_in, store)
+    deleted = _deleted(store)
     astray = by_key(strays_in(store, recording) if wanted is None else (), lambda x: x.recording)
     for number in [one.recording for one in store.recordings()] if recording is None else [recording]:
         upstream = aftermath_in(store, hops, number)
@@ -181,7 +185,8 @@ def read_streams(store: Source, checks: SessionChecks, one: Gathered, around: Ar
 
 def _overlapping(streams: Iterable[Exchange]) -> Iterator[list[Exchange]]:
     """Groups of streams that were open at the same time."""
-    group, end_ns = list[Exchange](), -1
+    group = list[Exchange]()
+    end_ns = -1
     for x in sorted(streams, key=lambda x: x.request.at_ns):
         if group and x.request.at_ns > end_ns:
             yield group
@@ -221,14 +226,16 @@ class ParsedOnce:
     def chunks(self, chunks: Iterable[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
         """The chunks. The payloads of the last one are known."""
         for chunk in chunks:
-            self._chunk, self._first = chunk, chunk[0].seq if chunk else 0
+            self._chunk = chunk
+            self._first = chunk[0].seq if chunk else 0
             self._payloads = fresh_payloads(chunk)
             yield chunk
 
 
 def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
     """A test whether a frame that violates the recording's contract is valid for the live server."""
-    live, contract = load("omnigent"), store.contract_of(recording)
+    live = load("omnigent")
+    contract = store.contract_of(recording)
     if contract is live or not contract.api.is_omnigent:
         return lambda _: False
     return lambda frame: (
@@ -246,25 +253,29 @@ def _of_recordings(store: Source, hops: ModelHops, recording: int | None) -> Ite
         yield one.recording, Sign("recording-degraded", what, one.at_ns, _AFTERWARDS, severity="error")
     lacking = {one.recording for one in lost}
     for incident in incidents[:_MOST]:
-        is_recovery = incident.message.startswith((UNWRITTEN, RECOVERED))
-        if incident.recording in lacking and (is_recovery or is_of_loss(incident) or tells_of_body(incident)):
-            continue  # the last number has them
-        if is_recovery:
-            if incident.message.startswith(RECOVERED):
-                what = f"nothing is missing here: {one_line(incident.message)[:200]}"
-                yield (
-                    incident.recording,
-                    Sign("recording-degraded", what, incident.at_ns, incident.at_ns, severity="note"),
-                )
-            continue
-        if tells_of_coding(incident.message) or incident.message.startswith(UNRECORDED):
-            continue  # the server's doing, or the user's choice
-        message = f"the recorder could not write everything from here on: {one_line(incident.message)[:200]}"
-        yield incident.recording, Sign("recording-degraded", message, incident.at_ns, _AFTERWARDS)
+        sign = _of_incident(incident, is_counted=incident.recording in lacking)
+        if sign is not None:
+            yield incident.recording, sign
     lost_requests = store.exchanges(recording=recording, ending="upstream_unreachable")
     requests = [x for x in lost_requests if not hops.has(x)]
     for number, some in by_key(requests, lambda x: x.recording).items():
         yield number, _unreachable(some, all_but_calls(store, hops, number))
+
+
+def _of_incident(incident: Incident, *, is_counted: bool) -> Sign | None:
+    """The sign of an incident; None if another sign has it, or if the server or the user caused it. `is_counted`: another
+    sign counts what the recording lacks."""
+    told = one_line(incident.message)[:200]
+    is_recovery = incident.message.startswith((UNWRITTEN, RECOVERED))
+    if is_counted and (is_recovery or is_of_loss(incident) or tells_of_body(incident)):
+        return None
+    if incident.message.startswith(RECOVERED):
+        what = f"nothing is missing here: {told}"
+        return Sign("recording-degraded", what, incident.at_ns, incident.at_ns, severity="note")
+    if is_recovery or tells_of_coding(incident.message) or incident.message.startswith(UNRECORDED):
+        return None
+    what = f"the recorder could not write everything from here on: {told}"
+    return Sign("recording-degraded", what, incident.at_ns, _AFTERWARDS)
 
 
 def _undecodable(incident: Incident, stream: int, why: str) -> Sign:

@@ -146,7 +146,8 @@ def explained(signs: Iterable[Sign], session_id: str | None, beside: Iterable[Si
     unique = _once(signs)
     causes = [sign for sign in (*beside, *unique) if sign.code in EXPLAINS]
     causes = sorted(causes, key=lambda sign: RANK[sign.code])[:_MOST_CAUSES]
-    mine, roots = set(map(id, unique)), dict[int, Sign]()
+    mine = set(map(id, unique))
+    roots = dict[int, Sign]()
 
     def root_of(sign: Sign) -> Sign | None:
         for cause in causes:

@@ -64,7 +64,8 @@ def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
     at_ns = x.response.at_ns if x.response.end_ns is None else x.response.end_ns
     query = parse_qs(query_of(x.request.target)) if "?" in x.request.target else {}
     if below_session(x.request.target) == "/items":
-        is_page, items = bool(query.keys() & {"after", "before"}), list(_items(data.get("data")))
+        is_page = bool(query.keys() & {"after", "before"})
+        items = list(_items(data.get("data")))
         if "desc" in query.get("order", []):
             items.reverse()
         is_whole = data.get("has_more") is False and not is_page
@@ -135,7 +136,8 @@ class Items:
 
     def carried(self, text: str, since_ns: int) -> bool:
         """Whether a stream carried a message of this text at `since_ns` or later."""
-        found, messages = hash(text), (one for key, one in self.by_key.items() if key[0] == "message")
+        found = hash(text)
+        messages = (one for key, one in self.by_key.items() if key[0] == "message")
         return any(one[1] == found and one[0].at_ns >= since_ns for one in messages)
 
     def signs(self, snapshots: Sequence[StoredState], begun_ns: int | None, posted: Collection[str]) -> Iterator[Sign]:
@@ -153,7 +155,8 @@ class Items:
             return item[0] not in known and item[0] not in self.by_key
 
         for snapshot in snapshots:
-            is_history, items = snapshot.at_ns < begun_ns, iter(snapshot.items)
+            is_history = snapshot.at_ns < begun_ns
+            items = iter(snapshot.items)
             if not is_history and not (has_history and snapshot.is_history):
                 items = dropwhile(is_new, items)  # only those after an item that a stream carried
             new = list(filter(is_new, items))
@@ -177,7 +180,8 @@ class Items:
         whole = [snapshot for snapshot in snapshots if snapshot.is_whole]
         if not whole:
             return
-        last, ever = whole[-1], {key for snapshot in snapshots for key, _ in snapshot.items}
+        last = whole[-1]
+        ever = {key for snapshot in snapshots for key, _ in snapshot.items}
         # A call is stored together with its output, which may have come after the read.
         returned = {
             key[1] for key, (ref, _, _) in self.by_key.items() if key[0] == "output" and ref.at_ns < last.asked_ns
@@ -315,7 +319,10 @@ class StreamedText:
             self._found.append(sign_at("text-differs-from-item", message, [event.ref]))
 
     def _clear(self) -> None:
-        self._parts, self._calls, self._refs, self._resent = [], [], [], False
+        self._parts = []
+        self._calls = []
+        self._refs = []
+        self._resent = False
 
     def signs(self) -> Iterator[Sign]:
         yield from self._found[:_MOST]

@@ -205,7 +205,8 @@ def _why(link: Link) -> str:
 def _retried(request: Sequence[Link], where: str = "") -> Iterator[Sign]:
     if len(request) < 2:
         return
-    first, last = request[0], request[-1]
+    first = request[0]
+    last = request[-1]
     calls = [link.call for link in request[:-1]]
     told = [f"{one.status or 'no answer'} {said(one.reason, 40) if one.reason else one.ending}" for one in calls]
     failed = ", ".join(dict.fromkeys(told))

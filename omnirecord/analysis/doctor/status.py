@@ -56,7 +56,9 @@ class Statuses:
             return
         if self.last not in (None, status) and status not in _FOLLOWS.get(self.last or "", ()):
             self._add(event, self.last or "", status)
-        self.last, self.ref, self._ended = status, event.ref, None
+        self.last = status
+        self.ref = event.ref
+        self._ended = None
 
     def _input(self, _event: Event) -> None:
         self._saw_input = True
@@ -66,11 +68,13 @@ class Statuses:
         is_from_start = self.last is not None or (self._saw_input and self.saw_post)
         if not event.in_snapshot and is_from_start and self.last not in WORKING:
             self._add(event, self.last or "no status", "a response under way")
-            self.last, self.ref = "running", event.ref
+            self.last = "running"
+            self.ref = event.ref
         self._saw_input = False
 
     def _end(self, event: Event) -> None:
-        status, type_ = as_text(as_dict(event.data.get("response")).get("status")), event.type or ""
+        status = as_text(as_dict(event.data.get("response")).get("status"))
+        type_ = event.type or ""
         if status not in (None, protocol.ENDS[type_]):
             message = f"a {said(type_)} whose response has the status {said(status)}"
             self._differing.append(sign_at("contract-invalid", message, [event.ref]))

@@ -133,7 +133,8 @@ class Order:
 
     def numbered(self, event: Event) -> None:
         """An event with a sequence number."""
-        number, last = event.number or 0, self._last
+        number = event.number or 0
+        last = self._last
         if event.type in protocol.RESPONSE_BEGINS:
             last = self._begin(event, last)
         if self._ended is not None and last is not None and number < last:
@@ -148,9 +149,11 @@ class Order:
                 self._copy(event)
         elif last is not None and number < last:
             self._back.add(event)
-        self._last, self._last_raw = number, event.frame.raw
+        self._last = number
+        self._last_raw = event.frame.raw
         if event.type in protocol.ENDS:
-            self._ended, self._open = event.response_id or "", None
+            self._ended = event.response_id or ""
+            self._open = None
         elif self._ended is None:
             self._top = number
 
@@ -168,7 +171,9 @@ class Order:
 
     def _begin(self, event: Event, last: int | None) -> int | None:
         """The last number that the next one has to exceed: None if another turn begins."""
-        id_, is_over, self._ended = event.response_id, self._ended is not None, None
+        id_ = event.response_id
+        is_over = self._ended is not None
+        self._ended = None
         is_same = id_ is not None and id_ == self._begun
         is_other = None not in (id_, self._open) and id_ != self._open  # a restarted runner starts the turn again
         self._begun = self._open = id_
@@ -224,7 +229,8 @@ class Activity:
 
     def active_event(self, event: Event) -> None:
         """Note an event that is no heartbeat."""
-        self.active, self.heartbeats = event.ref, 0
+        self.active = event.ref
+        self.heartbeats = 0
 
     def go_on(self, last: Ref) -> None:
         """Note events that are no heartbeats and not late. `last`: the last one."""
@@ -277,13 +283,17 @@ class StreamChecks:
         api: Api,
         last_known_ns: int,
     ) -> None:
-        self.exchange, self.api, self.stream = x, api, x.stream or 0
+        self.exchange = x
+        self.api = api
+        self.stream = x.stream or 0
         self.end_ns = last_known_ns if x.end_ns is None and x.ending == "open" else x.end_ns
         """Until when a client listened, in ns; None if unknown."""
         self.is_other = api.name == UNKNOWN
         """Whether the API is unknown: the checks are those of bytes and of the contract."""
         self.is_session = opens_session_stream(x.request.method, x.request.target)
-        self.contract, self.order, self.text = Contract(excused), Order(), StreamedText()
+        self.contract = Contract(excused)
+        self.order = Order()
+        self.text = StreamedText()
         self.statuses = Statuses()
         self.activity = Activity(
             self.stream, x.response.at_ns if x.response else x.request.at_ns, beats=self.is_session
@@ -381,7 +391,8 @@ class StreamChecks:
             return
         self._slow += 1
         if sent_ns - event.at_ns > self._slowest:
-            self._slowest, self._slow_at = sent_ns - event.at_ns, event.ref
+            self._slowest = sent_ns - event.at_ns
+            self._slow_at = event.ref
 
     @property
     def is_slow(self) -> bool:
@@ -414,7 +425,9 @@ class StreamChecks:
     def _done(self) -> Iterator[Sign]:
         """A missing end, `[DONE]` or an event: a session's stream has none, and an unknown API need not have one. A
         client that left counts only if it had waited for long."""
-        last, ending, end_ns = self.activity.last, self.exchange.ending, self.end_ns
+        last = self.activity.last
+        ending = self.exchange.ending
+        end_ns = self.end_ns
         if self.is_session or last is None or not self.api.has_ends:
             return
         has_waited = ending == "client_left" and end_ns is not None and end_ns - last.at_ns > SILENT

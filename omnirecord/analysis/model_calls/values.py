@@ -142,7 +142,8 @@ class ModelCalls:
 
     @classmethod
     def of_links(cls, links: Iterable[Link], offsets: Iterable[Offset], talks: Iterable[Talk] = ()) -> ModelCalls:
-        links, maybe = tuple(links), dict[TurnKey, list[Link]]()
+        links = tuple(links)
+        maybe = dict[TurnKey, list[Link]]()
         of = by_key((link for link in links if link.turn is not None), attrgetter("turn"))
         for link in links:
             for key in link.candidates:
@@ -196,7 +197,8 @@ def counted_calls(calls: int, attempts: int, *more: str) -> str:
 def call_row(link: Link) -> dict[str, Any]:
     """Return a call as an object of `model_calls` in `show --json`. Its times are on the clock of the turn's recording,
     as those of the turn are; without a turn, on its own recording's."""
-    call, usage = link.call, link.call.usage
+    call = link.call
+    usage = link.call.usage
     return {
         "recording": call.recording,
         "exchange": call.exchange,

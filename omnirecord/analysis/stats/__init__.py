@@ -313,7 +313,8 @@ def model_stats(links: Sequence[Link]) -> ModelStats | None:
     """Return the numbers of these calls; None without any."""
     if not links:
         return None
-    calls, requests = [link.call for link in links], len(requests_of(links))
+    calls = [link.call for link in links]
+    requests = len(requests_of(links))
     used = [call.usage for call in calls if call.usage is not None]
     tokens = {name: total(count(getattr(one, name)) for one in used) for name in _OF_CALLS}
     firsts = (None if one.first_token_ns is None else one.first_token_ns - one.started_ns for one in calls)
@@ -353,7 +354,8 @@ def astray_row(recording: int, found: ModelStats) -> dict[str, Any]:
 
 def _stream(x: Exchange, frames: list[TimedFrame]) -> tuple[Span, StreamStats]:
     """The time that a stream covers, in ns, and its numbers."""
-    events, asked = _events(frames), x.request.at_ns
+    events = _events(frames)
+    asked = x.request.at_ns
     times = [x.response.at_ns if x.response else asked, *(frame.offset_ns for frame in (*frames[:1], *frames[-1:]))]
     span = min(times), max([_end(x), *times])
     return span, StreamStats(

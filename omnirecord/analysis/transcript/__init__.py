@@ -153,7 +153,8 @@ def turn_row(
 ) -> dict[str, Any]:
     """Return the object of a turn with its model calls, and where its time went. `why`: for the last turn of a session,
     how the session ended. `begun_ns`: the session's beginning."""
-    used, stopped = spent_in(turn, calls), None if why is None else {"code": why.code, "sentence": why.sentence}
+    used = spent_in(turn, calls)
+    stopped = None if why is None else {"code": why.code, "sentence": why.sentence}
     return {
         **asdict(turn),
         "session_begun_ns": begun_ns,
@@ -191,7 +192,8 @@ def transcript(
     for line in Tree(sessions, page, calls, by_id, forks_in(recordings)).lines():
         empty = False
         yield line
-    told_before, forked = dict[str, list[str]](), set[int]()
+    told_before = dict[str, list[str]]()
+    forked = set[int]()
     for one in conversations_in(calls, recordings) if with_astray_calls else ():
         yield from [] if empty else [Line("", "blank")]
         empty = False
@@ -243,7 +245,8 @@ class Tree:
         """Return the sessions that are not written inside of another one: first those without a parent."""
         left = list[tuple[int, str | None]]()
         for session in self._all:
-            key, parent = _key(session), (session.recording, session.parent_id or "")
+            key = _key(session)
+            parent = (session.recording, session.parent_id or "")
             if parent != key and parent in self._by_id:
                 left.append(key)
             elif key not in self._inside:
@@ -252,7 +255,8 @@ class Tree:
 
     def _session(self, session: Session) -> Iterator[Line]:
         self._told.add(_key(session))
-        page, conclusion = self._page.since(session.begun_ns), concluded(session, children_of(session, self._by_id))
+        page = self._page.since(session.begun_ns)
+        conclusion = concluded(session, children_of(session, self._by_id))
         yield from verdict(page, conclusion)
         yield from page.wrapped(head(session, page), "head", "", "  ")
         failed = told_failures(session.failures)

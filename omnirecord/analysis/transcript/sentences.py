@@ -69,7 +69,8 @@ MAX_DETAIL = 240
 
 def wrap(text: str, width: int, first: str, rest: str) -> Iterator[str]:
     """Return the text in lines of at most `width` columns, behind `first` and then `rest`. Line ends are kept."""
-    indent, room = first, max(width - len(rest), _NARROWEST)
+    indent = first
+    room = max(width - len(rest), _NARROWEST)
     for line in text.replace("\r\n", "\n").split("\n"):
         for piece in _pieces(visible(line.expandtabs(4)), room):
             yield (indent + piece).rstrip()
@@ -81,12 +82,16 @@ def _pieces(line: str, room: int) -> Iterator[str]:
     if cells(line) <= room:
         yield line
         return
-    begun, used, width = "", 0, len if line.isascii() else cells
+    begun = ""
+    used = 0
+    width = len if line.isascii() else cells
     for word in _WORD.findall(line):
         taken = width(word)
         if used and used + taken > room:
             yield begun
-            begun, used, word = "", 0, word.lstrip(" ")
+            begun = ""
+            used = 0
+            word = word.lstrip(" ")
             taken = width(word)
         while taken > room:
             head = fitting(word, room) or word[:1]
@@ -326,7 +331,8 @@ def turn_lines(
     `timed`: whether the recording has times. `inner`: what sub-agents did during it. `told`: the ids of the sub-agents
     that have lines of their own. `spent`: where its time went.
     """
-    begin, number = turn.begin_ns, f"{turn.turn:>3}"
+    begin = turn.begin_ns
+    number = f"{turn.turn:>3}"
     for piece in sorted([*pieces(page, turn, told), *inner], key=lambda piece: piece[:2]):
         if piece.inner:
             yield from piece.inner

@@ -50,7 +50,8 @@ def _is_text(parsed: tuple[MergedFrame, dict[str, Any]]) -> bool:
 def _texts(run: Sequence[tuple[MergedFrame, dict[str, Any]]]) -> list[str] | None:
     """Return the texts of deltas; None if they are not valid deltas of one message in one stream."""
     (first, _), data = run[0]
-    stream, message_id = first.stream, data.get("message_id")
+    stream = first.stream
+    message_id = data.get("message_id")
     if any(in_snapshot or frame.verdict != "valid" or frame.stream != stream for (frame, in_snapshot), _ in run):
         return None
     deltas = [data.get("delta") for _, data in run if data.get("message_id") == message_id]
@@ -176,7 +177,8 @@ class SessionBuilder:
 
     def line(self, exchanges: Iterable[Exchange]) -> Line:
         """Return the `Line` for the frames of these exchanges, which are all of the session."""
-        line, end_ns = Line(self.dropped, knows_all=True), -1
+        line = Line(self.dropped, knows_all=True)
+        end_ns = -1
         for x in exchanges:
             if x.stream is not None:
                 line.listen(x.stream, x.end_ns)
@@ -205,7 +207,8 @@ class SessionBuilder:
         if texts is None or max(b - a for a, b in pairwise(times)) > SILENT:
             return False
         self.add(*run[0])
-        draft, stream = self.turns.open, frames[0].stream
+        draft = self.turns.open
+        stream = frames[0].stream
         assert draft is not None
         draft.touch_all(times[1:])
         draft.messages[-1].add_all(texts[1:], times[1:])
@@ -219,7 +222,8 @@ class SessionBuilder:
         self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around
     ) -> tuple[Session, list[Draft]]:
         """Return the session and the drafts of its turns; no frame follows. `session_of` describes the arguments."""
-        first, aftermath = exchanges[0], around.aftermath or Aftermath(lambda: exchanges)
+        first = exchanges[0]
+        aftermath = around.aftermath or Aftermath(lambda: exchanges)
         session = self.so_far(exchanges, parent_id, (), aftermath, around.last_known_ns)
         listenings = session.streams
         drafts = self.turns.finish(max([self.last_ns, *(one.until_ns or 0 for one in listenings)]))
@@ -262,7 +266,8 @@ class SessionBuilder:
         last_known_ns: int = 0,
     ) -> Session:
         """Return the session while frames follow. `turns`: as they are now."""
-        first, ends = exchanges[0], [x.end_ns for x in exchanges]
+        first = exchanges[0]
+        ends = [x.end_ns for x in exchanges]
         return Session(
             recording=first.recording,
             session_id=first.session_id,

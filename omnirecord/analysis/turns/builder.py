@@ -248,7 +248,8 @@ def _within(absences: list[Span], begin: int, end: int) -> list[Span]:
 
 
 def _unheard_spans(silence: Silence, absences: list[Span]) -> Silence:
-    begin, end = silence.from_ns, silence.from_ns + silence.length_ns
+    begin = silence.from_ns
+    end = silence.from_ns + silence.length_ns
     sum_ns = sum(min(end, b) - max(begin, a) for a, b in _within(absences, begin, end))
     return replace(silence, unheard_ns=sum_ns) if sum_ns else silence
 

@@ -327,7 +327,8 @@ def _denied(turn: Turn) -> _Answer:
     late = "" if unanswered.action is None else " An answer came too late and changed nothing."
     end_ns = turn.last_event_ns if ended_ns is None else ended_ns
     answered = [one.answered_ns for one in turn.approvals if one.answered_ns is not None and one.answered_ns > end_ns]
-    said, at_ns = "Failed: the answer to the approval came too late", max(answered[-1:], default=None)
+    said = "Failed: the answer to the approval came too late"
+    at_ns = max(answered[-1:], default=None)
     if not answered:
         said = "Failed: no answer to the approval asked"
         at_ns = max((one.asked_ns for one in turn.approvals if one.answered_ns is None), default=None)

@@ -218,7 +218,8 @@ class Draft(Course):
         block = self.messages[-1] if self.messages else None
         if block is None or (block.closed and text not in (block.text, block.stored)):
             block = self._open(self.messages, at_ns)
-        block.stored, block.closed = text, True
+        block.stored = text
+        block.closed = True
 
     def break_text(self) -> None:
         if self.messages:
@@ -228,7 +229,8 @@ class Draft(Course):
         """Add a delta of its thoughts; `whole`: all of them. A block ends with any other event of the answer."""
         block = self._open(self.thoughts, at_ns)
         if whole:
-            block.stored, block.closed = delta, True
+            block.stored = delta
+            block.closed = True
         else:
             block.add(delta, at_ns)
         block.last_ns = at_ns
@@ -251,7 +253,8 @@ class Draft(Course):
 
     def hand_back(self, call_id: str, output: str | None, status: str | None, at_ns: int) -> None:
         known = self.tools.get(call_id) or Tool(call_id, "", "", None, at_ns, None, None, self.events)
-        failed, status = failure_in(output, status), status or known.status
+        failed = failure_in(output, status)
+        status = status or known.status
         self.tools[call_id] = replace(known, output=output, returned_ns=at_ns, status=status, failed=failed)
 
     @property
@@ -274,7 +277,8 @@ class Draft(Course):
         if part is None:
             self.parts[frame.stream] = Part(frame, frame)
         else:
-            part.before, part.last = part.last, frame
+            part.before = part.last
+            part.last = frame
 
     def trace(self, id_: str) -> Trace:
         """Return the events of a call, a question or a sub-agent."""
@@ -354,7 +358,8 @@ def pace_of(turn: Turn) -> Pace:
     is_known = begin is not None and turn.asked_ns is not None and begin > turn.asked_ns
     first_ns = (begin or 0) - (turn.asked_ns or 0) if is_known else None
     deltas = sum(passage.pieces for passage in streamed)
-    gaps, took = deltas - len(streamed), sum(passage.last_ns - passage.first_ns for passage in streamed)
+    gaps = deltas - len(streamed)
+    took = sum(passage.last_ns - passage.first_ns for passage in streamed)
     return Pace(first_ns, deltas, gaps * 1e9 / took if gaps > 0 and took >= _AT_ONCE else None)
 
 
@@ -376,7 +381,8 @@ def marks(block: Block) -> Marks:
     """Return the marks of one text; of a text that came as a whole, only its end."""
     if not block.parts:
         return [block.first_ns, units(block.stored or "")]
-    found, length = [], 0
+    found = []
+    length = 0
     for part, at_ns in zip(block.parts, block.times, strict=True):
         length += units(part)
         found += [at_ns, length]

@@ -53,7 +53,9 @@ def _taken(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 
 def _end(builder: TurnBuilder, at_ns: int, data: Data, type_: str) -> None:
-    id_, open_, last = as_text(as_dict(data.get("response")).get("id")), builder.open, builder.latest()
+    id_ = as_text(as_dict(data.get("response")).get("id"))
+    open_ = builder.open
+    last = builder.latest()
     if protocol.is_denial(id_):
         builder.denials.append(builder.ref)
     elif open_ is not None and open_.response_id is None and open_.taken and type(data.get("sequence_number")) is int:
@@ -70,7 +72,8 @@ def _interrupted(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 
 def _text(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    draft, delta = builder.open or builder.turn(at_ns), data.get("delta")
+    draft = builder.open or builder.turn(at_ns)
+    delta = data.get("delta")
     if draft.thoughts:
         draft.break_thoughts()
     if delta and type(delta) is str:
@@ -94,7 +97,8 @@ def _printed(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 def _item(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     """Add a finished item to the turn it belongs to: an item of the agent, or the server's text for a refused message
     or call."""
-    ref, found = builder.ref, builder.item(at_ns, data)
+    ref = builder.ref
+    found = builder.item(at_ns, data)
     item = as_dict(data.get("item"))
     text, response_id = text_of(item.get("content")), as_text(item.get("response_id"))
     if protocol.is_denial(response_id) or text.startswith(protocol.DENIED_TEXT):
@@ -120,7 +124,8 @@ def add_item(draft: Draft, at_ns: int, item: Data) -> None:
         call_id = as_text(item.get("call_id")) or "?"
         draft.hand_back(call_id, written(item.get("output")) or "", as_text(item.get("status")), at_ns)
     elif type_ == "function_call":
-        arguments, status = written(item.get("arguments")) or "", as_text(item.get("status"))
+        arguments = written(item.get("arguments")) or ""
+        status = as_text(item.get("status"))
         draft.call(call_id_of(item), as_text(item.get("name")) or "", arguments, status, at_ns)
     else:
         _add(draft, at_ns, item, type_)
@@ -148,7 +153,8 @@ def _add(draft: Draft, at_ns: int, item: Data, type_: str) -> None:
 
 def _elicitation(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     id_, params = as_text(data.get("elicitation_id")), as_dict(data.get("params"))
-    draft, known = builder.raise_question(at_ns, data), builder.owners.get(id_ or "")
+    draft = builder.raise_question(at_ns, data)
+    known = builder.owners.get(id_ or "")
     if id_ is not None and known is not None:
         known.trace(id_).begun.append(builder.ref)
     if id_ is None or draft is None:
@@ -171,7 +177,9 @@ def _ask_about(builder: TurnBuilder, draft: Draft, at_ns: int, preview: str | No
 
 
 def _resolved(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    draft, id_, action = builder.resolve(at_ns, data), as_text(data.get("elicitation_id")), as_text(data.get("action"))
+    draft = builder.resolve(at_ns, data)
+    id_ = as_text(data.get("elicitation_id"))
+    action = as_text(data.get("action"))
     if id_ is None:
         return
     if draft is None:
@@ -193,7 +201,8 @@ def _child(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = Fal
     if draft is not None:
         builder.owners[id_] = draft
     owner = builder if draft is None else draft
-    children, trace = owner.children, owner.trace(id_)
+    children = owner.children
+    trace = owner.trace(id_)
     known = children.get(id_) or Child(id_, None, at_ns, None, None, None, 0 if draft is None else draft.events)
     status = as_text(summary.get("current_task_status"))
     if not trace.begun:
@@ -223,7 +232,9 @@ def _trouble(builder: TurnBuilder, at_ns: int, data: Data) -> None:
         builder.retried.ended.append(builder.ref)
         builder.retried.error = _error_text(as_dict(data.get("error")))
     source, tool_name = as_text(data.get("source")), as_text(data.get("tool_name"))
-    attempt, of, delay_s = as_int(data.get("attempt")), as_int(data.get("max_attempts")), data.get("delay_seconds")
+    attempt = as_int(data.get("attempt"))
+    of = as_int(data.get("max_attempts"))
+    delay_s = data.get("delay_seconds")
     draft.troubles.append(
         Trouble(
             at_ns, kind, source, tool_name, fault.code, fault.message, attempt, of, as_number(delay_s), draft.events

@@ -79,7 +79,8 @@ def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
         return Act("message", exchange.request.at_ns, exchange.party, text, exchange=exchange.exchange)
     if not is_gate(exchange.request.method, exchange.request.target):
         return None
-    body, rest = as_dict(loads(request)), (below_session(exchange.request.target) or "").split("/")
+    body = as_dict(loads(request))
+    rest = (below_session(exchange.request.target) or "").split("/")
     if rest[-1] == "resolve" and len(rest) > 2:
         return _act(exchange, response, "answer", elicitation_id=rest[-2], action=as_text(body.get("action")))
     data = as_dict(body.get("data"))
@@ -196,7 +197,9 @@ def failed_requests(
     found = []
     for x in exchanges:
         if x.exchange not in acted and may_have_failed(x):
-            method, path, at_ns = x.request.method, path_of(x.request.target), x.request.at_ns
+            method = x.request.method
+            path = path_of(x.request.target)
+            at_ns = x.request.at_ns
             status = x.response.status if x.response else 0
             severity = severity_of(method, x.request.target, status, later=succeeded.get((method, path), -1) > at_ns)
             if status == 404 and deleted.get(x.session_id, at_ns) < at_ns:
@@ -217,13 +220,12 @@ def error_in(answer: bytes) -> tuple[str | None, str]:
     """Return code and message of an error's JSON: Omnigent's `{"error": …}` or FastAPI's `{"detail": …}`. Of another
     body, the first words are the message."""
     data = as_dict(loads(answer))
-    error, detail = as_dict(data.get("error")), data.get("detail")
+    error = as_dict(data.get("error"))
+    detail = data.get("detail")
     if isinstance(detail, list):
         return None, "; ".join(filter(None, map(_complaint, detail[:3])))
-    code, message = (
-        as_text(error.get("code")),
-        as_text(error.get("message")) or as_text(data.get("error")) or as_text(detail),
-    )
+    code = as_text(error.get("code"))
+    message = as_text(error.get("message")) or as_text(data.get("error")) or as_text(detail)
     return code, message or ("" if code else text_of_error(answer))
 
 
