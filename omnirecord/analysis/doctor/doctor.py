@@ -263,7 +263,7 @@ def _of_recordings(store: Source, hops: ModelHops, recording: int | None) -> Ite
 
 
 def _of_incident(incident: Incident, *, is_counted: bool) -> Sign | None:
-    """The sign of an incident; None if another sign has it, or if the server or the user caused it. `is_counted`: another
+    """The sign of an incident; None if another sign has it, or if the server or the user caused it. `is_counted`: a
     sign counts what the recording lacks."""
     told = one_line(incident.message)[:200]
     is_recovery = incident.message.startswith((UNWRITTEN, RECOVERED))
