@@ -191,6 +191,11 @@ class Exchange:
     """Whether a later exchange took its place, in record mode `new_episodes`: clients need not send it any more."""
 
     @property
+    def is_answered(self) -> bool:
+        """Whether the upstream answered, or closed the connection. Else the client left, or the recorder stopped."""
+        return self.response is not None or self.ending == "upstream_lost"
+
+    @property
     def has_times(self) -> bool:
         """False for an imported raw body, whose request, response and end are all at 0 ns."""
         response = self.response

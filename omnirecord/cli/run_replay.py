@@ -86,7 +86,9 @@ def replay(command: Sequence[str], held: child.Held, cassette: Path, variables: 
     name = by_name(str(cassette))
     with running:
         urls = {hop.only: hop.url for hop in running.hops}
-        addresses = Addresses({hop.only: [x.request.target for x in hop.due] for hop in running.hops}, name, variables)
+        recorded = {hop.only: [*hop.due, *hop.unanswered] for hop in running.hops}
+        targets = {hop: [x.request.target for x in exchanges] for hop, exchanges in recorded.items()}
+        addresses = Addresses(targets, name, variables)
         code = run_command(command, addresses.made(urls), held)
         code = _told(running, name, "", addresses.asked(), code)
     if any(one.advice == RECORD_REST.sentence("serve") for _, one in running.served):

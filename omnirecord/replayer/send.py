@@ -238,8 +238,6 @@ class Sender:
         await self._waiting.until_due(answer)
         exchange = answer.exchange
         if exchange.response is None:
-            if exchange.ending != "upstream_lost":
-                await asyncio.Event().wait()  # until the client leaves
             return no_response(request)
         if (refused := _not_replayable(exchange.response)) is not None:
             return refused

@@ -172,6 +172,11 @@ class Replay(WithBlock, PlayheadControl):
         return self._player.due()
 
     @property
+    def unanswered(self) -> list[Exchange]:
+        """The recorded requests of clients of this hop that never got an answer."""
+        return self._player.unanswered()
+
+    @property
     def unplayed(self) -> list[Exchange]:
         """The recorded requests of clients that no client has sent yet, and that no live one replaces."""
         taken_over = self.taken_over()

@@ -53,18 +53,20 @@ def verdict_of(
     `is_expected`: whether the client has to send a recorded request."""
     served = [one for _, one in replay.served]
     expected = sum(is_expected(x) for hop in replay.hops for x in hop.due)
+    unanswered = sum(is_expected(x) for hop in replay.hops for x in hop.unanswered)
     replaced = replay.taken_over()
     unsent = [(hop, x) for hop in replay.hops for x in hop.unsent if is_expected(x)]
     missing = [visible(hop.told(x)) for hop, x in unsent if x.exchange not in replaced]
     told = [visible(hop.told(x)) for hop, x in unsent if x.exchange in replaced]
     is_checked = expected or replay.records_into is not None
+    without = f" ({unanswered:,} more never got an answer in the recording)" if unanswered else ""
     counts = (
-        f"{done} {name}{f', recorded into {into}' if into else ''}: {counted(expected, 'request')} expected,"
+        f"{done} {name}{f', recorded into {into}' if into else ''}: {counted(expected, 'request')} expected{without},"
         f" {len(served):,} made, {_shares(replay, served)}, {len(missing):,} missing"
     )
     problems = [
-        *([] if served else [f"This is an error: {nothing if expected or into else f'{name} has no requests'}"]),
-        *([] if is_checked or not served else [f"This is an error: {name} has no requests that a client has to send"]),
+        *([] if served or not is_checked else [f"This is an error: {nothing}"]),
+        *([] if is_checked else [f"This is an error: {name} has no answered requests that a client has to send"]),
         *listed("live, and failed", [_told(one) for one in _failed(replay)]),
         *listed("sent more often than recorded", [_told(one) for one in served if one.source == "again"]),
         *(line for hop in replay.hops for line in differences(hop.unmatched, hop.mismatches, ())),

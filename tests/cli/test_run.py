@@ -208,7 +208,8 @@ def test_a_recording_without_requests_is_an_error(tmp_path: Path) -> None:
         pass
     done = run(tmp_path, "--replay", "a.db", "--", "true")
     assert done.code == 1
-    assert done.errors.decode().endswith("0 missing\nThis is an error: a.db has no requests\n")
+    problem = "This is an error: a.db has no answered requests that a client has to send"
+    assert done.errors.decode().endswith(f"0 missing\n{problem}\n")
 
 
 async def test_a_finding_fails_the_run_if_asked(tmp_path: Path) -> None:

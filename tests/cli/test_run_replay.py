@@ -247,7 +247,7 @@ async def test_a_replay_of_a_recording_that_expects_no_request_never_passes(tmp_
         writer.write([rows.replaced(1)])
     done = replayed_run(tmp_path, "Hi")
     assert done.code == 1
-    assert "This is an error: a.db has no requests that a client has to send" in done.errors.decode()
+    assert "This is an error: a.db has no answered requests that a client has to send" in done.errors.decode()
 
 
 async def test_new_episodes_names_a_recorded_failure_and_the_command_that_sends_the_call_again(tmp_path: Path) -> None:

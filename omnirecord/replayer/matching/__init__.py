@@ -19,6 +19,7 @@ from .bodies import OF_CALLS, Bodies
 from .conversations import Conversations
 from .key import (
     NEAREST,
+    RECORD_REST,
     Advice,
     Incoming,
     Key,
@@ -114,8 +115,9 @@ class Lookup:
 
     def next(self, request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
         """Return the exchange whose turn it is, and add it to `asked`; None if there is none. `again`: after the last
-        exchange, start with the first again."""
-        alike = self.alike(request)
+        exchange, start with the first again. A request that was never answered has no turn: its client would wait
+        forever."""
+        alike = [x for x in self.alike(request) if x.is_answered]
         exchange = self._next_of(alike, request, asked, again=again)
         if exchange is None and alike and request.method in _REPEATABLE:
             return alike[-1]
@@ -156,13 +158,14 @@ class Lookup:
             is_other = not self.conversations.fitting(request, recorded)
             other = self.conversations.miss(request, str(key), recorded) if is_other else None
             return other or self._other_bodies(key, request, recorded, asked)
-        return self._no_answer(key, fitting) or self._used_up(key, request, fitting, asked)
+        answered = [x for x in fitting if x.is_answered]
+        return self._no_answer(key, answered) or self._used_up(key, request, answered, asked)
 
-    def _no_answer(self, key: Key, recorded: list[Exchange]) -> Miss | None:
-        answered = [x.response for x in recorded if x.response is not None]
+    def _no_answer(self, key: Key, answered: list[Exchange]) -> Miss | None:
         if not answered:
-            return Miss(f"{key} was recorded, but never answered", [named(key, f"{_NOTHING}never answered")])
-        if all(response.status == 304 for response in answered):
+            told = [named(key, f"{_NOTHING}never answered")]
+            return Miss(f"{key} was recorded, but never answered", told, advice=RECORD_REST)
+        if all(x.response is not None and x.response.status == 304 for x in answered):
             message = f"{key} was recorded only as 304 Not Modified: record it again with a cold cache"
             return Miss(message, [named(key, f"{_NOTHING}recorded only as 304 Not Modified")])
         return None

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl
 from aiohttp import WSMsgType, web
 
 from ...model import Headers
-from ...omnigent.routes import below_session, is_gate, opens_session_stream, path_of, query_of, session_of
+from ...omnigent.routes import below_session, opens_session_stream, path_of, query_of, session_of
 from ...server.timers import monotonic
 from ...text import dumps
 from ...wire.headers import header
@@ -151,8 +151,6 @@ class OmnigentUi:
 
     def answer(self, request: Incoming, now: int) -> Decision | MadeUp | Quiet:
         """Return the player's decision, or for a page that reads, the answer that replaces it."""
-        if request.is_page and is_gate(request.method, request.target):
-            self._player.pass_over_unanswered(request)  # the page need not give up the message that a client gave up
         decision = self._player.answer(request, now)
         is_read = request.is_page and request.method == "GET"
         if is_read and isinstance(decision, Playing):

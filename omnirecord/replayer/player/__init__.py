@@ -137,10 +137,17 @@ class Player:
 
     def due(self) -> list[Exchange]:
         """Return the answered requests of recorded clients, without bookkeeping and replaced requests."""
+        return [x for x in self._of_clients() if x.is_answered]
+
+    def unanswered(self) -> list[Exchange]:
+        """Return the requests of recorded clients that never got an answer, without bookkeeping."""
+        return [x for x in self._of_clients() if not x.is_answered]
+
+    def _of_clients(self) -> list[Exchange]:
         return [
             x
             for x in self._plan.exchanges
-            if x.party != "runner" and x.response is not None and not x.is_replaced
+            if x.party != "runner" and not x.is_replaced
             if not routes.is_bookkeeping(x.request.method, x.request.target)
         ]
 
@@ -174,14 +181,6 @@ class Player:
     def horizon(self, session_id: str, now: int) -> float:
         """Return the recorded offset up to which a read may know this session, in ns."""
         return self._horizon(self._plan.sessions.get(session_id), now)
-
-    def pass_over_unanswered(self, request: Incoming) -> None:
-        """Match the next message with the closed gate, not with an earlier one that was recorded without an answer."""
-        session = self._plan.sessions.get(routes.session_of(request.target) or "")
-        run = self.streams.playthrough(session) if session is not None else None
-        if run is not None and (gate := run.timeline.closed_gate()) is not None:
-            given_up = (x for x in self._lookup.alike(request) if x.response is None and x.request.at_ns < gate.at_ns)
-            run.asked.update(x.exchange for x in given_up)
 
     def closed(self, playing: Playing) -> None:
         """Remove a stream whose client left, or that ended. A model's answer that a fault ended, or that the client did
