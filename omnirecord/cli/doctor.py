@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
     _Concluded = Concluded | ConcludedTalk
 
+_MOST = 10
+"""Conversations with alike findings that are named, at most."""
+_PLACE = re.compile(r" \(exchange \d+\)| [\d.,]+ (?:s|min)\b")
+"""The part of a message in which findings that are alike differ."""
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 fail_on_option = click.option(
@@ -111,28 +116,42 @@ def _lines(
     if only is not None and not found:
         sessions[only.session.session_id] = []
     parts = by_key(concluded, lambda one: one.session.session_id)
-    for session_id, findings in sessions.items():
+    for like in by_key(sessions.items(), _kind).values():
+        session_id, findings = like[0]
         yield Text("")
-        for line in _head(session_id, findings, parts.get(session_id, []), only):
+        for line in _head([one for one, _ in like], findings, parts.get(session_id, []), only):
             yield Text(line, style="bold")
         for finding in findings:
             yield from _told(finding)
 
 
+def _kind(session: tuple[str | None, list[Finding]]) -> Hashable:
+    """Equal for conversations whose findings differ in places and durations only."""
+    session_id, findings = session
+    if conversation_number(session_id) is None:
+        return session_id
+    return tuple((one.code, one.severity, one.because, _PLACE.sub("", one.message)) for one in findings)
+
+
 def _head(
-    session_id: str | None,
+    alike: Sequence[str | None],
     findings: list[Finding],
     concluded: Sequence[_Concluded],
     only: _Concluded | None,
 ) -> Iterator[str]:
-    """The heading of a session: its id, the number of its findings, its conclusion in each recording."""
+    """The heading of a session: its id, the number of its findings, its conclusion in each recording. `alike`: it, and
+    the conversations with such findings."""
     from ..analysis.doctor.finding import SEVERITIES
     from ..text import counted, visible
 
     counts = [(sum(finding.severity == one for finding in findings), one) for one in reversed(SEVERITIES)]
     told = ", ".join(counted(count, one) for count, one in counts if count)
-    if session_id is not None:
-        number = conversation_number(session_id)
+    session_id = alike[0]
+    number = conversation_number(session_id)
+    if len(alike) > 1:
+        listed = ", ".join(f"#{conversation_number(one)}" for one in alike[:_MOST])
+        name = f"conversations {listed}{', …' if len(alike) > _MOST else ''} ({len(alike):,} alike), each"
+    elif session_id is not None:
         name = f"session {visible(session_id)}" if number is None else f"conversation #{number}"
     elif only is not None and only.stream is not None:
         name = f"stream {only.stream} without a session"
@@ -140,7 +159,7 @@ def _head(
         name = "outside of sessions"
     yield f"{name}: {told or 'no finding'}"
     for one in concluded if session_id is not None or only is not None else ():
-        yield from _folded(_concluded(one), "  ", "  ")
+        yield from _folded(f"{'the first: ' if len(alike) > 1 else ''}{_concluded(one)}", "  ", "  ")
 
 
 def _concluded(one: _Concluded) -> str:

@@ -409,7 +409,7 @@ def _findings(rows: Rows, sessions: int) -> Iterator[str]:
     for row in rows:
         by_code[row["severity"], row["code"]].append(row)
         by_session[row["recording_id"], row["session_id"]].append(row)
-    yield f"{counted(sessions, 'session')}, {counted(len(rows), 'finding')} in {len(by_session):,} of them"
+    yield f"{counted(sessions, 'session')}, {counted(len(rows), 'finding')} in {_sessions_of(rows):,} of them"
     yield ""
     codes = sorted(by_code.items(), key=lambda one: (_RANK.index(one[0][0]), -len(one[1]), one[0][1]))
     cells = [
@@ -417,7 +417,7 @@ def _findings(rows: Rows, sessions: int) -> Iterator[str]:
             "severity": severity,
             "code": code,
             "findings": f"{len(of):,}",
-            "sessions": f"{len({(row['recording_id'], row['session_id']) for row in of}):,}",
+            "sessions": f"{_sessions_of(of):,}",
         }
         for (severity, code), of in codes
     ]
@@ -435,6 +435,11 @@ def _findings(rows: Rows, sessions: int) -> Iterator[str]:
         for (recording_id, session_id), of in worst[:_WORST]
     ]
     yield from _table(cells, len(worst))
+
+
+def _sessions_of(rows: Rows) -> int:
+    """The number of sessions that have these findings. A finding may belong to none."""
+    return len({row["session_id"] for row in rows} - {None})
 
 
 def _table(cells: list[dict[str, str]], of: int = 0) -> Iterator[str]:
@@ -491,7 +496,7 @@ def _problems(rows: Rows, sessions: int, events: int, verdicts: Counter[str]) ->
             "type": clip(type_, LONGEST_TYPE),
             "path": clip(path, LONGEST_PATH),
             "count": f"{sum(row['count'] for row in of):,}",
-            "sessions": f"{len({(row['recording_id'], row['session_id']) for row in of}):,}",
+            "sessions": f"{_sessions_of(of):,}",
             "first": f"{of[0]['recording_id']} {of[0]['first']['stream']}:{of[0]['first']['seq']}",
         }
         for (problem, type_, path), of in kinds

@@ -100,7 +100,8 @@ def examine(
     own = [finding for place in sorted(found) for finding in found[place]]
     if wanted is None:
         own += [finding for sign in unreadable.values() for finding in explained([sign], None)]  # of model calls
-        own += [finding for name, signs in model.astray(recording) for finding in explained(signs, name)]
+    astray = ((name, signs) for name, signs in model.astray(recording) if wanted in (None, name))
+    own += [finding for name, signs in astray for finding in explained(signs, name)]
     there = set() if wanted is None else {x.recording for x in store.exchanges(session_id=wanted)}
     shared = [
         sign

@@ -1,21 +1,22 @@
 """Checks of model calls: failures that the client was not told of, retries, rate limits, tokens, and odd events.
 
-A call with a turn is compared with that turn. Calls without a turn are reported by themselves, in no session. Times are
-on the clock of the turn's recording.
+A call with a turn is compared with that turn. A finding about calls without a turn belongs to their conversation. Times
+are on the clock of the turn's recording.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from signal import SIGINT
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ...cassette.model_calls import ModelHops
 from ...cassette.select import Source
-from ...model import by_key
+from ...model import Exchange, by_key
 from ...providers.call import ModelCall
 from ...text import counted, joined, one_line
 from ...wire.addresses import repeated_part
@@ -24,15 +25,24 @@ from ..conversations import ConcludedTalk, conversations_in, named_tools
 from ..gather import model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.patience import SILENT
-from ..turns.values import Session, Turn
+from ..turns.values import Session, Tool, Turn
 from .codes import RANK
 from .finding import SEVERITIES, Severity, Sign, event_of, said, seconds
 from .stream import Contract
+from .tools import AGAIN, MOST_TOOLS, told_failure, told_repetition
 
 _OF_EVENTS = frozenset({"malformed", "event-type-differs", "contract-invalid", "contract-unknown"})
 _FAILED = "model-failed"
 _LIMIT = 160
 """Length of an error message, in characters."""
+
+
+class _Owner(NamedTuple):
+    """The conversation or the session that a finding belongs to."""
+
+    recording: int
+    name: str | None
+    """Its id; None if the call belongs to none."""
 
 
 class ModelChecks:
@@ -56,31 +66,28 @@ class ModelChecks:
                 yield from _of_turn(turn, links, is_whole=not self.calls.maybe(turn))
 
     def astray(self, recording: int | None = None) -> Iterator[tuple[str | None, list[Sign]]]:
-        """Return the signs of calls without a turn, and of the events of all calls. Each list has the name of its
-        conversation; None if calls of several ended alike. Signs of different lists have different causes. `recording`:
-        only of that one."""
-        talks = {link.call.exchange: talk.session_id for talk in self.calls.talks for link in talk.links}
-        for number in sorted(self.hops.recordings):
-            if recording not in (None, number):
-                continue
-            links = [link for link in self.calls.links if link.turn is None and link.call.recording == number]
-            of_recording = {link.call.exchange for link in links}
-            for requests in _alike(links):
-                names = {talks.get(link.call.exchange) for request in requests for link in request}
-                signs = _of_calls(requests)
-                hint = self._repeated(requests[0][-1])
-                signs = [replace(one, message=f"{one.message}{hint if one.code == _FAILED else ''}") for one in signs]
-                yield names.pop() if len(names) == 1 else None, signs
-            yield None, list(self._of_events(number))
-            yield from ((talk, [sign]) for talk, sign in self._without_output if sign.calls[0] in of_recording)
-            yield from ((talk, [sign]) for talk, sign in self._failed_commands if sign.calls[0] in of_recording)
-            yield from ((talks.get(exchange), [sign]) for exchange, sign in self._left_open(number))
+        """Return the signs of calls without a turn, and of the events of all calls. Each list has the name of the
+        conversation or of the session; None if a call has neither. Signs of different lists have different causes.
+        `recording`: only of that one. A conversation is of the recording in which it began."""
+        return ((one.name, signs) for one, signs in self._astray if recording in (None, one.recording))
+
+    @cached_property
+    def _astray(self) -> list[tuple[_Owner, list[Sign]]]:
+        found = []
+        for owner, requests in self._alike:
+            signs = _of_calls(requests)
+            hint = self._repeated(requests[0][-1])
+            signs = [replace(one, message=f"{one.message}{hint if one.code == _FAILED else ''}") for one in signs]
+            found.append((owner, signs))
+        found += self._of_events()
+        of_calls = chain(self._of_tools, self._failed_commands, self._left_open())
+        return found + [(self._owners[sign.calls[-1]], [sign]) for sign in of_calls]
 
     def codes(self) -> dict[int, str]:
         """Return the code of the worst finding about each call, by its exchange. Its events are not looked at."""
         signs = [sign for recording, id_ in self._sessions for sign in self.of_session(recording, id_)]
-        signs += chain.from_iterable(map(_of_calls, _alike([link for link in self.calls.links if link.turn is None])))
-        signs += (sign for _, sign in self._without_output)
+        signs += chain.from_iterable(_of_calls(requests) for _, requests in self._alike)
+        signs += self._of_tools
         found: dict[int, str] = {}
         for sign in sorted(signs, key=lambda one: (-SEVERITIES.index(one.level), RANK[one.code])):
             for exchange in sign.calls:
@@ -88,34 +95,50 @@ class ModelChecks:
         return found
 
     @cached_property
-    def _without_output(self) -> list[tuple[str, Sign]]:
-        """The conversations that end with a tool call without an output, each with its sign."""
-        found = []
-        for one in conversations_in(self.calls, self._store.recordings()):
-            if one.without_output:
-                last = one.talk.links[-1]
-                code = one.exit_code
-                told = "" if code is None else f", and the command ended with exit code {code}"
-                severity: Severity = "warning" if code is None else "error" if code else "note"
-                message = (
-                    f"the last answer calls {named_tools(one.without_output)}, whose output was not sent to the model"
-                    f" (exchange {last.call.exchange}){told}"
-                )
-                sign = _sign("tool-without-output", message, [last], severity=severity)
-                found.append((one.talk.session_id, sign))
+    def _owners(self) -> dict[int, _Owner]:
+        """The conversation, or the session, of each call by its exchange."""
+        found = {}
+        for link in self.calls.links:
+            of = link.turn
+            found[link.call.exchange] = _Owner(link.call.recording, None) if of is None else _Owner(*of[:2])
+        for talk in self.calls.talks:
+            owner = _Owner(talk.links[0].call.recording, talk.session_id)
+            found |= {link.call.exchange: owner for link in talk.links}
         return found
 
     @cached_property
-    def _failed_commands(self) -> list[tuple[str, Sign]]:
-        """The last conversation of each command that failed, with the sign of it. The sign of a tool without an output
-        has the exit code, too."""
+    def _talks(self) -> list[ConcludedTalk]:
+        return conversations_in(self.calls, self._store.recordings())
+
+    @cached_property
+    def _alike(self) -> list[tuple[_Owner, list[list[Link]]]]:
+        """The requests of calls without a turn. Those of a conversation are together whose attempts ended alike."""
+        links = (link for link in self.calls.links if link.turn is None)
+        found = []
+        for owner, own in by_key(links, lambda link: self._owners[link.call.exchange]).items():
+            alike = by_key(
+                requests_of(own),
+                lambda request: tuple((link.call.ending, link.call.status, link.call.reason) for link in request),
+            )
+            found += [(owner, requests) for requests in alike.values()]
+        return found
+
+    @cached_property
+    def _of_tools(self) -> list[Sign]:
+        """The signs of the tool calls of conversations."""
+        return [*chain.from_iterable(map(_tool_signs, self._talks))]
+
+    @property
+    def _failed_commands(self) -> Iterator[Sign]:
+        """The signs of the commands that failed, about the last conversation of each. The sign of a tool without an
+        output has the exit code, too."""
         last: dict[int, ConcludedTalk] = {}
-        for one in conversations_in(self.calls, self._store.recordings()):
+        for one in self._talks:
             if one.exit_code:
                 last[one.exit_code] = max(
                     last.get(one.exit_code, one), one, key=lambda talk: talk.conclusion.since or ""
                 )
-        return [(one.talk.session_id, _of_command(one)) for one in last.values() if not one.without_output]
+        return (_of_command(one) for one in last.values() if not one.without_output)
 
     def _repeated(self, link: Link) -> str:
         """Return the URL of a 404, and its cause if both the upstream's URL and the client have a part of the path."""
@@ -123,32 +146,71 @@ class ModelChecks:
         if link.call.status != 404 or upstream is None:
             return ""
         prefix = urlsplit(upstream).path.rstrip("/")
-        targets = (x.request.target for x in self.hops.exchanges() if x.exchange == link.call.exchange)
-        target = next(targets, "").partition("?")[0]
+        target = self._targets.get(link.call.exchange, "").partition("?")[0]
         part = repeated_part(prefix, target)
         if part:
             return f": the path is {prefix}{target}, as both --upstream and the client have {part}"
         return f", at {said(upstream.rstrip('/') + target, _LIMIT)}"
 
-    def _left_open(self, recording: int) -> Iterator[tuple[int, Sign]]:
-        """Return the streams that stayed open after the end of the answer: exchange and sign."""
+    @cached_property
+    def _targets(self) -> dict[int, str]:
+        return {x.exchange: x.request.target for x in self.hops.exchanges()}
+
+    def _left_open(self) -> Iterator[Sign]:
+        """Return the signs of the streams that stayed open after the end of the answer."""
         links = {link.call.exchange: link for link in self.calls.links}
-        for x in self._store.exchanges(recording=recording, kind="sse"):
+        for x in self._streams():
             link = links.get(x.exchange)
             ended_ns = None if link is None or not link.call.has_answer else link.call.ended_ns
             if link is not None and ended_ns is not None and x.end_ns is not None and x.end_ns - ended_ns > SILENT:
                 open_ = seconds(x.end_ns - ended_ns)
                 message = f"the connection of a model call stayed open for {open_} after the answer was complete"
-                yield x.exchange, replace(_sign("model-left-open", message, [link]), until_ns=x.end_ns)
+                yield replace(_sign("model-left-open", message, [link]), until_ns=x.end_ns)
 
-    def _of_events(self, recording: int) -> Iterator[Sign]:
-        check = Contract()
-        for x in self._store.exchanges(recording=recording, kind="sse"):
-            if self.hops.has(x):
-                for frame in self._store.frames(x):
-                    if frame.verdict != "valid":
-                        check.odd(event_of(frame, fresh_payload(frame), in_snapshot=False))
-        return (sign for sign in check.signs() if sign.code in _OF_EVENTS)
+    def _of_events(self) -> Iterator[tuple[_Owner, list[Sign]]]:
+        """Return the signs of events that clients cannot read."""
+        checks: dict[_Owner, Contract] = {}
+        for x in self._streams():
+            owner = self._owners.get(x.exchange, _Owner(x.recording, None))
+            for frame in self._store.frames(x):
+                if frame.verdict != "valid":
+                    event = event_of(frame, fresh_payload(frame), in_snapshot=False)
+                    checks.setdefault(owner, Contract()).odd(event)
+        for owner, check in checks.items():
+            yield owner, [sign for sign in check.signs() if sign.code in _OF_EVENTS]
+
+    def _streams(self) -> Iterator[Exchange]:
+        return (x for x in self._store.exchanges(kind="sse") if self.hops.has(x))
+
+
+def _tool_signs(one: ConcludedTalk) -> Iterator[Sign]:
+    """Return the signs of the tool calls of a conversation: without an output, failed, or repeated."""
+    if one.without_output:
+        last = one.talk.links[-1]
+        code = one.exit_code
+        told = "" if code is None else f", and the command ended with exit code {code}"
+        severity: Severity = "warning" if code is None else "error" if code else "note"
+        message = (
+            f"the last answer calls {named_tools(one.without_output)}, whose output was not sent to the model"
+            f" (exchange {last.call.exchange}){told}"
+        )
+        yield _sign("tool-without-output", message, [last], severity=severity, has_place=True)
+    calls = [(turn, *call) for turn in one.session.turns for call in _tools_with_calls(turn, one.calls.of(turn))]
+    failed = ((tool, link) for _, tool, link in calls if tool.failed is not None)
+    for tool, link in islice(failed, MOST_TOOLS):
+        sign = _sign("tool-failed", told_failure(tool), [link])
+        yield replace(sign, about=(link.call.exchange, tool.call_id))
+    equal = by_key(calls, lambda call: (call[0].turn, call[1].name, call[1].arguments)).values()
+    for some in islice((some for some in equal if len(some) >= AGAIN), MOST_TOOLS):
+        turn, tool, _ = some[0]
+        links = [link for _, _, link in some]
+        yield _sign("tool-repeated", told_repetition(tool, len(some), turn.turn), links, at=links[0])
+
+
+def _tools_with_calls(turn: Turn, links: Sequence[Link]) -> Iterator[tuple[Tool, Link]]:
+    """Return the tool calls of a turn of a conversation, each with the model call that asked for it."""
+    asking = (link for link in links for _ in link.call.tool_calls)
+    return zip(turn.tools, asking, strict=True)
 
 
 def _of_command(one: ConcludedTalk) -> Sign:
@@ -250,13 +312,6 @@ def _tokens(turn: Turn, links: Sequence[Link]) -> Iterator[Sign]:
         yield _sign("tokens-differ", message, links, turn)
 
 
-def _alike(links: Sequence[Link]) -> Iterable[list[list[Link]]]:
-    """Return the requests of calls without a turn, those together whose attempts ended alike."""
-    return by_key(
-        requests_of(links), lambda request: tuple((link.call.ending, link.call.reason) for link in request)
-    ).values()
-
-
 def _of_calls(requests: Sequence[Sequence[Link]]) -> list[Sign]:
     """Return the signs of requests whose attempts ended alike."""
     many = "" if len(requests) == 1 else f"{counted(len(requests), 'request')} like this: "
@@ -290,7 +345,7 @@ def _sign(
     """Return a sign that covers the calls, and the rest of their turn. `at`: the call that the message is about, by
     default the last one; the sign names its stream, or its exchange if it has none. `has_place`: the message does."""
     call = (at or links[-1]).call
-    if call.stream is None and not has_place and code.startswith("model-"):
+    if call.stream is None and not has_place and code.startswith(("model-", "tool-")):
         message += f" (exchange {call.exchange})"
     ends = [one.started_ns if one.ended_ns is None else one.ended_ns for one in links]
     until = max([*ends, *([] if turn is None else [turn.ended_ns or 0, turn.last_event_ns])])

@@ -20,8 +20,8 @@ from ..turns.values import Approval, Ref, Tool
 from .finding import Sign, said, seconds, sign_at
 from .session import Examined
 
-_MOST = 50
-_AGAIN = 5
+MOST_TOOLS = _MOST = 50
+AGAIN = 5
 """Equal calls of one turn that are named, at least."""
 
 
@@ -51,17 +51,11 @@ def _without_output(s: Examined) -> Iterator[Sign]:
 def _failed(s: Examined) -> Iterator[Sign]:
     """Calls with a failure as output, or with arguments that were no JSON."""
     for tool, trace in s.tools:
-        parts = []
-        if tool.replaced is not None:
-            parts.append(f"was called with broken arguments, which were replaced by {{}}: {said(tool.replaced)}")
-        if tool.failed is not None:
-            parts.append(f"failed: {said(tool.failed, 120)}")
-        if parts:
+        if tool.replaced is not None or tool.failed is not None:
             refs = [*trace.begun[:1], *trace.ended[:1]]
-            message = f"{_named(tool)} (call {said(tool.call_id)}) {', and '.join(parts)}"
             was_stopped = bool(trace.ended) and any(refs[0].at_ns <= stop <= refs[-1].at_ns for stop in s.stops)
             severity = "note" if was_stopped else None
-            yield sign_at("tool-failed", message, refs, about=tool.call_id, severity=severity)
+            yield sign_at("tool-failed", told_failure(tool), refs, about=tool.call_id, severity=severity)
 
 
 def _repeated(s: Examined) -> Iterator[Sign]:
@@ -70,9 +64,24 @@ def _repeated(s: Examined) -> Iterator[Sign]:
         heard = (tool for tool in turn.tools if tool.call_id in draft.traces and tool.name)
         for tools in by_key(heard, lambda tool: (tool.name, tool.arguments)).values():
             refs = [ref for tool in tools for ref in draft.traces[tool.call_id].begun[:1]]
-            if len(refs) >= _AGAIN:
-                what = f"{len(refs)} times with the same arguments in turn {turn.turn}: {said(tools[0].arguments)}"
-                yield sign_at("tool-repeated", f"{_named(tools[0])} was called {what}", refs)
+            if len(refs) >= AGAIN:
+                yield sign_at("tool-repeated", told_repetition(tools[0], len(refs), turn.turn), refs)
+
+
+def told_failure(tool: Tool) -> str:
+    """Return a failed call, or one with broken arguments, as words."""
+    parts = []
+    if tool.replaced is not None:
+        parts.append(f"was called with broken arguments, which were replaced by {{}}: {said(tool.replaced)}")
+    if tool.failed is not None:
+        parts.append(f"failed: {said(tool.failed, 120)}")
+    return f"{_named(tool)} (call {said(tool.call_id)}) {', and '.join(parts)}"
+
+
+def told_repetition(tool: Tool, times: int, turn: int) -> str:
+    """Return equal calls of one turn as words."""
+    what = f"{times} times with the same arguments in turn {turn}: {said(tool.arguments)}"
+    return f"{_named(tool)} was called {what}"
 
 
 def _named(tool: Tool) -> str:

@@ -289,7 +289,8 @@ def _asked(page: Page, call: ModelCall, told_before: ToldBefore, where: str) -> 
         yield f"-- {counted(earlier, 'earlier part')} of the conversation", "note"
     for item in new[-_MOST_NEW:]:
         if item.kind == "output":
-            yield f"tool output: {page.short(item.text) or '(nothing)'}", "trouble" if failure_in(item.text) else "tool"
+            output = f"tool output: {page.short(item.text) or '(nothing)'}"
+            yield (f"!! {output}", "trouble") if failure_in(item.text) else (output, "tool")
         elif item.kind in ("user", "system"):
             yield f"{'You' if item.kind == 'user' else 'System'}: {page.long(item.text)}", "asked"
         else:

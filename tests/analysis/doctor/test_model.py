@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from omnirecord.analysis.conversations import conversations_in
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.doctor.finding import Finding
 from omnirecord.analysis.gather import model_calls
+from omnirecord.analysis.listing import summaries
 from omnirecord.analysis.transcript import lines_of
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED, Made
+from tests.support.command import invoke
 from tests.support.examples import each
 from tests.support.faulted import faulted
 from tests.support.hop_tapes import asked, model_hop, opening, user, word
@@ -105,31 +108,57 @@ def test_a_cut_call_is_a_failure_only_if_the_provider_cut_it(ending: str, expect
     assert [one.code for one in found if not one.code.startswith("contract")] == expected
 
 
-def test_an_unknown_event_is_one_finding_for_all_streams() -> None:
+def test_an_unknown_event_is_one_finding_for_all_streams_of_a_conversation() -> None:
     made = Made()
     made.another_recording("model", "openai-responses")
-    for number in range(5):
+    for number in range(6):
+        asked = ASKED | {"input": f"Question {number % 2}"}
         made.stream(
             "/v1/responses", 1.0 + number, (1.1 + number, event("response.sparkle") * 9), method="POST",
-            body=json.dumps(ASKED).encode(), ending="client_left",
+            body=json.dumps(asked).encode(), ending="eof",
         )  # fmt: skip
     with closing(made.store()) as store:
         found = [one for one in examine(store) if one.code.startswith("contract")]
-    assert codes(found) == [("contract-unknown", "warning")]
-    assert "45 events" in found[0].message
+        names = {one.session_id for one in summaries(store)}
+    assert {one.session_id: one.message.split()[0] for one in found} == dict.fromkeys(names, "27")
+    assert len(names) == 2
 
 
-def test_refused_calls_of_the_same_kind_are_one_finding() -> None:
+def test_each_conversation_has_its_own_finding_about_calls_that_failed_alike(tmp_path: Path) -> None:
     made = Made()
     made.another_recording("model", "auto")
-    for number in range(4):
-        asked = ASKED | {"input": f"Question {number}"}
-        error = {"error": {"code": "invalid_api_key", "message": "Incorrect API key provided."}}
-        made.post("/v1/responses", 1.0 + number, status=401, body=asked, answer=error)
+    for number, status in enumerate((500, 502, 502), 1):
+        made.post("/v1/responses", float(number), status=status, body=ASKED | {"input": f"Question {number}"})
     with closing(made.store()) as store:
-        found = examine(store)
-    assert codes(found) == [("model-failed", "error")]
-    assert found[0].message.startswith("4 model calls failed in the same way; the first: the provider refused")
+        assert [(one.session_id, one.message) for one in examine(store)] == [
+            (f"conversation-{number}", f"the provider failed with {status} (exchange {number})")
+            for number, status in ((1, 500), (2, 502), (3, 502))
+        ]
+        assert [[one.code for one in told.findings] for told in summaries(store)] == [["model-failed"]] * 3
+    path = made.save(tmp_path / "alike.db")
+    printed = invoke("doctor", str(path)).output
+    assert "conversation #1: 1 error\n" in printed
+    assert "conversations #2, #3 (2 alike), each: 1 error\n" in printed
+
+
+def test_failed_and_repeated_tool_calls_of_a_conversation_are_warnings(tmp_path: Path) -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    said = [user("Hi")]
+    for number in range(6):
+        call = {"type": "function_call", "id": f"f{number}", "call_id": f"c{number}", "name": "wc", "arguments": "{}"}
+        answer = {"id": "r", "object": "response", "status": "completed", "output": [call]}
+        made.post("/v1/responses", 1.0 + number, body=ASKED | {"stream": False, "input": said}, answer=answer)
+        output = '{"exit_code": 2}' if number == 1 else "3"
+        said = [*said, call, {"type": "function_call_output", "call_id": f"c{number}", "output": output}]
+    with closing(made.store()) as store:
+        found = {one.code: one for one in examine(store)}
+    assert {one.session_id for one in found.values()} == {"conversation-1"}
+    failed, repeated = found["tool-failed"], found["tool-repeated"]
+    assert failed.message == "the tool wc (call c1) failed: exit code 2 (exchange 2)"
+    assert repeated.message == "the tool wc was called 6 times with the same arguments in turn 1: {} (exchange 1)"
+    path = made.save(tmp_path / "tools.db")
+    assert '!! tool output: {"exit_code": 2}' in invoke("show", str(path)).output
 
 
 def test_a_provider_that_is_not_reached_is_no_lost_server() -> None:
@@ -162,22 +191,6 @@ def test_a_model_stream_that_omnigents_contract_judged_has_the_advice_to_record_
     with closing(made.store()) as store:
         (one,) = [one for one in examine(store) if one.code == "other-api"]
     assert one.message.endswith("the path of a model API: record it without --contract")
-
-
-def test_the_stream_of_a_finding_is_that_of_the_call_in_its_message() -> None:
-    made = Made()
-    made.another_recording("model", "auto")
-    error = event("error", code="rate_limit_exceeded", message="Slow down.")
-    for number in range(3):
-        body = json.dumps(ASKED | {"input": f"Question {number}"}).encode()
-        made.stream("/v1/responses", 1.0 + number, (1.1 + number, error), method="POST", body=body)
-    with closing(made.store()) as store:
-        found = {one.code: one for one in examine(store) if one.code.startswith("model")}
-        first = next(x for x in store.exchanges() if x.stream == 1)
-    assert f"the first: the model call failed: rate_limit_exceeded: Slow down (exchange {first.exchange})" in (
-        found["model-failed"].message
-    )
-    assert {code: one.stream for code, one in found.items()} == {"model-failed": 1}
 
 
 def test_an_error_of_an_unknown_form_is_quoted() -> None:
