@@ -299,7 +299,7 @@ class Whole(Analysis):
         if sum(map(_LENGTH, frames)) <= _PARSED:
             payload, payloads = _parsed_once(frames)
         for x, some in streams:
-            checks.read(x, [some], payload, payloads)
+            checks.read(x, [some], payloads)
             if self._problems is not None:
                 self._problems.add(x, some, payload)
         builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=payload, payloads=payloads)

@@ -138,7 +138,7 @@ def fresh_payload(frame: TimedFrame) -> dict[str, Any]:
     return value if type(value) is dict else {}
 
 
-Payloads = Callable[[Iterable[TimedFrame]], list[dict[str, Any]]]
+Payloads = Callable[[Sequence[TimedFrame]], list[dict[str, Any]]]
 """Returns what `fresh_payloads` returns."""
 
 

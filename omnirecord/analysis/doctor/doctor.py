@@ -32,7 +32,7 @@ from ...providers.call import api_of
 from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
-from ...wire.strict_json import Payload, Payloads, fresh_payload, fresh_payloads
+from ...wire.strict_json import Payloads, fresh_payloads
 from ..apis import FOREIGN, api_in
 from ..gather import Context, Gathered, Gathering, aftermath_in, all_but_calls, failures_in, strays_in, undecoded
 from ..turns import Around, SessionBuilder
@@ -163,8 +163,7 @@ def _deleted(store: Source) -> dict[int, dict[str, int]]:
 def read_streams(store: Source, checks: SessionChecks, one: Gathered, around: Around) -> None:
     """Read the streams of a session into its checks."""
     parsed = ParsedOnce()
-    payloads = parsed.all
-    builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=parsed, payloads=payloads)
+    builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payloads=parsed)
     streams = [x for x in one.exchanges if x.stream is not None]
     line = builder.line(streams)
     for group in _overlapping(streams):
@@ -173,7 +172,7 @@ def read_streams(store: Source, checks: SessionChecks, one: Gathered, around: Ar
                 checks.read(x, store.frame_lists(x))
         elif len(group) == 1:
             lists = _added(builder, line, parsed.chunks(store.frame_lists(group[0])))
-            checks.read(group[0], lists, parsed, payloads)
+            checks.read(group[0], lists, parsed)
         else:
             held = Held()
             frames = [held.all(store.frames(x)) for x in group]
@@ -215,14 +214,12 @@ class ParsedOnce:
         self._first = 0
         """The number of its first frame."""
 
-    def __call__(self, frame: TimedFrame) -> dict[str, Any]:
-        place = frame.seq - self._first
-        is_known = 0 <= place < len(self._chunk) and self._chunk[place] is frame
-        return self._payloads[place] if is_known else fresh_payload(frame)
-
-    def all(self, frames: Iterable[TimedFrame]) -> list[dict[str, Any]]:
-        """The payloads of frames."""
-        return list(map(self, frames))
+    def __call__(self, frames: Sequence[TimedFrame]) -> list[dict[str, Any]]:
+        """The payloads of consecutive frames."""
+        place = frames[0].seq - self._first
+        found = slice(place, place + len(frames))
+        is_known = place >= 0 and self._chunk[found] == frames
+        return self._payloads[found] if is_known else fresh_payloads(frames)
 
     def chunks(self, chunks: Iterable[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
         """The chunks. The payloads of the last one are known."""
@@ -321,7 +318,6 @@ class SessionChecks:
         self,
         x: Exchange,
         lists: Iterable[Iterable[TimedFrame]],
-        payload: Payload = fresh_payload,
         payloads: Payloads = fresh_payloads,
     ) -> None:
         """Run the checks of one stream, whose frames come in lists. Streams come in the order of opening."""
@@ -329,7 +325,7 @@ class SessionChecks:
         one = StreamChecks(x, [self.items.handlers()], self.excused, self.api_of(x), last_known_ns)
         begun_ns = x.response.at_ns if x.response else x.request.at_ns
         one.statuses.saw_post = any(act.kind == "message" and act.at_ns >= begun_ns for act in self.acts)
-        one.read(lists, payload, payloads)
+        one.read(lists, payloads)
         self.streams.append(one)
 
     def tell(self, builder: SessionBuilder, one: Gathered, around: Around) -> Session:

@@ -251,8 +251,8 @@ class StreamedText:
 
     def goes_on(self, texts: Sequence[Any], ids: Sequence[Any]) -> bool:
         """Whether these are deltas with a text, and of the message of the last delta. `ids`: their message ids."""
-        ids_of_one = all(id_ is None or type(id_) is str for id_ in ids) and ids.count(self._message) == len(ids)
-        return ids_of_one and all(text and type(text) is str for text in texts)
+        is_of_message = ids.count(self._message) == len(ids)
+        return is_of_message and all(texts) and set(map(type, texts)) == {str}
 
     def add_all(self, texts: Sequence[Any], first: Ref, last: Ref) -> None:
         """Add deltas that `goes_on`. `first`, `last`: the events of the first and of the last one."""

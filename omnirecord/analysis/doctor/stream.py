@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, groupby, pairwise
+from itertools import chain, groupby, islice, pairwise
 from typing import Any
 
 from ...contract import Api
@@ -22,8 +23,9 @@ from ...omnigent import protocol
 from ...omnigent.line import ConnectSnapshot
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
-from ...wire.strict_json import Payload, Payloads, fresh_payload, fresh_payloads
+from ...wire.strict_json import Payloads, fresh_payloads
 from ..apis import FOREIGN, UNKNOWN
+from ..turns import AT_ONCE, FEW
 from ..turns.patience import LATE, SECOND, SILENT, STOPPED
 from ..turns.values import Ref
 from .finding import Event, Group, Handlers, Severity, Sign, event_of, said, seconds, sign_at
@@ -258,16 +260,18 @@ SLOW = 1 * SECOND
 VERY_SLOW = 5 * SECOND
 _QUIET = protocol.HEARTBEATS | {protocol.SESSION_PRESENCE}
 """Types that say nothing of the agent."""
-_FEW = 4
-"""Most deltas that are added one by one: what a run needs besides takes as long."""
 _UNSENT = 64
 """Events that may be on their way to a client when it leaves."""
 _UNSENT_BYTES = 256 << 10
 """Their bytes, at most."""
 
 
-def _is_text(frame: TimedFrame) -> bool:
-    return frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA
+Parsed = tuple[TimedFrame, dict[str, Any]]
+"""A frame and its payload."""
+
+
+def _is_text(parsed: Parsed) -> bool:
+    return parsed[0].type == protocol.RESPONSE_OUTPUT_TEXT_DELTA
 
 
 class StreamChecks:
@@ -314,56 +318,52 @@ class StreamChecks:
             for type_, handler in handlers.items():
                 self._handlers[type_].append(handler)
 
-    def read(
-        self,
-        lists: Iterable[Iterable[TimedFrame]],
-        payload: Payload = fresh_payload,
-        payloads: Payloads = fresh_payloads,
-    ) -> None:
+    def read(self, lists: Iterable[Iterable[TimedFrame]], payloads: Payloads = fresh_payloads) -> None:
         """Take the frames of the stream, in lists."""
         for frames in lists:
-            for is_text, some in groupby(frames, key=_is_text):
-                run = list(some)
-                if is_text and len(run) > _FEW:
-                    self._add(run[:1], payload)
-                    del run[0]
-                    if self._goes_on(run, payloads):
-                        continue
-                self._add(run, payload)
+            coming = iter(frames)
+            while some := list(islice(coming, AT_ONCE)):
+                for is_text, group in groupby(zip(some, payloads(some), strict=True), key=_is_text):
+                    run = list(group)
+                    if is_text and len(run) > FEW:
+                        self._add(run[:1])
+                        del run[0]
+                        if self._goes_on(run):
+                            continue
+                    self._add(run)
 
-    def _goes_on(self, run: Sequence[TimedFrame], payloads: Payloads) -> bool:
+    def _goes_on(self, run: Sequence[Parsed]) -> bool:
         """Add further deltas of a text, if none of them is worth a sign, and return whether they were added."""
-        if self._snapshot is not None or not self.api.is_omnigent or any(frame.verdict != "valid" for frame in run):
+        frames = [frame for frame, _ in run]
+        _, _, times, sent, _, _, _, verdicts, _ = zip(*frames, strict=True)
+        if self._snapshot is not None or not self.api.is_omnigent or set(verdicts) != {"valid"}:
             return False
-        times = [frame.offset_ns for frame in run]
         before_ns = times[0] if self.activity.last is None else self.activity.last.at_ns
-        if max(b - a for a, b in pairwise([before_ns, *times])) > LATE:
+        if max(map(operator.sub, times, [before_ns, *times])) > LATE:
             return False
-        if self._is_timed and any(frame.sent_ns is None or frame.sent_ns - frame.offset_ns > SLOW for frame in run):
+        if self._is_timed and (None in sent or max(map(operator.sub, sent, times)) > SLOW):
             return False
-        payloads_of_run = payloads(run)
-        texts = [data.get("delta") for data in payloads_of_run]
-        ids = [data.get("message_id") for data in payloads_of_run]
-        if not self.text.goes_on(texts, ids):
+        texts = [data.get("delta") for _, data in run]
+        if not self.text.goes_on(texts, [data.get("message_id") for _, data in run]):
             return False
-        if not self.order.rising([data.get("sequence_number") for data in payloads_of_run], run[-1].raw):
+        if not self.order.rising([data.get("sequence_number") for _, data in run], frames[-1].raw):
             return False
-        self.text.add_all(texts, Ref.of(run[0]), Ref.of(run[-1]))
+        self.text.add_all(texts, Ref.of(frames[0]), Ref.of(frames[-1]))
         self.count += len(run)
-        self.activity.go_on(Ref.of(run[-1]))
+        self.activity.go_on(Ref.of(frames[-1]))
         return True
 
-    def _add(self, frames: Iterable[TimedFrame], payload: Payload) -> None:
+    def _add(self, parsed: Iterable[Parsed]) -> None:
         is_omnigent = self.api.is_omnigent
         is_timed = self._is_timed
         is_foreign = self.api is FOREIGN
         activity = self.activity
         handlers = self._handlers
         is_other = self.is_other
-        for frame in frames:
+        for frame, data in parsed:
             if self._snapshot is not None and not self._snapshot.takes(frame):
                 self._snapshot = None
-            event = event_of(frame, payload(frame), in_snapshot=self._snapshot is not None)
+            event = event_of(frame, data, in_snapshot=self._snapshot is not None)
             at_ns, type_, verdict, number, _, in_snapshot, _, _ = event
             self.count += 1
             sent_ns = frame.sent_ns

@@ -15,9 +15,10 @@ No frame makes it fail: an event that fits no type is counted, and read as far a
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import groupby, islice, pairwise
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from ...model import Exchange, TimedFrame, wall_clock
@@ -37,9 +38,9 @@ from .values import SESSION_DELETED, Fault, Listening, Ref, Session, Snapshot, T
 _MOST_COPIES = 1 << 16
 """Recent events whose turns are known for their copies."""
 _NO_EVENTS = frozenset({"comment", "sentinel"})
-_AT_ONCE = 64
+AT_ONCE = 64
 """Frames that are parsed together, at most: each may be large."""
-_FEW = 4
+FEW = 4
 """Most deltas that are added one by one: what a run needs besides takes as long."""
 
 
@@ -50,10 +51,10 @@ def _is_text(parsed: tuple[MergedFrame, dict[str, Any]]) -> bool:
 def _texts(run: Sequence[tuple[MergedFrame, dict[str, Any]]]) -> list[str] | None:
     """Return the texts of deltas; None if they are not valid deltas of one message in one stream."""
     (first, _), data = run[0]
-    stream = first.stream
-    message_id = data.get("message_id")
-    if any(in_snapshot or frame.verdict != "valid" or frame.stream != stream for (frame, in_snapshot), _ in run):
+    kinds = {(frame.stream, frame.verdict, in_snapshot) for (frame, in_snapshot), _ in run}
+    if kinds != {(first.stream, "valid", False)}:
         return None
+    message_id = data.get("message_id")
     deltas = [data.get("delta") for _, data in run if data.get("message_id") == message_id]
     texts = [delta for delta in deltas if delta and type(delta) is str]
     return texts if len(texts) == len(run) else None
@@ -190,11 +191,11 @@ class SessionBuilder:
     def add_all(self, line: Iterable[MergedFrame]) -> None:
         """Add the next frames. `line` calls no `dropped` of this builder: runs of deltas are read ahead."""
         coming = iter(line)
-        while some := list(islice(coming, _AT_ONCE)):
+        while some := list(islice(coming, AT_ONCE)):
             payloads = self._payloads([heard.frame for heard in some])
             for is_text, group in groupby(zip(some, payloads, strict=True), key=_is_text):
                 run = list(group)
-                if not (is_text and len(run) > _FEW and self._copies is None and self._add_run(run)):
+                if not (is_text and len(run) > FEW and self._copies is None and self._add_run(run)):
                     for heard, data in run:
                         self.add(heard, data)
 
@@ -204,18 +205,18 @@ class SessionBuilder:
         frames = [heard.frame for heard, _ in run]
         times = [frame.offset_ns for frame in frames]
         texts = _texts(run)
-        if texts is None or max(b - a for a, b in pairwise(times)) > SILENT:
+        if texts is None or max(map(operator.sub, times[1:], times)) > SILENT:
             return False
         self.add(*run[0])
         draft = self.turns.open
-        stream = frames[0].stream
         assert draft is not None
         draft.touch_all(times[1:])
         draft.messages[-1].add_all(texts[1:], times[1:])
         self.last_ns = times[-1]
         self.turns.here = self._active = draft.spoke = frames[-1]
-        part = draft.parts[stream]
-        part.before, part.last = frames[-2:]
+        part = draft.parts[frames[0].stream]
+        part.before = frames[-2]
+        part.last = frames[-1]
         return True
 
     def session(

@@ -14,7 +14,7 @@ def numbered(seq: int, number: int) -> TimedFrame:
 def test_a_frame_never_gets_the_payload_of_another_one_with_its_number() -> None:
     parsed = ParsedOnce()
     for chunk in parsed.chunks([[numbered(seq, seq) for seq in range(100)]]):
-        assert [parsed(frame)["sequence_number"] for frame in chunk] == list(range(100))
+        assert [data["sequence_number"] for data in parsed(chunk)] == list(range(100))
     del chunk
     later = [numbered(seq, seq + 1000) for seq in range(100)]
-    assert [parsed(frame)["sequence_number"] for frame in later] == list(range(1000, 1100))
+    assert [data["sequence_number"] for data in parsed(later)] == list(range(1000, 1100))
