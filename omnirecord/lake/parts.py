@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from heapq import merge
 from itertools import islice, repeat
 from operator import gt
@@ -90,6 +91,7 @@ def numbered(parts: Sequence[Part], used: Numbers) -> None:
         for part in parts:
             part.zero = part.began_ns - zero
             part.recording = used.recording + 1
+            part.is_joined = True
         of_parts = (zip(repeat(part), part.rows) for part in parts)
         for part, row in merge(*of_parts, key=lambda one: one[1][5] + one[0].zero):
             part.numbers[row[0]] = exchange = exchange + 1
@@ -167,6 +169,8 @@ class Part:
         """Start of the recording in ns since 1970."""
         self.recording = self.zero = 0
         """The number of the recording, and what is added to its times, in ns."""
+        self.is_joined = False
+        """Whether other parts have the same number: their requests and streams go on after the end of this one."""
         self.numbers: dict[int, int] = {}
         self.streams: dict[int, int] = {}
         """New numbers of exchanges and streams by their numbers in the recording."""
@@ -174,8 +178,17 @@ class Part:
     @property
     def span(self) -> tuple[int, int]:
         """The start of the recording and the last known moment of the part, in ns since 1970."""
+        return self.began_ns, self.began_ns + self._last_ns
+
+    @cached_property
+    def _last_ns(self) -> int:
+        """The last known moment of the part, in ns: of its exchanges, and of the events of streams without an end."""
         times = [at for one in self.rows for at in (one[5], one[10], one[15]) if at is not None]
-        return self.began_ns, self.began_ns + max(times, default=0)
+        if without_end := [one[0] for one in self.rows if one[2] is not None and one[15] is None]:
+            among = {"exchange": without_end}
+            events = self._query.scan("events", ("offset_ns",), recordings=[self._id], among=among)
+            times += [at_ns for (at_ns,) in tuples(events, "offset_ns")]
+        return max(times, default=0)
 
     def number(self, used: Numbers) -> None:
         """Choose the numbers of this part: those of its cassette if they are free, else the next ones."""
@@ -281,6 +294,8 @@ class Part:
         """Return the response as the text form has it: None for an open exchange without one."""
         at_ns, status, reason, headers, body, end_ns = row[10:16]
         at_ns = self._later(at_ns)
+        if end_ns is None and self.is_joined:
+            end_ns = self._last_ns  # its recorder was killed
         end_ns = self._later(end_ns)
         max_decoded = row[17]
         if status is None:

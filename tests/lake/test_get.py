@@ -30,14 +30,17 @@ from tests.support.cassettes import (
     SHIPPED,
     SSE,
     Made,
+    completed,
     conversation,
     created,
     delta,
     event,
+    heartbeat,
     lines,
     status,
     zipped,
 )
+from tests.support.command import invoke
 from tests.support.lakes import as_an_older_version, shipped, split
 from tests.support.stores import lake_url
 
@@ -174,6 +177,21 @@ async def test_recordings_that_overlap_in_time_become_one_that_replays(tmp_path:
     assert [x.exchange for x in exchanges] == list(range(1, 20))
     assert [x.request.at_ns for x in exchanges] == sorted(x.request.at_ns for x in exchanges)
     assert (await verify(whole, timing="instant")).equal
+
+
+def test_a_text_that_a_second_recorder_carries_on_is_whole_though_the_first_was_killed(tmp_path: Path) -> None:
+    first, second = Made(), Made()
+    begin = [status("running"), created("r1")]
+    first.stream("s", 1.0, (1.0, heartbeat()), *((1.1, one) for one in begin), (1.2, delta("On the")), ending="open")
+    in_flight = [status("running"), created("r1"), delta("On the sea", None)]
+    rest = [delta(" all is calm."), completed("r1"), status("idle")]
+    second.stream("s", 2.0, (2.0, heartbeat()), *((2.01, one) for one in in_flight), *((3.0, one) for one in rest))
+    paths = first.save(tmp_path / "first.db"), second.save(tmp_path / "second.db")
+    whole = whole_of(paths, tmp_path)
+    shown = invoke("show", whole).stdout
+    assert "On the sea all is calm." in shown
+    assert "killed" not in shown.split("Why it stops here")[1]
+    assert "middle of a turn; another stream carried the rest" in invoke("doctor", whole).stdout
 
 
 def test_recordings_one_after_the_other_stay_two_with_numbers_of_their_own(tmp_path: Path) -> None:

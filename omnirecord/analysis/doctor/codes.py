@@ -90,7 +90,7 @@ CODES: Mapping[str, Code] = {
     ),
     "recorder-killed": _warning(
         "The recording ends at the time when the recorder was killed. The session may have continued.",
-        "Find out what killed the proxy. Only the server's snapshot has the rest of the session.",
+        "Find out what killed the proxy. A later stream, or the server's snapshot, has the rest of the session.",
     ),
     "recorder-stopped": _note(
         "The proxy was stopped during a turn, so the recording does not have the rest of the turn.",

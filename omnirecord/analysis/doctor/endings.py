@@ -177,6 +177,7 @@ def _recorder_ended(s: Examined, one: StreamChecks, code: str) -> Iterator[Sign]
     if last is not None:
         how = "the recorder was killed" if code == "recorder-killed" else "the proxy was stopped"
         when = "in the middle of a turn" if draft else "between two turns"
+        when += "; another stream carried the rest" if draft and not draft.is_cut else ""
         since, until = last.at_ns, last.at_ns
         if draft is not None:
             first, _, until = _stretch(one, draft)

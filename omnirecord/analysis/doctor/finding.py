@@ -28,7 +28,8 @@ from .codes import CODES, EXPLAINS, RANK
 WORKING = frozenset({"running", "launching", "waiting"})
 _OF_PROGRAM = {
     "the log of the runner": "the output of the program",
-    "the proxy. Only the server's snapshot has the rest of the session": "omnirecord. Then run the program again",
+    "the proxy. A later stream, or the server's snapshot, has the rest of the session": "omnirecord. Then run the"
+    " program again",
 }
 """Words of a next step, and those for a program without Omnigent."""
 Severity = Literal["note", "warning", "error"]
