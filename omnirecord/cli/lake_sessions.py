@@ -233,7 +233,9 @@ def _hits(found: Sequence[Hit], limit: int, text: str) -> Iterator[str]:
         if heading != before:
             yield visible(heading)
         before = heading
-        place = f"turn {hit.turn}" if hit.turn is not None else f"exchange {hit.exchange}" if hit.exchange else "-"
+        place = f"exchange {hit.exchange}" if hit.exchange else "-"
+        if hit.turn is not None:
+            place = f"turn {hit.turn}"
         at = "-" if hit.at is None else hit.at[:19].replace("T", " ")
         again = f" ({hit.times:,} times)" if hit.times > 1 else ""
         yield f"  {at:<19}  {place:<8} {hit.part:<24} {shown_snippet(hit.snippet, _HEAD)}{again}"
@@ -352,7 +354,7 @@ class _Found:
         """Print the failures, and end with the exit code."""
         for one in self.failures:
             click.echo(f"Error: {visible(one)}", err=True)
-        sys.exit(2 if self.failures else 1 if is_bad else 0)
+        sys.exit(2 if self.failures else int(is_bad))
 
 
 def _analysed(

@@ -143,7 +143,9 @@ def _given(settings: Settings, names: tuple[str, ...]) -> Any:
         listens = settings.value("listens") if "listens" in names else None
         return _addresses(first, settings.value("port"), listens)
     if len(names) == 2:
-        unnamed = [] if first is None else first.split() if names[0] == "upstream" else [first]
+        unnamed = [] if first is None else [first]
+        if names[0] == "upstream" and first is not None:
+            unnamed = first.split()
         return [*unnamed, *_pairs(settings.value(names[1]))] or None
     if names[0] == "ui" and isinstance(first, bool):
         return "" if first else None

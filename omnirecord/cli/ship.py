@@ -93,7 +93,7 @@ def ship(
         sys.stdout.flush()
         os._exit(128 + signal.SIGINT)  # without a wait for the store: a lake takes a killed shipper
     results.summary()
-    sys.exit(2 if results.has_failed else 1 if results.is_incomplete else 0)
+    sys.exit(2 if results.has_failed else int(results.is_incomplete))
 
 
 class Results:

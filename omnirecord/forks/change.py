@@ -203,7 +203,9 @@ class Made:
         value = data.get(self.api.messages)
         if isinstance(value, str):
             return [{"role": "user", "content": value}]
-        return [value] if isinstance(value, dict) else list(value) if isinstance(value, list) else []
+        if isinstance(value, dict):
+            return [value]
+        return list(value) if isinstance(value, list) else []
 
     def _meaning(self, message: Any) -> object:
         meant = list(self.api.drafts({self.api.messages: [message]}))

@@ -162,7 +162,9 @@ def _server_ended(
         code = "server-stopped"
         how = f"the server ended the stream {when}, without [DONE]"
     until = max(x.end_ns or 0, last.at_ns if last else 0)
-    since = since_ns if since_ns is not None else last.at_ns if last else until
+    since = last.at_ns if last else until
+    if since_ns is not None:
+        since = since_ns
     seqs = (last.seq,) if last else ()
     yield Sign(code, how + _afterwards(s, one), since, max(since, until), one.stream, seqs, severity)
 

@@ -249,4 +249,6 @@ def said(text: str | None, limit: int = 60) -> str:
 def seconds(ns: int) -> str:
     """A duration in ns as text with a unit."""
     value = ns / SECOND
-    return f"{value:.2f} s" if value < 10 else f"{value:.0f} s" if value < 600 else f"{value / 60:.0f} min"
+    if value < 10:
+        return f"{value:.2f} s"
+    return f"{value:.0f} s" if value < 600 else f"{value / 60:.0f} min"

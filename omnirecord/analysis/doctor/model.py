@@ -189,7 +189,9 @@ def _tool_signs(one: ConcludedTalk) -> Iterator[Sign]:
         last = one.talk.links[-1]
         code = one.exit_code
         told = "" if code is None else f", and the command ended with exit code {code}"
-        severity: Severity = "warning" if code is None else "error" if code else "note"
+        severity: Severity = "error" if code else "note"
+        if code is None:
+            severity = "warning"
         message = (
             f"the last answer calls {named_tools(one.without_output)}, whose output was not sent to the model"
             f" (exchange {last.call.exchange}){told}"

@@ -188,7 +188,9 @@ def _too_late(s: Examined, name: str, trace: Trace, decided: Ref | None, denied:
     """A late answer. Only a late `accept` is an error: any other answer agrees with the denial."""
     asked = trace.begun[0]
     action = answers[0].action if answers else min(action for action in trace.told if action is not None)
-    at_ns = answers[0].at_ns if answers else decided.at_ns if decided else denied.at_ns
+    at_ns = (decided or denied).at_ns
+    if answers:
+        at_ns = answers[0].at_ns
     severity = None if action == "accept" else "note"
     message = (
         f"{name} was not answered in time{_denied(s, asked, denied)};"

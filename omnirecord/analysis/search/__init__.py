@@ -24,7 +24,7 @@ from ...cassette.model_calls import ModelHops
 from ...cassette.open import open_store
 from ...cassette.select import Given, Moment, moment, span, the_session
 from ...cassette.sqlite import Store, is_database, is_packed
-from ...cassette.sqlite.search_index import UNANSWERED, UNUSABLE, Index, State, digest, path_beside
+from ...cassette.sqlite.search_index import UNANSWERED, UNUSABLE, Doc, Index, State, digest, path_beside
 from ...errors import NotACassette, UsageError
 from ...model import Exchange, Recording, Streaming, TimedFrame
 from ...providers.register import Api
@@ -366,7 +366,9 @@ def _request(index: Index, x: Exchange, body: bytes, answer: bytes, api: Api | N
     if index.is_done(-x.exchange):
         return  # another search was faster
     has_request = index.done(-x.exchange)[0] == UNANSWERED
-    asked = [] if has_request else of_call(x, body) if api is not None else [of_request(x, body)]
+    asked: Iterable[Doc | None] = []
+    if not has_request:
+        asked = [of_request(x, body)] if api is None else of_call(x, body)
     answered = [] if x.end_ns is None else [of_answer(x, answer)]
     if api is not None and answered == [None]:
         answered = [*of_whole_answer(x, api, answer)]

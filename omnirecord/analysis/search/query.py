@@ -222,9 +222,14 @@ def _tidy(text: str, spans: list[Span], head: str, tail: str) -> Snippet:
     blank = True
     for c in text:
         places.append(length)
-        is_blank = c.isspace() or c == "\u200b"
-        kept = "" if c == "\u200b" or (is_blank and blank) else " " if is_blank else c
-        blank = is_blank if c != "\u200b" else blank
+        kept = c
+        if c == "\u200b":
+            kept = ""
+        elif c.isspace():
+            kept = "" if blank else " "
+            blank = True
+        else:
+            blank = False
         out.append(kept)
         length += len(kept)
     places.append(length)

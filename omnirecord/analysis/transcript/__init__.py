@@ -388,7 +388,9 @@ def total(session: Session) -> str:
     """Return tokens and cost of all turns, if there are several, or only the session has a cost."""
     used = [turn.usage for turn in session.turns if turn.usage is not None]
     costs = [one.cost_usd for one in used if one.cost_usd is not None]
-    price = session.cost_usd if session.cost_usd is not None else sum(costs) if costs else None
+    price = sum(costs) if costs else None
+    if session.cost_usd is not None:
+        price = session.cost_usd
     if not used or (len(used) == 1 and (price is None or costs)):
         return ""
     tokens = [sum(one.input_tokens or 0 for one in used), sum(one.output_tokens or 0 for one in used)]

@@ -337,7 +337,9 @@ def turn_lines(
         if piece.inner:
             yield from piece.inner
             continue
-        since = "" if not timed else page.clock(begin) if number else f"+{seconds(piece.at_ns - begin)}"
+        since = ""
+        if timed:
+            since = page.clock(begin) if number else f"+{seconds(piece.at_ns - begin)}"
         yield from piece_lines(page, piece, number, since)
         number = ""
     yield from end_lines(page, turn, spent)

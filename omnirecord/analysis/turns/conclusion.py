@@ -337,7 +337,9 @@ def _denied(turn: Turn) -> _Answer:
 
 def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
     """Return whether an approval had no answer, or an accepting one only after the end of its turn."""
-    at_ns = one.answered_ns if one.answered_ns is not None else one.resolved_ns if one.action is not None else None
+    at_ns = one.answered_ns
+    if at_ns is None and one.action is not None:
+        at_ns = one.resolved_ns
     return at_ns is None or (one.action == "accept" and ended_ns is not None and at_ns > ended_ns)
 
 

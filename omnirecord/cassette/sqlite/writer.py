@@ -317,8 +317,10 @@ def number_made(path: Path) -> int | None:
     """Return the number of a cassette that a rotation made under this name. 0 if the version had no numbers; None for
     any other file, and for one that cannot be read."""
     found = _meta_of(path)
+    if found.get(_NAME) != path.name:
+        return None
     number = found.get(_NUMBER)
-    return (number if type(number) is int else 0) if found.get(_NAME) == path.name else None
+    return number if type(number) is int else 0
 
 
 def mark_shipped(path: Path, lake: str, recordings: int | None = None) -> bool:
