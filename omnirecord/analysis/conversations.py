@@ -150,6 +150,14 @@ class _Turn:
     calls: list[ModelCall]
     end_ns: int
 
+    def new_in(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
+        """Return the items of its next request that are new: those after the model's answer. If the last call has no
+        answer, such as before a fallback to another model, its own items are not new."""
+        last = self.calls[-1]
+        sent = () if last.has_answer or last.conversation is None else last.conversation.items
+        is_again = bool(sent) and items[: len(sent)] == sent
+        return items[max(after_answer(items), len(sent) if is_again else 0) :]
+
     def without_output(self) -> tuple[str, ...]:
         """Return the names of the tools of the last call without an output, unless they are the result."""
         last = self.calls[-1]
@@ -173,7 +181,9 @@ class _Builder:
         the session."""
         at_ns = call.started_ns + shift_ns
         items = () if call.conversation is None else call.conversation.items
-        new = () if is_again else items[after_answer(items) :]
+        new = self._turns[-1].new_in(items) if self._turns else items[after_answer(items) :]
+        if is_again:
+            new = ()
         asked = tuple(Asked(one.text, at_ns, "user") for one in new if one.kind == "user")
         if not asked and not self._turns:  # its beginning is in another conversation, or was not recorded
             asked = tuple(Asked(one.text, at_ns, "user") for one in items if one.kind == "user")[-1:]

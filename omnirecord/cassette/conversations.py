@@ -25,8 +25,9 @@ def placed_calls(store: Source) -> Iterator[tuple[ModelCall, Place]]:
     One call is in memory at a time.
     """
     hops = ModelHops(store)
-    zeros = {one.recording: since_1970(one.started_at) for one in store.recordings()}
-    grouping = Grouping(store.places)
+    recordings = store.recordings()
+    zeros = {one.recording: since_1970(one.started_at) for one in recordings}
+    grouping = Grouping(recordings, store.places)
     exchanges = sorted(hops.exchanges(), key=lambda x: (zeros[x.recording] + x.request.at_ns, x.exchange))
     for x in exchanges:
         call = call_in(store, x, hops)

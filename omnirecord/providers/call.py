@@ -133,10 +133,10 @@ class ModelCall:
 
     @property
     def may_be_retried(self) -> bool:
-        """Whether it failed in a way that another attempt can mend."""
+        """Whether it failed in a way that another attempt can mend: also if its client waited in vain for a token."""
         if self.ending == "refused":
             return self.status is not None and (self.status in (408, 409, 429) or self.status >= 500)
-        return self.has_failed
+        return self.has_failed or (self.cut_by == "client" and not self.deltas)
 
     @property
     def is_unreached(self) -> bool:

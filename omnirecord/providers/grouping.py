@@ -15,7 +15,8 @@ The evidence, strongest first:
 3. The messages begin with all messages of an earlier request, and its answer comes next. The longest such request
    counts. Of several, those count whose answer, texts as sent, instructions and model are equal, and which no other
    call continues.
-4. The history was shortened, but its last answer, and the message before that, are those of an earlier call.
+4. The call before failed, and had the same messages for another model: this one is its fallback.
+5. The history was shortened, but its last answer, and the message before that, are those of an earlier call.
 
 A call without evidence begins a conversation, even if an earlier request is equal: two runs of a program are two
 conversations. If calls were replaced, in record mode `new_episodes`, the calls in their place are another one. If
@@ -33,6 +34,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..model import Recording
 from ..wire.strict_json import loads
 from .answers import is_counted
 from .call import ModelCall
@@ -86,6 +88,7 @@ class _Earlier:
     """The texts as sent, the instructions and the model."""
     ended_ns: int | None = None
     has_answer: bool = False
+    has_failed: bool = False
     answer: int = 0
     last_user: str = ""
     """The last message of the user, until the answer comes."""
@@ -97,12 +100,14 @@ class _Earlier:
 class Grouping:
     """The conversations of the calls so far. It keeps no text."""
 
-    def __init__(self, known: Mapping[int, Place] = MappingProxyType({})) -> None:
-        """`known`: the places of calls, by exchange, if they are known, as in a part of a cassette."""
+    def __init__(self, recordings: Iterable[Recording] = (), known: Mapping[int, Place] = MappingProxyType({})) -> None:
+        """`recordings`: those of the calls and of their clients. `known`: the places of calls, by exchange, if they are
+        known, as in a part of a cassette."""
+        hops = {one.hop for one in recordings}
         self.places: dict[int, Place] = {}
         """By exchange."""
         self._known = known
-        self._retries = Retries()
+        self._retries = Retries(is_behind_server=None in hops and len(hops) > 1)
         self._calls: list[_Earlier] = []
         self._by_exchange: dict[int, _Earlier] = {}
         self._requests: list[int] = []
@@ -147,6 +152,7 @@ class Grouping:
             return
         earlier.ended_ns = None if call.ended_ns is None else zero_ns + call.ended_ns
         earlier.has_answer = call.has_answer
+        earlier.has_failed = call.has_failed
         self._retries.over(earlier.number, call, earlier.ended_ns)
         tools = [(one.name, loads(one.arguments)) for one in call.tool_calls]
         earlier.answer = _answer("".join(call.texts), tools)
@@ -174,7 +180,8 @@ class Grouping:
         conversation = self._owner(call.history_ids)
         candidates: tuple[int, ...] = ()
         if conversation is None:
-            alike = self._by_history(request, start_ns) or self._shortened(request, start_ns)
+            alike = self._by_history(request, start_ns) or self._before_fallback(request, start_ns)
+            alike = alike or self._shortened(request, start_ns)
             if alike:
                 free = [one for one in alike if not one.is_continued] or alike
                 candidates = _rivals(free)
@@ -222,6 +229,16 @@ class Grouping:
             if over and (alike := _continued(over, request, length)):
                 return alike
         return []
+
+    def _before_fallback(self, request: _Request, start_ns: int) -> list[_Earlier]:
+        """Return the call before if it failed, and had the messages of this request for another model."""
+        before = self._calls[-1:]
+        if not before or not request.is_whole or before[0] not in self._by_messages.get(request.messages[-1], ()):
+            return []
+        *texts, model = request.same(len(request.items))
+        is_over = before[0].ended_ns is not None and before[0].ended_ns <= start_ns
+        is_alike = [*before[0].same[:-1]] == texts and before[0].same[-1] != model
+        return before if before[0].has_failed and is_over and is_alike else []
 
     def _shortened(self, request: _Request, start_ns: int) -> list[_Earlier]:
         """Return the calls with the last answer of this request."""

@@ -132,12 +132,32 @@ def test_a_retry_is_an_attempt_of_the_same_call(target: str) -> None:
     assert client.call(user("Hi"), answer="Hello.") == Place(2, 1, 1)
 
 
-def test_a_client_that_counts_its_retries_does_not_repeat_a_failed_call_without_a_count() -> None:
+def test_a_program_that_repeats_a_failed_call_of_a_counting_sdk_makes_another_attempt() -> None:
     client = Client()
     assert client.call(user("Hi"), status=429, count=0) == Place(1, 1, 1)
-    assert client.call(user("Hi"), count=1, answer="Hello.") == Place(1, 1, 2)
+    assert client.call(user("Hi"), status=429, count=1) == Place(1, 1, 2)
+    assert client.call(user("Hi"), status=500, count=0) == Place(1, 1, 3)
+    assert client.call(user("Hi"), count=0, answer="Hello.") == Place(1, 1, 4)
     assert client.call(user("Hi"), status=400, count=0) == Place(2, 1, 1)
     assert client.call(user("Hi"), count=0) == Place(3, 1, 1)
+
+
+def test_parallel_equal_requests_of_counting_sdks_stay_apart() -> None:
+    client = Client()
+    for number in (1, 2, 3):
+        assert client.call(user("Hi"), status=429, count=0, at=1 + number / 10).conversation == number
+    for number in (1, 2, 3):
+        assert client.call(user("Hi"), count=1, answer="Hello.", at=2 + number / 10).conversation == number
+    assert client.call(user("Hi"), count=0, at=4) == Place(4, 1, 1)
+
+
+def test_a_fallback_to_another_model_continues_the_conversation_of_the_failed_call() -> None:
+    client = Client()
+    assert client.call(user("Hi"), status=500) == Place(1, 1, 1)
+    assert client.call(user("Hi"), model="other", answer="Hello.") == Place(1, 2, 1)
+    assert client.call(user("Hi"), said("Hello."), user("More"), status=500) == Place(1, 3, 1)
+    assert client.call(user("Hi"), said("Hello."), user("More"), model="other") == Place(1, 4, 1)
+    assert client.call(user("Hi"), model="third") == Place(2, 1, 1)
 
 
 def test_a_tool_call_shows_the_conversation_of_parallel_equal_requests() -> None:
@@ -261,7 +281,7 @@ def test_the_id_of_a_conversation_that_the_provider_keeps_groups_its_calls() -> 
 
 def test_a_known_place_is_kept() -> None:
     client = Client()
-    client.grouping = Grouping({1: Place(7, 1, 1), 2: Place(7, 2, 1, (7, 8))})
+    client.grouping = Grouping(known={1: Place(7, 1, 1), 2: Place(7, 2, 1, (7, 8))})
     assert client.call(user("Hi"), answer="Hello.") == Place(7, 1, 1)
     assert client.call(user("Hi"), said("Hello."), user("More")) == Place(7, 2, 1, (7, 8))
 

@@ -323,7 +323,7 @@ class GrowingSessions(Generic[S]):
         whether an exchange belongs elsewhere. Sessions and calls are complete at the end of the result."""
         hops, parents = ModelHops(store), cache(store.parents)
         calls: list[ModelCall] = []
-        self._links = self._links or GrowingLinks(Grouping(store.places))
+        self._links = self._links or GrowingLinks(Grouping(store.recordings(), store.places))
         for x, is_over in self._exchanges.look(store):
             is_call = hops.has(x)
             if not is_over and x.response is not None and not (is_call and self._reads_open):

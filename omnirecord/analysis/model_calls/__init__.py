@@ -70,12 +70,11 @@ def linked(
     clocks = Clocks(recordings)
     calls = sorted(calls, key=order)
     if grouping is None:
-        grouping = _grouped(calls, clocks, known_places)
+        grouping = _grouped(calls, clocks, Grouping(recordings, known_places))
     return _Correlation(calls, Places(sessions, clocks, histories), clocks, asked or evidence_of, grouping).result()
 
 
-def _grouped(calls: Sequence[ModelCall], clocks: Clocks, known: Mapping[int, Place]) -> Grouping:
-    grouping = Grouping(known)
+def _grouped(calls: Sequence[ModelCall], clocks: Clocks, grouping: Grouping) -> Grouping:
     zeros = {one.recording: clocks.zero(one.recording) for one in calls}
     for call in sorted(calls, key=lambda one: (zeros[one.recording] + one.started_ns, one.exchange)):
         grouping.add(call, zeros[call.recording])

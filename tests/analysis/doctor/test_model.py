@@ -287,6 +287,25 @@ def test_a_call_that_the_client_cut_says_whether_the_program_was_interrupted(
     assert f"Why it stops here: {talk.conclusion.sentence}" in shown
 
 
+def test_a_fallback_to_another_model_after_a_failure_is_no_turn_of_its_own() -> None:
+    made = model_hop(0)
+    error = {"error": {"code": "server_error", "message": "Sorry."}}
+    history: list[Any] = []
+    for number, question in enumerate(("One?", "Two?"), 1):
+        history.append(user(question))
+        answer = {"role": "assistant", "content": f"Answer {number}."}
+        item = {"type": "message", "content": [{"type": "output_text", "text": answer["content"]}]}
+        done = {"id": f"resp_{number}", "status": "completed", "output": [item]}
+        for later, model, status, sent in ((0, "big", 500, error), (1, "small", 200, done)):
+            body = json.loads(asked(*history, model=model)) | {"stream": False}
+            made.post("/v1/responses", 10.0 * number + later, status=status, body=body, answer=sent)
+        history.append(answer)
+    with closing(made.store()) as store:
+        (talk,) = conversations_in(model_calls(store), store.recordings())
+    assert [[one.text for one in turn.asked] for turn in talk.session.turns] == [["One?"], ["Two?"]]
+    assert [turn.text for turn in talk.session.turns] == ["Answer 1.", "Answer 2."]
+
+
 @each(
     ("code", "severity", "message"),
     [
