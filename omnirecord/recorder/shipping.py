@@ -98,7 +98,10 @@ class Shipping:
         with suppress(OSError, ValueError), process:  # it closes the pipes
             for line in process.stdout:
                 self._hear(line)
-        return f"the process that ships ended ({how_it_ended(process.wait())})"
+        code = process.wait()
+        if code != 0 and self.left == 0:
+            self.left = None  # a file may have been closed since it said so
+        return f"the process that ships ended ({how_it_ended(code)})"
 
     def _hear(self, line: str) -> None:
         said = json.loads(line)

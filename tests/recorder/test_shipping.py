@@ -151,6 +151,23 @@ def test_a_process_that_gets_no_cpu_time_is_replaced_when_the_recorder_ends(tmp_
     assert shipping.left == 0
 
 
+def test_a_process_that_was_killed_before_it_saw_the_last_file_leaves_it_for_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.init()
+    shipping = Shipping(lake.url, tmp_path / "run.db", rotates=False)
+    shipping.start()
+    eventually(lambda: shipping.left == 0)
+    assert shipping._process is not None
+    shipping._process.send_signal(signal.SIGSTOP)
+    last = tmp_path / "last.db"
+    import_file(TEXT, last)
+    shipping.finish(last, within=0.0)
+    assert not shipped_to(last)
+    assert "may not be in" in caplog.text
+
+
 @pytest.mark.slow
 def test_the_process_ships_what_is_closed_after_its_recorder_was_killed(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
