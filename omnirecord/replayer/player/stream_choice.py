@@ -254,14 +254,25 @@ def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
     that no earlier stream has: no client was connected then. Of several snapshots in a row, the last one counts: it has
     the text of the others."""
     line: list[TimedFrame] = []
+    before: list[TimedFrame] = []
     resent: list[TimedFrame] = []
     for frame, in_snapshot in merged(chain.from_iterable(streams)):
         if not in_snapshot:
-            line += [*_new_text(line, resent), frame]
+            line += [*_new_text(line, _with_text(before, resent)), frame]
+            before = []
             resent = []
         elif protocol.is_of_response(frame.type):
-            resent = [*(one for one in resent if one.stream == frame.stream), frame]
-    return [*line, *_new_text(line, resent)]
+            if resent and resent[-1].stream != frame.stream:
+                before = _with_text(before, resent)
+                resent = []
+            resent.append(frame)
+    return [*line, *_new_text(line, _with_text(before, resent))]
+
+
+def _with_text(before: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFrame]:
+    """Return the later one of two snapshots, or the one before if a client left before it got the same text."""
+    is_cut = not _turn(resent)[1] and _turn([*before, *resent])[1]
+    return before if is_cut else resent
 
 
 def _new_text(line: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFrame]:

@@ -151,6 +151,12 @@ def test_text_that_two_connect_snapshots_have_is_told_once() -> None:
     assert joined([one, *others], -1) == ["heartbeat", "created", "Hel", "lo,"]
 
 
+def test_text_stays_if_the_next_client_leaves_within_its_connect_snapshot() -> None:
+    one = frames((1.0, heartbeat()), (1.2, created()), (1.4, delta("Hel", None)))
+    left_early = frames((2.0, heartbeat()), (2.1, created()))
+    assert joined([one, left_early], -1) == ["heartbeat", "created", "Hel"]
+
+
 def test_the_greeting_is_that_of_the_stream_that_was_opened_then() -> None:
     one = frames((1.0, heartbeat()), (2.0, delta("a")))
     other = frames((4.0, heartbeat() + presence()), (5.0, delta("b")))
