@@ -110,7 +110,7 @@ def fold(lake: Lake) -> int:
         # drops its row there first.
         tables = [lake.table(name) for name in lake.tables()]
         with lake.failures():
-            new = _unfolded(lake, stored)
+            new = _unfolded(lake, lake.table("recordings"), stored)
             Ids(lake).add(set(new) - stored)
             stored.update(new)
             parts = [new[at : at + _MANY] for at in range(0, len(new), _MANY)]
@@ -135,7 +135,8 @@ def lost_ids(lake: Lake) -> dict[str, list[str]]:
                 ids.of(path)
             except Damaged:
                 damaged.append(path.removeprefix(f"{FOLDER}/"))
-        lost = _folders(one for one in _unfolded(lake, (), damaged) if table.transaction_version(one) is None)
+        unfolded = _unfolded(lake, table, (), damaged)
+        lost = _folders(one for one in unfolded if table.transaction_version(one) is None)
     found = {path: lost.get(path.split("/")[0], []) for path in damaged}
     known = {path.split("/")[0] for path in damaged}
     return found | {f"{folder}/": some for folder, some in lost.items() if folder not in known}
@@ -150,12 +151,13 @@ def restore(lake: Lake, lost: Mapping[str, Collection[str]]) -> None:
                 lake.objects.delete(f"{FOLDER}/{path}")
 
 
-def _unfolded(lake: Lake, again: Collection[str], without: Collection[str] = ()) -> list[str]:
-    """Return the ids of the complete recordings that are not stored, or are in `again`.
+def _unfolded(lake: Lake, recordings: DeltaTable, again: Collection[str], without: Collection[str] = ()) -> list[str]:
+    """Return the ids of the complete recordings in a version of the table `recordings` that are not stored, or are in
+    `again`.
 
     `without`: the paths of objects that are not read.
     """
-    files = files_in(lake.table("recordings"))
+    files = files_in(recordings)
     merged = [one for one in files if one.recording_id is None]
     rows = scanned(lake, "recordings", merged, pa.schema([SCHEMAS["recordings"].field(_ID)]))
     single = pa.array([one.recording_id for one in files if one.recording_id is not None], pa.string())

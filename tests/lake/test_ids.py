@@ -19,7 +19,7 @@ from omnirecord.lake import ids as ids_module
 from omnirecord.lake import location
 from omnirecord.lake.commits import Commits
 from omnirecord.lake.extract import Extract, extracted
-from omnirecord.lake.ids import Ids, fold
+from omnirecord.lake.ids import Ids, fold, lost_ids
 from omnirecord.lake.location import Lake, table_states
 from omnirecord.lake.lost import lost_in, repair
 from omnirecord.lake.ship import Shipper
@@ -202,6 +202,22 @@ def test_lost_and_damaged_ids_are_named_and_stored_again(lake_url: str) -> None:
         statuses = Counter(one.status for one in ship(lake, SOME))
         assert statuses == ({"there already": 2} if change is None else {"there already": 1, "shipped": 1})
         assert_once(lake)
+
+
+def test_a_recording_that_is_shipped_during_a_check_has_lost_no_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = folded(str(tmp_path / "lake"))
+    read = Ids.of
+
+    def and_ship(self: Ids, path: str) -> object:
+        monkeypatch.setattr(Ids, "of", read)
+        ship(lake, TEXTS[:3])
+        return read(self, path)
+
+    monkeypatch.setattr(Ids, "of", and_ship)
+    assert lost_ids(lake) == {}
+    assert len(counts(lake)) == 3
 
 
 def test_a_look_reads_only_the_ids_of_about_the_same_time(tmp_path: Path) -> None:
