@@ -48,10 +48,13 @@ class Decoder(Protocol):
 
 
 class Identity:
-    """No coding."""
+    """No coding. One instance serves all streams, since it holds nothing."""
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         yield data
+
+
+_IDENTITY = Identity()
 
 
 class Inflate:
@@ -166,7 +169,7 @@ def are_known(codings: Iterable[str]) -> bool:
 def decoder(content_encoding: str | None) -> Decoder:
     """Return the decoder for a value of Content-Encoding. Raises `CodingError` for an unknown coding."""
     decoders = [_coding(name).decoder() for name in codings_of(content_encoding)]
-    return _Chain(decoders) if decoders else Identity()
+    return _Chain(decoders) if decoders else _IDENTITY
 
 
 def encoded(data: bytes, codings: Iterable[str]) -> bytes:

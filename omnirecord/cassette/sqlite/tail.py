@@ -158,7 +158,8 @@ class _Growing:
             self.feed(block.before(begin))
             made: Iterable[TimedFrame | _Alike] = self._made or ()
             kept = [one for one in made if type(one) is TimedFrame and not is_delta(one.type, one.verdict)]
-            self._made = deque([*waiting, *kept])
+            left = [*waiting, *kept]
+            self._made = deque(left) if left else None
             before += len(kept)
         left_out = self.seq - before
         if self._framer.is_between:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
@@ -135,6 +137,21 @@ def test_deltas_are_left_out_before_other_events(growing: Recording1) -> None:
     growing.read(DELTAS + failed + DELTAS)
     assert [frame.seq for frame in growing.look(most=3)] == [80, 81, 121]
     assert growing.left_out == 78
+
+
+def test_a_stream_whose_first_events_were_left_out_holds_no_queue(growing: Recording1) -> None:
+    growing.look()
+    before = queues()
+    growing.read(DELTAS)
+    growing.tail.look(Store(growing.writer.connection), 0)
+    assert growing.tail.left_out() == 40
+    assert queues() == before
+    growing.writer.connection.execute("ROLLBACK")
+
+
+def queues() -> int:
+    """The number of queues in this process."""
+    return sum(type(one) is deque for one in gc.get_objects())
 
 
 def test_frames_that_come_after_some_were_left_out_all_stay(growing: Recording1) -> None:
