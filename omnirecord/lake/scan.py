@@ -1,5 +1,8 @@
 """Reads some columns of many objects of a table with Arrow, which opens a small object in half the time of DuckDB.
 
+`lake sessions --finding` takes 0.14 s of CPU time over 448 objects of each table. With DuckDB it takes 0.24 s, and also
+without the checksums of `files`. Over 20 merged objects, it takes 0.06 s, and 0.09 s with DuckDB.
+
 An error names the object that an engine could not decode.
 """
 
@@ -384,7 +387,10 @@ def may_have(group: pq.RowGroupMetaData, values: Sequence[Any], name: str) -> bo
 
 
 class Ranges(io.RawIOBase):
-    """An object as a file. Each read is a request of its range."""
+    """An object as a file. Each read is a request of its range.
+
+    The file system of deltalake raises the same error for denied access, for a store that fails, and for damage.
+    """
 
     def __init__(self, lake: Lake, path: str, size: int) -> None:
         self._lake = lake

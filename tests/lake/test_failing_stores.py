@@ -86,7 +86,9 @@ def test_a_store_that_denies_access_is_a_sentence_without_credentials(store: Fro
         assert "testing" not in said
 
 
-def test_403_on_the_log_or_on_an_object_is_access_denied(store: Front, url: str, tmp_path: Path) -> None:
+def test_403_on_the_log_or_on_an_object_is_access_denied(
+    store: Front, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for part in ("_delta_log", ".parquet"):
         store.refuse = lambda _method, target, part=part: 403 if part in target else None  # type: ignore[misc]
         for words in (
@@ -98,6 +100,9 @@ def test_403_on_the_log_or_on_an_object_is_access_denied(store: Front, url: str,
         ):
             if words[1] != "init" or part == "_delta_log":
                 assert "access denied: check the credentials" in run(*words, code=2).stderr
+    monkeypatch.setattr("omnirecord.lake.scan.WHOLE", 0)  # a large object is read in parts
+    store.refuse = lambda _method, target: 403 if ".parquet" in target else None
+    assert "access denied: check the credentials" in run("lake", "sessions", url, code=2).stderr
     store.refuse = lambda _method, target: 403 if "_delta_log" in target else None
     assert "the table recordings cannot be read: access denied" in run("lake", "check", url, code=1).stdout
 

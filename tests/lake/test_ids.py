@@ -193,9 +193,8 @@ def test_lost_and_damaged_ids_are_named_and_stored_again(lake_url: str) -> None:
             ):
                 ship(lake, SOME)
             lose(lake, "events")
-        lost = [{**of_ids, "path": name}]
-        (row,) = (json.loads(line) for line in run("lake", "check", lake.url, "--deep", "--json", code=1).splitlines())
-        assert [one for one in row["lost"] if one["table"] == "ids"] == lost
+        row = json.loads(run("lake", "check", lake.url, "--deep", "--json", code=1))
+        assert [one for one in row["lost"] if one["table"] == "ids"] == [{**of_ids, "path": name}]
         assert f"the ids of 2 recordings are lost, the first in ids/{name}. These could be" in str(row["problems"])
         told = run("lake", "repair", lake.url, *([] if change is None else ["--yes"]), code=0)
         assert f"ids/{name}: 2 recordings" in told
