@@ -149,6 +149,7 @@ class _Turn:
     troubles: list[Trouble]
     calls: list[ModelCall]
     end_ns: int
+    first_event_ns: int | None = None
 
     def new_in(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
         """Return the items of its next request that are new: those after the model's answer. If the last call has no
@@ -194,6 +195,8 @@ class _Builder:
             if item.kind == "output":
                 self._returned(item, at_ns)
         turn.calls.append(call)
+        if turn.first_event_ns is None and call.first_event_ns is not None:
+            turn.first_event_ns = call.first_event_ns + shift_ns
         turn.end_ns = max(turn.end_ns, at_ns if call.ended_ns is None else call.ended_ns + shift_ns)
         self.until_ns = max(self.until_ns, turn.end_ns)
         turn.messages += _passages(call, shift_ns)
@@ -249,7 +252,7 @@ class _Builder:
             turn=number,
             asked=one.asked,
             asked_ns=one.begin_ns,
-            started_ns=one.begin_ns,
+            started_ns=one.begin_ns if one.first_event_ns is None else one.first_event_ns,
             first_text_ns=first,
             ended_ns=None if ended == "unfinished" else one.end_ns,
             last_event_ns=one.end_ns,
@@ -270,8 +273,8 @@ class _Builder:
             notes=(),
             longest_silence=None,
             silences=(),
-            events=0,
-            odd_events=0,
+            events=sum(call.events for call in one.calls),
+            odd_events=sum(call.odd_events for call in one.calls),
             heartbeats=0,
         )
 

@@ -9,7 +9,7 @@ and parses it once: for a lake.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from functools import cache, cached_property
 from itertools import chain
@@ -34,7 +34,7 @@ from .doctor.model import ModelChecks
 from .gather import Concluded, Gathered, all_concluded, conclusions, whole_sessions
 from .listing import Row, summaries
 from .model_calls.values import USAGE, Link, ModelCalls, prompt_sizes, tool_calls_of
-from .stats import measure, measured, measured_talk, waited
+from .stats import Frames, measure, measured, measured_talks, waited
 from .stats.values import SessionStats, TurnStats, cost, count, total
 from .tables import TABLES
 from .turns import Around, SessionBuilder
@@ -127,7 +127,8 @@ class Analysis:
                 row = _place(told, turn) | _turn_row(turn, measures)
                 # A connect snapshot may have repeated earlier text.
                 is_known = (turn.joined_ns is None and turn.events > 0) or measures.first_token_s is not None
-                first_ns = min((passage.first_ns for passage in (*turn.messages, *turn.thoughts)), default=None)
+                passages = (one for one in (*turn.messages, *turn.thoughts) if one.pieces or told.conversation is None)
+                first_ns = min((passage.first_ns for passage in passages), default=None)
                 row["first_token_ns"] = first_ns if is_known else None
                 yield row | self._times(told, turn, "asked", "started", "ended")
 
@@ -253,7 +254,6 @@ def _between(told: Session, since_ns: int, until_ns: int | None) -> float | None
     return None if until_ns is None or told.started_at is None else (until_ns - since_ns) / 1e9
 
 
-Frames = Callable[[Exchange], Iterable[TimedFrame]]
 _LENGTH = attrgetter("length")
 _PARSED = 64 << 20
 """Bytes of a session's frames up to which their parsed payloads are kept for the next analysis."""
@@ -329,7 +329,7 @@ class Whole(Analysis):
             replace(stats, conclusion=one.conclusion, duration_s=one.conclusion.duration_s)
             for one, stats in zip(self._concluded, self._stats, strict=True)
         ]
-        return [*of_sessions, *map(measured_talk, self._talks)]
+        return [*of_sessions, *measured_talks(self._store, self._talks, self._frames)]
 
     @cached_property
     def _told(self) -> list[Session]:

@@ -21,12 +21,13 @@ whatever happens to the connection after it.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
-from ..model import UNREACHED, Ending, Exchange, TimedFrame
+from ..model import UNREACHED, Ending, Exchange, TimedFrame, Verdict
 from ..wire.content_coding import codings_of
 from ..wire.headers import header
 from ..wire.sse import read_fields
@@ -106,6 +107,11 @@ class ModelCall:
     """The number of the exchange of another cassette that is the answer; None if the provider answered."""
     is_replaced: bool = False
     """Whether a later call took its place, in record mode `new_episodes`."""
+    events: int = 0
+    """The number of events of a streamed answer, with `[DONE]`."""
+    odd_events: int = 0
+    """The number of these that do not fit the contract."""
+    first_event_ns: int | None = None
     beginnings: tuple[bytes, ...] = ()
     """Digests of the first 1, 2, 4, 8, … KiB of the request, as far as it has them."""
 
@@ -193,8 +199,13 @@ def call_of(
     status = x.response.status if x.response else None
     codings = codings_of(header(x.response.headers if x.response else (), "content-encoding"))
     is_lost = x.kind == "sse" and x.response_bytes > 0 and bool(codings)
+    verdicts = Counter[Verdict]()
+    first_event_ns = None
     if x.kind == "sse":
         for frame in frames:
+            verdicts[frame.verdict] += 1
+            if first_event_ns is None and frame.verdict != "comment":
+                first_event_ns = frame.offset_ns
             is_lost = frame.raw is None
             answer.at_ns = frame.offset_ns
             answer.seq = frame.seq
@@ -248,6 +259,9 @@ def call_of(
         counts_attempts=header(x.request.headers, _RETRY_COUNT) is not None,
         answered_from=x.answered_from,
         is_replaced=x.is_replaced,
+        events=verdicts.total() - verdicts["comment"],
+        odd_events=verdicts.total() - sum(verdicts[one] for one in ("comment", "sentinel", "valid")),
+        first_event_ns=first_event_ns,
         beginnings=tuple(_beginnings(request)),
     )
 

@@ -11,11 +11,12 @@ To add a number: a field in `values`, measured here or beside it; then a column 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from operator import attrgetter
 from typing import Any, cast
 
+from ...cassette.model_calls import ModelHops
 from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
@@ -51,6 +52,8 @@ from .values import (
 _MS = 1_000_000
 _LENGTH, _VERDICT_HEARD = attrgetter("length"), attrgetter("frame.verdict")
 _TYPE_AND_VERDICT = attrgetter("type", "verdict")
+Frames = Callable[[Exchange], Iterable[TimedFrame]]
+"""Returns the frames of a stream."""
 _OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
@@ -76,7 +79,7 @@ def measured(
             sessions.append(told)
         yield measure(one, conclusion, started[told.recording], frames=frames, told=told, line=line, calls=calls)
     if session is None:
-        yield from (measured_talk(one) for one in conversations_in(calls, store.recordings()))
+        yield from measured_talks(store, conversations_in(calls, store.recordings()))
 
 
 def measure(
@@ -125,9 +128,29 @@ def measure(
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
 
 
-def measured_talk(one: ConcludedTalk) -> SessionStats:
-    """The numbers of a conversation of model calls. Its calls are its exchanges, and it has no stream."""
+def measured_talks(
+    store: Source, talks: Iterable[ConcludedTalk], frames: Frames | None = None
+) -> Iterator[SessionStats]:
+    """The numbers of conversations of model calls. `frames` returns those of a stream, by default the store's."""
+    of_calls = {x.exchange: x for x in ModelHops(store).exchanges()}
+    for one in talks:
+        links = [(of_calls[link.call.exchange], link.shift_ns) for link in one.calls.links]
+        yield _measured_talk(one, links, frames or store.frames)
+
+
+def _measured_talk(one: ConcludedTalk, calls: Sequence[tuple[Exchange, int]], frames: Frames) -> SessionStats:
+    """`calls`: the exchanges, each with the ns from the clock of its recording to that of the conversation."""
     told = one.session
+    line, spans, streams = list[MergedFrame](), list[Span](), list[StreamStats]()
+    for x, shift_ns in calls:
+        if x.stream is not None:
+            own = list(frames(x))
+            (begin, end), numbers = _stream(x, own)
+            spans.append((begin + shift_ns, end + shift_ns))
+            streams.append(numbers)
+            line += (MergedFrame(_shifted(frame, shift_ns), in_snapshot=False) for frame in own)
+    line.sort(key=attrgetter("at_ns"))
+    events = _events(heard.frame for heard in line)
     found = SessionStats(
         recording=told.recording,
         session_id=told.session_id,
@@ -135,17 +158,24 @@ def measured_talk(one: ConcludedTalk) -> SessionStats:
         started_at=told.started_at,
         duration_s=one.conclusion.duration_s,
         conclusion=one.conclusion,
-        exchanges=len(one.talk.links),
-        request_bytes=0,
-        response_bytes=0,
-        streams=(),
-        endings={},
-        **_of_events([], []),
-        **_of_turns(told.turns, {turn.begin_ns for turn in told.turns}, set(), told.until_ns, one.calls),
-        proxy_delay_ms=None,
-        never_sent=None,
+        exchanges=len(calls),
+        request_bytes=sum(x.request_bytes for x, _ in calls),
+        response_bytes=sum(x.response_bytes for x, _ in calls),
+        streams=tuple(streams),
+        endings=_counted(one.ending for one in streams),
+        **_of_events(line, union(spans)),
+        **_of_turns(
+            told.turns, {turn.begin_ns for turn in told.turns}, set(), told.until_ns, one.calls, only_deltas=True
+        ),
+        proxy_delay_ms=_delays(events),
+        never_sent=_unsent(events),
     )
-    return replace(found, events_per_s=None)
+    return found if streams else replace(found, events_per_s=None, never_sent=None)
+
+
+def _shifted(frame: TimedFrame, ns: int) -> TimedFrame:
+    sent_ns = None if frame.sent_ns is None else frame.sent_ns + ns
+    return frame._replace(offset_ns=frame.offset_ns + ns, sent_ns=sent_ns) if ns else frame
 
 
 def without_times(value: Any) -> Any:
@@ -179,10 +209,16 @@ def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, 
 
 
 def _of_turns(
-    turns: Sequence[Turn], posts: set[int], joined: set[int], until_ns: int, calls: ModelCalls
+    turns: Sequence[Turn],
+    posts: set[int],
+    joined: set[int],
+    until_ns: int,
+    calls: ModelCalls,
+    *,
+    only_deltas: bool = False,
 ) -> dict[str, Any]:
     """The fields of `SessionStats` that come from turns. A rate is total count by total time."""
-    all_ = [TurnMeasures(turn, posts, joined, until_ns, calls.of(turn)) for turn in turns]
+    all_ = [TurnMeasures(turn, posts, joined, until_ns, calls.of(turn), only_deltas=only_deltas) for turn in turns]
     timed = [one for one in all_ if one.streamed_tokens is not None]
     streamed = total(one.streamed_tokens for one in timed)
     streaming = total(one.streaming for one in all_)
@@ -241,14 +277,25 @@ class TurnMeasures:
 
     `posts`: times of the clients' message POSTs, or of the first calls; latencies count from no other time.
     `joined`: times at which a connect snapshot repeated the text so far, so that its first delta is unknown.
-    `until_ns`: when the last client left. `links`: its model calls.
+    `until_ns`: when the last client left. `links`: its model calls. `only_deltas`: whether a text without deltas has
+    no first token, as that of a plain JSON answer.
     """
 
-    def __init__(self, turn: Turn, posts: set[int], joined: set[int], until_ns: int, links: Sequence[Link]) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        posts: set[int],
+        joined: set[int],
+        until_ns: int,
+        links: Sequence[Link],
+        *,
+        only_deltas: bool = False,
+    ) -> None:
         self.turn, self.links = turn, links
         self._posted = turn.asked_ns if turn.asked_ns in posts else None
         passages = [*turn.messages, *turn.thoughts]
-        first = min((passage.first_ns for passage in passages if turn.events or passage.pieces), default=None)
+        has_all = turn.events > 0 and not only_deltas
+        first = min((passage.first_ns for passage in passages if passage.pieces or has_all), default=None)
         self._is_whole = first not in joined
         self.first_event = self._since_post(turn.started_ns if turn.events else None)
         self.first_token = self._since_post(first if self._is_whole else None)

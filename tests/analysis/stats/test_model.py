@@ -69,9 +69,17 @@ def test_a_streamed_turn_alone_has_its_values_from_its_first_call_on(tmp_path: P
     done = event("response.completed", response={"id": "r", "status": "completed"})
     body = json.dumps({"model": "m", "input": "Hi", "stream": True}).encode()
     made.stream("/v1/responses", 1.0, (1.2, said), (1.3, done), method="POST", body=body, ending="eof")
-    printed = invoke("stats", made.save(tmp_path / "a.db")).stdout
+    path = made.save(tmp_path / "a.db")
+    columns = "streams, events, frames, response_bytes, first_token_s"
+    (row,) = map(json.loads, invoke("query", "--json", path, f"SELECT {columns} FROM sessions").stdout.splitlines())
+    assert [*row.values()] == [1, 2, 2, len(said) + len(done), 0.2]
+    (row,) = map(
+        json.loads, invoke("query", "--json", path, "SELECT events, odd_events FROM turns").stdout.splitlines()
+    )
+    assert row == {"events": 2, "odd_events": 2}
+    printed = invoke("stats", path).stdout
     assert printed.startswith("1 turn: first token after 0.200 s, 0.300 s a turn\n")
-    assert "\nTimes from the first call of a turn\n  first token  0.200 s\n" in printed
+    assert "\nTimes from the first call of a turn\n  first event  0.200 s\n  first token  0.200 s\n" in printed
     hangs = invoke("stats", SHIPPED / "troubled" / "tool_hangs.jsonl").stdout
     assert hangs.startswith("1 turn: first event after 0.269 s\n")
 
