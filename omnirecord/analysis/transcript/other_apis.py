@@ -38,7 +38,7 @@ _CUT_BY = {
     "provider": "cut by the provider",
     "recorder": "cut by the end of the recording",
 }
-ToldBefore = dict[str, list[str]]
+ToldBefore = dict[str, dict[str, None]]
 """The names of the conversations that have a line with these instructions, by the instructions."""
 _LONG_INSTRUCTIONS = 100
 """Characters of instructions that are repeated in each conversation, at most."""
@@ -276,11 +276,11 @@ def _asked(page: Page, call: ModelCall, told_before: ToldBefore, where: str) -> 
     """Return the parts of a request after the model's last answer, after instructions that no earlier call of its
     conversation has. Long ones are printed once, in the first conversation that has them."""
     instructions = "" if call.conversation is None else call.conversation.instructions
-    before = told_before.setdefault(instructions, [])
+    before = told_before.setdefault(instructions, {})
     if instructions and where not in before:
         is_long = len(instructions) > _LONG_INSTRUCTIONS
-        yield f"System: {f'as in {before[0]}' if before and is_long else page.long(instructions)}", "asked"
-        before.append(where)
+        yield f"System: {f'as in {next(iter(before))}' if before and is_long else page.long(instructions)}", "asked"
+        before[where] = None
     items = () if call.conversation is None else call.conversation.items
     begin = after_answer(items)
     new = items[begin:]
