@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from datetime import timedelta
@@ -202,9 +201,9 @@ def test_a_session_that_is_forgotten_during_a_shipment_leaves(
 def test_a_restored_lake_forgets_again(tmp_path: Path, two: Path) -> None:
     lake = shipped(str(tmp_path / "lake"), two)
     backup = tmp_path / "backup"
-    subprocess.run(["cp", "-a", lake.url, backup], check=True)
+    shutil.copytree(lake.url, backup)
     forget(lake.url, FIRST)
-    subprocess.run(["cp", "-a", f"{lake.url}/{FOLDER}", backup], check=True)
+    shutil.copytree(f"{lake.url}/{FOLDER}", backup / FOLDER)
 
     said = forget(str(backup))
 
@@ -365,7 +364,7 @@ def test_forget_that_is_killed_at_any_moment_is_finished_by_the_next(
     rounds = 40 if long else 1
     for number in range(rounds):
         url = str(tmp_path / f"lake-{number}")
-        subprocess.run(["cp", "-a", original.url, url], check=True)
+        shutil.copytree(original.url, url)
         process = forked.Running(["lake", "forget", url, FIRST])
         _wait_for(Path(url, FOLDER), process)
         time.sleep(lot.random() * 0.25)

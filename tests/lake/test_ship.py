@@ -106,17 +106,17 @@ def test_the_text_form_and_a_second_copy_are_the_same_recording(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_shippers_at_the_same_time_ship_each_recording_once(each_lake_url: str, long: bool) -> None:
-    lake = made(each_lake_url)
+def test_shippers_at_the_same_time_ship_each_recording_once(lake_url: str, long: bool) -> None:
+    lake = made(lake_url)
     texts = TEXTS if long else TEXTS[:2]
     found: list[Shipped] = []
 
     def one(seed: int) -> None:
         paths = list(texts)
         random.Random(seed).shuffle(paths)
-        found.extend(ship(Lake(each_lake_url), paths))
+        found.extend(ship(Lake(lake_url), paths))
 
-    count = 8 if long else 3 if lake.is_local else 2
+    count = 8 if long else 3
     threads = [threading.Thread(target=one, args=[number]) for number in range(count)]
     for thread in threads:
         thread.start()
