@@ -337,6 +337,9 @@ class ReplayOptions:
         "--loop",
         named="Begin a session again for the next client, once its streams are over (`docs/commands.md`).",
     )
+    allow_no_requests: bool = _option(
+        False, "Do not raise an error at the end of the block, or of the test, if no client has sent a request."
+    )
     only: str | None = _option(
         None,
         "Name of the only hop to replay, such as model, or openai in a cassette of run. A hop is one recorded"

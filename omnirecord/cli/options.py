@@ -141,7 +141,7 @@ def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 def replay_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of the options of `serve` as arguments of `EpisodesOptions`. Raises `UsageError`."""
     web_ui = None if given["web_ui"] == "off" else given["web_ui"]
-    return {**_with_addresses(given), "web_ui": web_ui}
+    return {**_with_addresses(given), "web_ui": web_ui, "allow_no_requests": True}
 
 
 def _with_addresses(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from .server import Limit
 
-    _Server = tuple[Server, Path, Limit | None]
+    _Server = tuple[Server, Path, Limit | None, bool]
     _Given = Settings
 
 _NOT_SETTINGS = ("cassette", "speed", "max_gap")
@@ -42,7 +42,7 @@ _OPTIONS = {
 _COUNTED = "omnirecord_requests"
 """The property of a test's report with the counts of its requests."""
 _OUTCOMES = pytest.StashKey[set[str]]()  # of its failed setup, of its subtests, and of the test
-_SERVER = pytest.StashKey["_Server"]()
+_SERVER = pytest.StashKey["_Server"]()  # the server, its cassette, the limit, and whether no request is allowed
 _SETTINGS = pytest.StashKey["_Given"]()
 
 
@@ -93,6 +93,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that passed without a request to its server."""
+    returned = yield
+    if _SERVER in item.stash:
+        server, cassette, _, allows_none = item.stash[_SERVER]
+        if server.is_unused and not allows_none:
+            done = "recorded" if server.is_recording else f"compared with {cassette}"
+            raise pytest.fail.Exception(
+                f"omnirecord: the test sent no request to omnirecord_server, so nothing was {done}."
+                " Connect the client to omnirecord_server.url, or allow this with"
+                " @pytest.mark.omnirecord(allow_no_requests=True)",
+                pytrace=False,
+            )
+    return returned
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -102,7 +119,7 @@ def pytest_runtest_makereport(
     if report.failed and _SERVER in item.stash:
         from .server import section
 
-        server, cassette, limit = item.stash[_SERVER]
+        server, cassette, limit, _ = item.stash[_SERVER]
         told = str(call.excinfo.value) if call.excinfo is not None else ""
         noted = None if limit is None else limit.section
         said = noted or section(server, cassette, stopped=call.when == "teardown", told=told)
@@ -183,7 +200,7 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
                 )
                 server = stack.enter_context(served(case, settings))
             limit = stack.enter_context(limited(config, server, path, settings.gate_timeout))
-            item.stash[_SERVER] = server, path, limit
+            item.stash[_SERVER] = server, path, limit, bool(settings.replay.get("allow_no_requests"))
             yield server
     except OmnirecordError as error:
         _fail(error)

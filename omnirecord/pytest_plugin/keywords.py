@@ -13,6 +13,7 @@ OF_REPLAY = (
     "chunks",
     "resume",
     "loop",
+    "allow_no_requests",
     "only",
 )
 """Keywords of the marker that go to `omnirecord.replay`: all options of a replay but its address and its web UI."""

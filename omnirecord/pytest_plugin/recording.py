@@ -46,6 +46,10 @@ class Recording(WithBlock):
         server = self._blocking = Server(cast("PlayheadControl", self))
         return server.start()
 
+    @property
+    def is_unused(self) -> bool:
+        return not self._proxy.exchanges and not self._proxy.unrecorded
+
     async def __aenter__(self) -> Recording:
         await self._proxy.__aenter__()
         self.url = self._proxy.url
@@ -115,7 +119,8 @@ def recorded(case: Case, settings: Settings) -> Iterator[Server]:
         db = Path(folder) / "recording.db"
         with Recording(case.upstream(), db, **settings.recording) as server:
             yield server
-        if (outcomes := case.outcomes()) == {"passed"} or "failed" in outcomes:
+        outcomes = case.outcomes()
+        if outcomes == {"passed"} or ("failed" in outcomes and not server.is_unused):
             _keep(db, path, has_passed=outcomes == {"passed"})
 
 

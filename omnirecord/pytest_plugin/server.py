@@ -38,10 +38,10 @@ def section(server: Server, cassette: Path, *, stopped: bool = False, told: str 
     failure `told` already."""
     try:
         if server.is_recording:
-            kept = visible(str(failed_path(cassette)))
+            kept = f"recorded, and kept since the test failed: {visible(str(failed_path(cassette)))}"
             name = visible(str(cassette))
             as_it_was = "is unchanged" if cassette.exists() else "is written when the test passes"
-            return f"recorded, and kept since the test failed: {kept}\nits cassette {as_it_was}: {name}"
+            return f"{_came(server)[0] if server.is_unused else kept}\nits cassette {as_it_was}: {name}"
         where = f"{visible(str(cassette))}, replayed at {server.url}"
         playhead = [] if stopped else _playhead(server)
         faults = [f"fault that struck: {visible(one)}" for one in server.faults]

@@ -246,6 +246,9 @@ class Server(Blocking):
         """Whether the server records a live upstream. A recording server has no playhead."""
         return not isinstance(self._server, PlayheadControl)
 
+    is_unused: bool = of_server("is_unused")
+    """Whether no client has sent a request."""
+
     @property
     def records_missing(self) -> bool:
         """Whether an upstream answers what the cassette does not have, and is recorded."""

@@ -127,6 +127,9 @@ class Replay(WithBlock, PlayheadControl):
         self.taken_over: Callable[[], set[int]] = set
         """Returns the exchanges, of all hops, in whose place live ones came."""
         self.logs_misses = True
+        self.fails_unused = False
+        """Whether to raise `UsageError` at the end of the block if no client has sent a request."""
+        self._is_asked = False
         self.used_by: UsedBy = "python"
         if options.skip_gates_after is not None:
             checked_seconds("skip_gates_after", options.skip_gates_after)
@@ -146,6 +149,11 @@ class Replay(WithBlock, PlayheadControl):
     @property
     def waiting(self) -> list[str]:
         return self._waiting.reported
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether no client has sent a request, to no hop. `reset` does not change that."""
+        return not self.served and not any(one._is_asked for one in self.hops)
 
     @property
     def mismatches(self) -> list[player.Mismatch]:
@@ -271,8 +279,17 @@ class Replay(WithBlock, PlayheadControl):
         replay.used_by = self.used_by
         return replay
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *how: object) -> None:
+        self.fails_unused = self.fails_unused and not any(how)
+        super().__exit__(*how)
+
+    async def __aexit__(self, *how: object) -> None:
         await self.stop()
+        if self.fails_unused and self.is_unused and not any(how):
+            raise UsageError(
+                f"no request came to the replay of {self.cassette}, so nothing was compared with the recording. Connect"
+                " the client to the url of the replay, or allow this with allow_no_requests=True"
+            )
 
     async def stop(self) -> None:
         """Close every connection. Safe to call twice."""
@@ -343,6 +360,7 @@ class Replay(WithBlock, PlayheadControl):
             return bad_request("it names no path", 405)
         if target.startswith(CONTROL):
             return await self._control.handle(request, target)
+        self._is_asked = True
         if (refusal := ambiguous(request, headers)) is not None:
             return refusal
         incoming = await self._read(request, target, headers)

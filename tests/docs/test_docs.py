@@ -187,8 +187,9 @@ async def test_the_python_of_the_documentation_runs(folder: Path, monkeypatch: p
     monkeypatch.chdir(folder)
     page = (ROOT / "docs" / "python.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    async with omnirecord.replay("session.jsonl") as upstream:
+    async with omnirecord.replay("session.jsonl", allow_no_requests=True) as upstream:
         code = "\n".join(blocks).replace("http://127.0.0.1:6767", upstream.url)
+        code = code.replace('timing="instant"', 'timing="instant", allow_no_requests=True')  # its clients are `...`
         body = "async def page():\n" + "".join(f"    {line}\n" for line in code.splitlines())
         space: dict[str, Any] = {}
         exec(compile(body, "docs/python.md", "exec"), space)

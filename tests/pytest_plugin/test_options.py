@@ -16,7 +16,7 @@ def test_the_closest_marker_wins_key_by_key(suite: Suite) -> None:
         test_it="""
         import pytest
 
-        pytestmark = pytest.mark.omnirecord("talk.jsonl", timing="original", speed=2)
+        pytestmark = pytest.mark.omnirecord("talk.jsonl", timing="original", speed=2, allow_no_requests=True)
 
         @pytest.mark.omnirecord(speed=4)
         class TestIt:
@@ -40,7 +40,7 @@ LAYERS = """
     def omnirecord_config():
         return {config}
 
-    @pytest.mark.omnirecord("talk.jsonl", {marker})
+    @pytest.mark.omnirecord("talk.jsonl", allow_no_requests=True, {marker})
     def test_it(omnirecord_server):
         timing = omnirecord_server._server.timing
         mode = "instant" if timing.instant else "compressed" if timing.max_gap else "original"

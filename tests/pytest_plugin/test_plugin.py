@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pytest_suite import OPTIONS, PLUGIN, TALKS, Suite
+from tests.support.pytest_suite import OPTIONS, PLUGIN, TALKS, Suite, from_upstream
 from tests.support.pytest_suite import suite as suite
 from tests.support.pytest_suite import upstream as upstream
 from tests.support.watchdog import slowness
@@ -146,7 +146,7 @@ def test_an_instant_test_takes_under_fifty_milliseconds_beside_the_clients_own(s
             TOOK.append(time.perf_counter() - started)
             return omnirecord_server
 
-        @pytest.mark.omnirecord("text.jsonl")
+        @pytest.mark.omnirecord("text.jsonl", allow_no_requests=True)
         @pytest.mark.parametrize("n", range(5))
         def test_talk(server, n):
             pass
@@ -156,6 +156,36 @@ def test_an_instant_test_takes_under_fifty_milliseconds_beside_the_clients_own(s
     """
     )
     suite.run().assert_outcomes(passed=6)
+
+
+def test_a_test_that_passes_without_a_request_fails_unless_its_marker_allows_that(suite: Suite) -> None:
+    suite.file(
+        test_it="""
+        import pytest
+
+        @pytest.mark.omnirecord("talk.jsonl")
+        def test_it(omnirecord_server):
+            omnirecord_server.assert_all_matched()
+
+        @pytest.mark.omnirecord("talk.jsonl", allow_no_requests=True)
+        def test_allowed(omnirecord_server):
+            pass
+    """
+    )
+    result = suite.run()
+    result.assert_outcomes(failed=1, passed=1)
+    output = result.stdout.str()
+    assert "omnirecord: the test sent no request to omnirecord_server, so nothing was compared with" in output
+    assert "allow_no_requests=True" in output
+    assert "Traceback" not in output
+
+
+def test_a_recording_without_a_request_fails_and_writes_no_cassette(suite: Suite, upstream: str) -> None:
+    suite.file(test_it="def test_it(omnirecord_server): pass")
+    result = suite.run(*from_upstream(upstream))
+    result.assert_outcomes(failed=1)
+    assert "the test sent no request to omnirecord_server, so nothing was recorded" in result.stdout.str()
+    assert [one.name for one in suite.cassettes.rglob("*.jsonl")] == ["talk.jsonl"]
 
 
 def test_a_test_that_fails_shows_its_cassette_and_what_differs(suite: Suite) -> None:

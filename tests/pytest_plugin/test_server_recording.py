@@ -142,6 +142,7 @@ def test_a_fixture_that_fails_after_a_passed_test_keeps_the_recording_apart(suit
         + """
     @pytest.fixture
     def broken(omnirecord_server):
+        talk(omnirecord_server.url)
         raise ValueError("broken")
     """
     )

@@ -13,7 +13,7 @@ pytest_plugins = ["pytester"]
 MODE = """
     import pytest
 
-    @pytest.mark.omnirecord("talk.jsonl", {marker})
+    @pytest.mark.omnirecord("talk.jsonl", allow_no_requests=True, {marker})
     def test_it(omnirecord_server):
         timing = omnirecord_server._server.timing
         mode = "instant" if timing.instant else "compressed" if timing.max_gap else "original"

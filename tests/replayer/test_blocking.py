@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 import omnirecord
+from omnirecord import UsageError
 from omnirecord.replayer.beyond import Served
 from omnirecord.replayer.control import VERBS, Server, differences, position_text
 from omnirecord.replayer.player import Mismatch
@@ -62,13 +63,29 @@ def test_many_live_in_one_process_and_leave_nothing(cassette: Path, long: bool) 
     allow_many_files()
     before, threads = descriptors(), threading.active_count()
     with ExitStack() as stack:
-        servers = [stack.enter_context(omnirecord.replay(cassette, timing="instant")) for _ in range(count)]
+        replays = [omnirecord.replay(cassette, timing="instant", allow_no_requests=True) for _ in range(count)]
+        servers = list(map(stack.enter_context, replays))
         assert len({server.url for server in servers}) == count
         for server in servers[:: count // 6]:
             assert "response.completed" in talk(server.url)
             server.assert_all_matched()
         assert sum(len(server.requests) for server in servers) == 3 * 6
     assert (descriptors(), threading.active_count()) == (before, threads)
+
+
+async def test_a_replay_without_a_request_raises_at_its_end_unless_that_is_allowed(cassette: Path) -> None:
+    with pytest.raises(UsageError, match=r"no request came to the replay of .*allow_no_requests=True"):
+        async with omnirecord.replay(cassette):
+            pass
+    with pytest.raises(UsageError, match="no request came"), omnirecord.replay(cassette):
+        pass
+    with pytest.raises(KeyError), omnirecord.replay(cassette):
+        raise KeyError
+    with omnirecord.replay(cassette, allow_no_requests=True):
+        pass
+    with omnirecord.replay(cassette, timing="instant") as server:
+        talk(server.url)
+        server.reset()
 
 
 async def test_a_loop_that_is_blocked_does_not_stop_the_replay(cassette: Path) -> None:
