@@ -1,8 +1,8 @@
 """Finds the attempts of one request: each call with the call that it repeats. Pure, incremental.
 
 Two calls are attempts of one request if their conversations are equal. Besides, the retry count of the client rises by
-one. Or the first call failed in a way that another attempt can mend, and the second one has no retry count, or 0: the
-program repeats the request, not its SDK. A server repeats none, and two of its users may ask the same. So behind
+one. Or the first call failed in a way that another attempt can mend, and the second one has no retry count, or 0. Then
+the program repeats the request, not its SDK. A server repeats none, and two of its users may ask the same. So behind
 Omnigent, a count of 0 begins a request. If a provider refuses a request before its end, the rest of the body is not
 recorded: then the beginnings of the bodies are compared.
 """
