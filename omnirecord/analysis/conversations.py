@@ -67,6 +67,11 @@ class ConcludedTalk(NamedTuple):
     """The name of the signal that ended the recorded command; None if none did."""
 
     @property
+    def links(self) -> dict[int, Link]:
+        """Its calls by exchange, with their times on the clock of its first recording."""
+        return {link.call.exchange: link for link in self.calls.links}
+
+    @property
     def stream(self) -> None:
         """It has no stream, as a stream without a session has."""
 

@@ -309,7 +309,8 @@ async def test_show_places_a_call_of_a_later_recording_on_the_clock_of_its_conve
     with omnirecord.open_cassette(tmp_path / "a.db") as cassette:
         starts = [datetime.fromisoformat(one.started_at) for one in cassette.recordings()]
         first, second = (x.request.at_ns / 1e9 for x in cassette.exchanges())
-    shown = forked.run(["show", "a.db"], tmp_path).out.decode()
-    (told,) = re.findall(r"^  2 +([\d.]+) s ", shown, re.MULTILINE)
-    assert "\n-- continued by another run: recording 2, from 20" in shown
-    assert float(told) == pytest.approx((starts[1] - starts[0]).total_seconds() + second - first, abs=0.02)
+    for words in (["show", "a.db"], ["show", "--follow", "a.db"]):
+        shown = forked.run(words, tmp_path).out.decode()
+        (told,) = re.findall(r"^  2 +([\d.]+) s ", shown, re.MULTILINE)
+        assert "\n-- continued by another run: recording 2, from 20" in shown
+        assert float(told) == pytest.approx((starts[1] - starts[0]).total_seconds() + second - first, abs=0.02)

@@ -33,7 +33,7 @@ from ..turns.draft import LONG_SILENCE
 from ..turns.requests import FailedRequest
 from ..turns.values import Child, Session, Turn
 from . import sentences
-from .other_apis import astray_lines, call_pieces, exchanges_of_others, lines_of_others, spent, talk_lines
+from .other_apis import ToldBefore, astray_lines, call_pieces, exchanges_of_others, lines_of_others, spent, talk_lines
 from .sentences import COLUMN, Line, Page, Piece, turn_lines, why
 
 DEEPEST = 6
@@ -192,7 +192,7 @@ def transcript(
     for line in Tree(sessions, page, calls, by_id, forks_in(recordings)).lines():
         empty = False
         yield line
-    told_before = dict[str, list[str]]()
+    told_before: ToldBefore = {}
     forked = set[int]()
     for one in conversations_in(calls, recordings) if with_astray_calls else ():
         yield from [] if empty else [Line("", "blank")]

@@ -237,7 +237,9 @@ class _Talks:
             self.headed[talk.number] = one.session.recording
             yield from page.wrapped(talk_head(one, by_number), "head", "", "  ")
         places = {link.call.exchange: place for link, place in talk.calls}
-        for link in links:
+        shown = one.links
+        for known in links:
+            link = shown[known.call.exchange]
             yield from run_line(page, by_number, self.headed[talk.number], link)
             self.headed[talk.number] = link.call.recording
             yield from fork_line(page, by_number.get(link.call.recording), link, self._forked)

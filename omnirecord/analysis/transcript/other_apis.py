@@ -142,9 +142,9 @@ def talk_lines(
     by_number = {recording.recording: recording for recording in recordings}
     yield from page.wrapped(talk_head(one, by_number, talk_sums(one)), "head", "", "  ")
     before = one.session.recording
-    shifts_ns = {link.call.exchange: link.shift_ns for link in one.calls.links}
-    for link, place in one.talk.calls:
-        link = replace(link, shift_ns=shifts_ns[link.call.exchange])
+    links = one.links
+    for known, place in one.talk.calls:
+        link = links[known.call.exchange]
         yield from run_line(page, by_number, before, link)
         before = link.call.recording
         yield from fork_line(page, by_number.get(link.call.recording), link, forked)
