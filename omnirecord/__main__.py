@@ -6,6 +6,10 @@ import gc
 import sys
 
 
+_INTERRUPTED = 130
+"""The exit code of a program that SIGINT ends."""
+
+
 class WithoutPandas:
     """An import hook that hides an installed pandas: pyarrow and sqlite-utils would import it, which takes 0.3 s.
 
@@ -26,7 +30,19 @@ def run() -> None:
 
         main(prog_name="omnirecord", obj=_before_a_command)
     except KeyboardInterrupt:
-        sys.exit(130)  # the exit code of a program that SIGINT ends
+        _leave()
+    except SystemExit as error:
+        if error.code == _INTERRUPTED:
+            _leave()
+        raise
+
+
+def _leave() -> None:
+    """End after a Ctrl-C. A second one would print a traceback; `last_resort` ends an exit that takes too long."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(_INTERRUPTED)
 
 
 def _before_a_command() -> None:

@@ -390,3 +390,23 @@ def test_what_asyncio_logs_is_one_sentence_a_minute_without_a_traceback(monkeypa
     (said,) = written
     assert said.getMessage().startswith("there is not enough memory: Fatal read error (")
     assert said.exc_info is None
+
+
+def test_many_ctrl_c_end_a_command_with_130_and_no_traceback() -> None:
+    begin = """
+from threading import Timer
+from omnirecord.__main__ import run
+Timer(0.5, print, kwargs={"flush": True}).start()
+run()
+"""
+    endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+    words = [sys.executable, "-c", begin, "query", str(SHIPPED / "text.jsonl"), endless]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.001)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
