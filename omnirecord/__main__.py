@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import sys
 
-
 _INTERRUPTED = 130
 """The exit code of a program that SIGINT ends."""
 
