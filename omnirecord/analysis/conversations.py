@@ -18,13 +18,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..cassette.labels import exit_code_of, signal_of
+from ..cassette.labels import exit_code_of, signal_of, told_signal
 from ..cassette.select import Source
 from ..model import Recording, since_1970, wall_clock
 from ..providers.answers import CallUsage
 from ..providers.call import ModelCall
 from ..providers.parts import Item, after_answer
-from ..text import clip, joined, one_line
+from ..text import clip, joined, one_line, seconds
 from .gather import model_calls
 from .model_calls.values import Link, ModelCalls, Talk, TurnKey
 from .turns.conclusion import MOST_ASKED, Code, Conclusion, Outcome
@@ -47,7 +47,7 @@ class _End(NamedTuple):
     def told(self) -> str:
         """A further sentence about a command that did not end well; else empty."""
         if self.signal is not None:
-            return f" The program was interrupted by {self.signal}."
+            return f" The program was {told_signal(self.signal)}."
         return f" The program ended with exit code {self.exit_code}." if self.exit_code else ""
 
 
@@ -259,7 +259,7 @@ class _Builder:
             asked_ns=one.begin_ns,
             started_ns=one.begin_ns if one.first_event_ns is None else one.first_event_ns,
             first_text_ns=first,
-            ended_ns=None if ended == "unfinished" else one.end_ns,
+            ended_ns=None if ended == "unfinished" and last.cut_by != "client" else one.end_ns,
             last_event_ns=one.end_ns,
             ended=ended,
             error=fault,
@@ -319,8 +319,6 @@ def _ended(call: ModelCall) -> Ended:
     """Return how the turn ended whose last call this is."""
     if call.has_failed:
         return "failed"
-    if call.ending == "cut":
-        return "interrupted" if call.cut_by == "client" else "unfinished"
     if call.ending == "incomplete":
         return "incomplete"
     return "completed" if call.ending == "completed" else "unfinished"
@@ -390,13 +388,21 @@ def _how(call: ModelCall, end: _End) -> tuple[Code, Outcome, str]:
     return "model_failed", "failed", "Failed: the model call failed"
 
 
+def when_cut(call: ModelCall) -> str:
+    """Return at what time the client of a call left."""
+    if call.deltas:
+        return "in the middle of the answer"
+    waited = seconds(max((call.ended_ns or 0) - call.started_ns, 0))
+    return f"after {waited} without {'an answer' if call.status is None else 'a token'}"
+
+
 def _how_cut(call: ModelCall, end: _End) -> tuple[Code, Outcome, str]:
     if call.cut_by == "client":
-        who = "the client left" if end.signal is None else f"the program was interrupted by {end.signal}"
-        when = "in the middle of the answer" if call.deltas else "while the model was silent"
-        return "call_cut", "unfinished", f"Unfinished: {who} {when}"
+        who = "the client left" if end.signal is None else f"the program was {told_signal(end.signal)}"
+        return "call_cut", "unfinished", f"Unfinished: {who} {when_cut(call)}"
     if call.is_killed:
         return "call_cut", "unfinished", "Unfinished: the recorder was killed"
     if call.cut_by == "recorder":
-        return "call_cut", "unfinished", "Unfinished: the recorder was stopped"
+        who = "the recorder was stopped" if end.exit_code is None else "the command ended before the answer"
+        return "call_cut", "unfinished", f"Unfinished: {who}"
     return "model_failed", "failed", "Failed: the provider cut the answer"

@@ -509,8 +509,9 @@ class _Recordings:
 
     def fields(self, x: Exchange) -> Row:
         """Return session, party, request, status and times. An exchange without an end lasts up to the last known time
-        of its recording."""
+        of its recording. If a killed recorder knew nothing later, the duration is unknown."""
         end = x.end_ns if x.end_ns is not None else self._last_known_ns(x.recording)
+        is_known = x.has_times and (x.ending != "recorder_killed" or end > x.request.at_ns)
         return {
             "session_id": x.session_id,
             "party": x.party,
@@ -519,7 +520,7 @@ class _Recordings:
             "path": x.request.target,
             "status": x.response.status if x.response else None,
             "started_at": wall_clock(self._started_at[x.recording], x.request.at_ns) if x.has_times else None,
-            "duration_s": max(end - x.request.at_ns, 0) / NS if x.has_times else None,
+            "duration_s": max(end - x.request.at_ns, 0) / NS if is_known else None,
         }
 
 

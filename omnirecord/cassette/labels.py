@@ -31,8 +31,13 @@ def exit_code_of(labels: Mapping[str, str]) -> int | None:
 def signal_of(labels: Mapping[str, str]) -> str | None:
     """Return the name of the signal that ended the recorded command; None if none is known. A command may have ended
     with another exit code than that of the signal."""
-    known = {128 + one.value: one.name for one in (signal.SIGINT, signal.SIGTERM)}
+    known = {128 + one.value: one.name for one in signal.Signals if one.value < 32}
     return labels.get(SIGNAL) or known.get(exit_code_of(labels) or 0)
+
+
+def told_signal(name: str) -> str:
+    """Return how a signal ended a command: `interrupted by SIGINT`, `killed by SIGKILL`."""
+    return f"{'interrupted' if name == signal.SIGINT.name else 'killed'} by {name}"
 
 
 def labels_of(

@@ -36,7 +36,13 @@ _COLLECTIONS = frozenset({"updates", "projects", "search", "archive", "import"})
 RUNNER = "runner"
 _TOKEN = "x-omnigent-runner-tunnel-token"
 _PYTHON = ("python-httpx/", "python-httpx2/", "python/", "python-requests/", "python-urllib/", "omnigent")
-_CLIENTS = {"mozilla/": "web UI", "curl/": "curl", **dict.fromkeys(_PYTHON, "Python client")}
+_CLIENTS = {
+    "mozilla/": "web UI",
+    "curl/": "curl",
+    **dict.fromkeys(_PYTHON, "Python client"),
+    **dict.fromkeys(("openai/", "asyncopenai/"), "OpenAI client"),
+    **dict.fromkeys(("anthropic/", "asyncanthropic/"), "Anthropic client"),
+}
 """Beginnings of User-Agent fields, in lower case, and the names of these clients."""
 _LONGEST = 30
 """Length of an unknown product's name, in characters."""

@@ -241,7 +241,7 @@ def call_of(
         started_ns=x.request.at_ns,
         first_byte_ns=x.response.at_ns if x.response else None,
         first_token_ns=answer.first_ns,
-        ended_ns=x.end_ns if answer.ended_ns is None else answer.ended_ns,
+        ended_ns=_end_ns(x, answer),
         ending=ending,
         reason=reason,
         error=answer.error,
@@ -264,6 +264,13 @@ def call_of(
         first_event_ns=first_event_ns,
         beginnings=tuple(_beginnings(request)),
     )
+
+
+def _end_ns(x: Exchange, answer: Answer) -> int | None:
+    """Return the end of an answer, else of its exchange: if the recorder was killed, the last event."""
+    if answer.ended_ns is None and x.end_ns is None and x.ending == "recorder_killed":
+        return answer.at_ns or None
+    return x.end_ns if answer.ended_ns is None else answer.ended_ns
 
 
 def _refuse(x: Exchange, status: int, answer: Answer, response: bytes) -> None:

@@ -14,6 +14,7 @@ from signal import SIGINT
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from ...cassette.labels import exit_code_of, signal_of, told_signal
 from ...cassette.model_calls import ModelHops
 from ...cassette.select import Source
 from ...model import Exchange, by_key
@@ -21,7 +22,7 @@ from ...providers.call import ModelCall
 from ...text import counted, joined, one_line
 from ...wire.addresses import repeated_part
 from ...wire.strict_json import fresh_payload
-from ..conversations import ConcludedTalk, conversations_in, named_tools
+from ..conversations import ConcludedTalk, conversations_in, named_tools, when_cut
 from ..gather import model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.patience import SILENT
@@ -35,6 +36,18 @@ _OF_EVENTS = frozenset({"malformed", "event-type-differs", "contract-invalid", "
 _FAILED = "model-failed"
 _LIMIT = 160
 """Length of an error message, in characters."""
+
+
+_OUTLIVED = (
+    "A process that outlived the command made the call. run stops the recorder shortly after the end of the command.",
+    "Let the command wait for its processes, or record them with omnirecord proxy.",
+)
+_STOPPED = ("The recording ends before the answer.", "Record until the program has ended.")
+_KILLED = (
+    "A signal ended the command: of a user or a time limit, of the system without free memory, or because of a crash.",
+    "Read the output of the command, and the log of the system.",
+)
+"""Reasons and next steps."""
 
 
 class _Owner(NamedTuple):
@@ -75,7 +88,7 @@ class ModelChecks:
     def _astray(self) -> list[tuple[_Owner, list[Sign]]]:
         found = []
         for owner, requests in self._alike:
-            signs = _of_calls(requests)
+            signs = self._of_calls(requests)
             hint = self._repeated(requests[0][-1])
             signs = [replace(one, message=f"{one.message}{hint if one.code == _FAILED else ''}") for one in signs]
             found.append((owner, signs))
@@ -86,7 +99,7 @@ class ModelChecks:
     def codes(self) -> dict[int, str]:
         """Return the code of the worst finding about each call, by its exchange. Its events are not looked at."""
         signs = [sign for recording, id_ in self._sessions for sign in self.of_session(recording, id_)]
-        signs += chain.from_iterable(_of_calls(requests) for _, requests in self._alike)
+        signs += chain.from_iterable(self._of_calls(requests) for _, requests in self._alike)
         signs += self._of_tools
         found: dict[int, str] = {}
         for sign in sorted(signs, key=lambda one: (-SEVERITIES.index(one.level), RANK[one.code])):
@@ -122,6 +135,48 @@ class ModelChecks:
             )
             found += [(owner, requests) for requests in alike.values()]
         return found
+
+    def _of_calls(self, requests: Sequence[Sequence[Link]]) -> list[Sign]:
+        """Return the signs of requests whose attempts ended alike."""
+        many = "" if len(requests) == 1 else f"{counted(len(requests), 'request')} like this: "
+        again = (replace(sign, message=many + sign.message) for sign in _retried(requests[0]))
+        return [*self._failed(requests), *_limited(requests), *again]
+
+    def _failed(self, requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
+        """Return the sign of requests that ended in the same way, if that was no good end."""
+        last = [request[-1] for request in requests]
+        call = last[0].call
+        number = counted(len(last), "model call")
+        code = _FAILED
+        severity: Severity | None = None
+        steps = None
+        message = f"{f'{number} failed in the same way; the first: ' if len(last) > 1 else ''}{_why(last[0])}"
+        if call.is_killed:
+            code = "recorder-killed"
+            message = f"the recorder was killed before the answer of {number} was complete"
+        elif call.cut_by == "recorder":
+            code = "recorder-stopped"
+            is_of_run = call.recording in self._commands
+            who = "the command ended" if is_of_run else "the recorder was stopped"
+            message = f"{who} before the answer of {number} was complete"
+            steps = _OUTLIVED if is_of_run else _STOPPED
+        elif call.cut_by == "client":
+            if self._commands.get(call.recording) == SIGINT.name:
+                return  # the finding about the command says so
+            severity = "note" if call.deltas else "warning"
+        elif call.ending == "incomplete":
+            code = "model-truncated"
+        elif not call.has_failed:
+            return
+        place = f" (exchange {call.exchange})"
+        sign = _sign(code, message + place, last, severity=severity, at=last[0], has_place=True)
+        yield sign if steps is None else replace(sign, steps=steps)
+
+    @cached_property
+    def _commands(self) -> dict[int, str | None]:
+        """The signal that ended the command of each recording of `run` or `fork` whose end is known."""
+        recordings = self._store.recordings()
+        return {one.recording: signal_of(one.labels) for one in recordings if exit_code_of(one.labels) is not None}
 
     @cached_property
     def _of_tools(self) -> list[Sign]:
@@ -217,14 +272,16 @@ def _tools_with_calls(turn: Turn, links: Sequence[Link]) -> Iterator[tuple[Tool,
 
 def _of_command(one: ConcludedTalk) -> Sign:
     is_interrupted = one.signal == SIGINT.name
-    told = "was interrupted: it" if is_interrupted else ""
+    told = "was interrupted: it" if is_interrupted else f"was {told_signal(one.signal)}: it" if one.signal else ""
     message = joined(["the command", told, f"ended with exit code {one.exit_code}"])
     last = one.talk.links[-1]
     sign = _sign("command-failed", message, [last], severity="note" if is_interrupted else None)
     if is_interrupted:
         return replace(sign, steps=("A signal ended the command, such as that of Ctrl-C.", "Run the command again."))
-    if last.call.has_failed:
+    if last.call.has_failed or (last.call.cut_by == "client" and not last.call.deltas):
         return replace(sign, steps=("The last model call of the command failed.", "Read the finding about that call."))
+    if one.signal is not None:
+        return replace(sign, steps=_KILLED)
     return sign
 
 
@@ -259,6 +316,8 @@ def _why(link: Link) -> str:
     reason = f": {said(told, _LIMIT).rstrip('.')}" if told else ""
     if call.ending == "refused":
         return f"{call.refusal}{reason}"
+    if call.cut_by == "client":
+        return f"the client left {when_cut(call)}"
     if call.ending == "cut":
         return f"the provider cut the answer after {seconds(max((call.ended_ns or 0) - call.started_ns, 0))}"
     if call.ending == "incomplete":
@@ -272,11 +331,20 @@ def _retried(request: Sequence[Link], where: str = "") -> Iterator[Sign]:
     first = request[0]
     last = request[-1]
     calls = [link.call for link in request[:-1]]
-    told = [f"{one.status or 'no answer'} {said(one.reason, 40) if one.reason else one.ending}" for one in calls]
+    told = [_shortly(one) for one in calls]
     failed = ", ".join(dict.fromkeys(told))
     later = seconds(max(last.started_ns - first.started_ns, 0))
     end = f"the last attempt began {later} after the first" if last.call.has_answer else "no attempt succeeded"
     yield _sign("model-retried", f"a request was sent {len(request)} times{where} ({failed}); {end}", request)
+
+
+def _shortly(call: ModelCall) -> str:
+    """Return how an attempt ended in a few words."""
+    if call.is_unreached:
+        return "not reached"
+    if call.ending == "cut":
+        return f"cut by the {call.cut_by}" if call.status else f"no answer before the {call.cut_by} left"
+    return f"{call.status} {said(call.reason, 40) if call.reason else call.ending}"
 
 
 def _limited(requests: Sequence[Sequence[Link]], where: str = "") -> Iterator[Sign]:
@@ -312,26 +380,6 @@ def _tokens(turn: Turn, links: Sequence[Link]) -> Iterator[Sign]:
             f" counted {theirs[0]:,} and {theirs[1]:,} in {counted(len(links), 'call')}"
         )
         yield _sign("tokens-differ", message, links, turn)
-
-
-def _of_calls(requests: Sequence[Sequence[Link]]) -> list[Sign]:
-    """Return the signs of requests whose attempts ended alike."""
-    many = "" if len(requests) == 1 else f"{counted(len(requests), 'request')} like this: "
-    again = (replace(sign, message=many + sign.message) for sign in _retried(requests[0]))
-    return [*_failed(requests), *_limited(requests), *again]
-
-
-def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
-    """Return the sign of requests that ended in the same way, if that was no good end."""
-    last = [request[-1] for request in requests]
-    call = last[0].call
-    if call.is_killed:
-        message = f"the recorder was killed before the answer of {counted(len(last), 'model call')} was complete"
-        yield _sign("recorder-killed", f"{message} (exchange {call.exchange})", last, at=last[0])
-    if call.has_failed or call.ending == "incomplete":
-        many = "" if len(last) == 1 else f"{counted(len(last), 'model call')} failed in the same way; the first: "
-        code = "model-truncated" if call.ending == "incomplete" else "model-failed"
-        yield _sign(code, f"{many}{_why(last[0])} (exchange {call.exchange})", last, at=last[0], has_place=True)
 
 
 def _sign(
@@ -372,6 +420,12 @@ def _steps(call: ModelCall) -> tuple[str, str] | None:
         return (
             "No connection to the server of the model could be made, so it got no request.",
             "Check that this server runs, and the variable or the option that names it, such as OPENAI_BASE_URL.",
+        )
+    if call.cut_by == "client":
+        return (
+            "The client closed the connection too early: its own timeout, an early end of the loop over the answer, a"
+            " crash or a kill.",
+            "Compare this time with the timeout of the client. Then read the output of the program.",
         )
     if call.ending == "cut":
         return (

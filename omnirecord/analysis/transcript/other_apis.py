@@ -167,7 +167,7 @@ def talk_sums(one: ConcludedTalk) -> list[str]:
     total = [sum(usage.input_tokens or 0 for usage in usages), sum(usage.output_tokens or 0 for usage in usages)]
     return [
         counted_calls(one.talk.requests, len(one.talk.calls)),
-        seconds(one.session.duration_ns or 0),
+        "" if one.session.duration_ns is None else seconds(one.session.duration_ns),
         f"{total[0]:,} in, {total[1]:,} out tokens" if usages else "",
         cost(cost_of(usages)),
     ]

@@ -101,9 +101,9 @@ def test_a_good_call_alone_has_no_finding() -> None:
 
 @each(
     ("ending", "expected"),
-    [("upstream_lost", ["model-failed"]), ("eof", ["model-failed"]), ("client_left", []), ("recorder_stopped", [])],
+    [("upstream_lost", ["model-failed"]), ("eof", ["model-failed"])],
 )
-def test_a_cut_call_is_a_failure_only_if_the_provider_cut_it(ending: str, expected: list[str]) -> None:
+def test_a_call_that_the_provider_cut_is_a_failure(ending: str, expected: list[str]) -> None:
     found = alone((1.1, event("response.output_text.delta", delta="Hi")), ending=ending, end=90.0)
     assert [one.code for one in found if not one.code.startswith("contract")] == expected
 
@@ -257,13 +257,18 @@ def test_an_answer_without_an_end_is_told_by_its_cause(how: Any, verdict: str, c
 @each(
     ("reads", "labels", "verdict"),
     [
-        ([], {"signal": "SIGINT", "exit_code": "1"}, "program was interrupted by SIGINT while the model was silent at"),
+        (
+            [],
+            {"signal": "SIGINT", "exit_code": "1"},
+            "program was interrupted by SIGINT after 0.30 s without a token at",
+        ),
         (
             [opening(), word("Hi")],
             {"exit_code": "130"},
             "program was interrupted by SIGINT in the middle of the answer",
         ),
-        ([], {}, "client left while the model was silent at"),
+        ([opening(), word("Hi")], {"exit_code": "137"}, "program was killed by SIGKILL in the middle of the answer at"),
+        ([], {}, "client left after 0.30 s without a token at"),
     ],
 )
 def test_a_call_that_the_client_cut_says_whether_the_program_was_interrupted(
@@ -307,8 +312,74 @@ def test_a_fallback_to_another_model_after_a_failure_is_no_turn_of_its_own() -> 
 
 
 @each(
+    ("how", "reads", "labels", "found"),
+    [
+        ("client_left", [], {}, [("model-failed", "warning", "the client left after 0.30 s without a token")]),
+        ("client_left", [word("Hi")], {}, [("model-failed", "note", "the client left in the middle of the answer")]),
+        ("client_left", [], {"exit_code": "130"}, [("command-failed", "note", "the command was interrupted")]),
+        (
+            "recorder_stopped",
+            [],
+            {"exit_code": "0"},
+            [("recorder-stopped", "note", "the command ended before the answer of 1 model call was complete")],
+        ),
+        (
+            "recorder_stopped",
+            [],
+            {},
+            [("recorder-stopped", "note", "the recorder was stopped before the answer of 1 model call was complete")],
+        ),
+    ],
+)
+def test_a_call_that_the_client_or_the_end_of_the_recording_cut_is_a_finding(
+    how: Any, reads: Any, labels: dict[str, str], found: list[tuple[str, str, str]]
+) -> None:
+    made = model_hop(0)
+    made.labels |= {f"command.{key}": value for key, value in labels.items()}
+    times = ((1.1, one) for one in reads)
+    made.stream("/v1/responses", 1.0, *times, method="POST", body=asked(user("Hi")), ending=how, end=1.3)
+    with closing(made.store()) as store:
+        (talk,) = conversations_in(model_calls(store), store.recordings())
+        signs = examine(store)
+    assert [(one.code, one.severity) for one in signs] == [one[:2] for one in found]
+    assert signs[0].message.startswith(found[0][2])
+    assert {one.session_id for one in signs} == {"conversation-1"}
+    assert (talk.conclusion.outcome, talk.session.turns[0].ended) == ("unfinished", "unfinished")
+
+
+def test_a_call_of_a_killed_recorder_lasts_until_its_last_event() -> None:
+    made = model_hop(0)
+    body = asked(user("Hi"))
+    reads = [(1.1, opening()), (1.5, word("Hel"))]
+    made.stream("/v1/responses", 1.0, *reads, method="POST", body=body, ending="recorder_killed", end=None)
+    with closing(made.store()) as store:
+        (talk,) = conversations_in(model_calls(store), store.recordings())
+    assert talk.session.duration_ns == 500_000_000
+
+
+def test_attempts_without_an_answer_are_told_in_words() -> None:
+    made = model_hop(0)
+    for number in range(2):
+        sent = (("x-stainless-retry-count", str(number)),)
+        made.post(
+            "/v1/responses",
+            1.0 + number,
+            until=1.5 + number,
+            body=ASKED,
+            ending="client_left",
+            answered=False,
+            sent=sent,
+        )
+    with closing(made.store()) as store:
+        found = examine(store)
+    assert {one.code: one.because for one in found} == {"model-failed": None, "model-retried": "model-failed"}
+    assert found[1].message.startswith("a request was sent 2 times (no answer before the client left); no attempt")
+
+
+@each(
     ("code", "severity", "message"),
     [
+        ("137", "warning", "the command was killed by SIGKILL: it ended with exit code 137"),
         ("1", "warning", "the command ended with exit code 1"),
         ("130", "note", "the command was interrupted: it ended with exit code 130"),
     ],
