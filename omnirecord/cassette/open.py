@@ -67,14 +67,19 @@ def open_store(path: str | Path, session: str | None = None, *, follows: bool = 
     return part
 
 
-def named_part(source: str | Path) -> tuple[Path, str | None]:
+def named_part(source: str | Path, session: str | None = None) -> tuple[Path, str | None]:
     """Split `CASSETTE#SESSION` as `named_session` does, but return `CASSETTE#2` as it is if that is a conversation: for
-    `open_store`, it is a cassette. Raises `UsageError` or `CassetteError`."""
+    `open_store`, it is a cassette. `session`: the name, if `source` has none. Raises `UsageError` or
+    `CassetteError`."""
     path, name = named_session(source)
+    given = None if session is None else session.removeprefix("#")
+    if name is not None and given is not None and name != given:
+        raise UsageError(f"{source} names a session, and so does {session!r}: name it once")
+    name = given if name is None else name
     if name is None or not may_be_conversation(name):
         return path, name
     with closing(_open(path, judges=False)) as store:
-        return (path, name) if conversation_named(store, name) is None else (Path(source), None)
+        return (path, name) if conversation_named(store, name) is None else (Path(f"{path}#{name}"), None)
 
 
 def _open(path: Path, *, follows: bool = False, judges: bool = True) -> Store:

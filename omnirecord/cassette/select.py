@@ -122,6 +122,8 @@ def the_session(store: Source, name: str) -> str:
         raise UsageError(f"no session begins with {name!r}: the nearest {verb} {_listed(near)}")
     is_number = any(str(x.exchange) == name for x in store.exchanges())
     hint = f"; {name} is the number of an exchange, which `omnirecord request` prints" if is_number else ""
+    if not known:
+        hint += "; a conversation of model calls has a number, as in CASSETTE#1"
     raise UsageError(f"no session begins with {name!r}: there are {_listed(known)}{hint}")
 
 

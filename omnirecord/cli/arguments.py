@@ -169,8 +169,8 @@ def cassette_argument(function: F) -> F:
     def split(*args: Any, cassette: Path, session: str | None = None, **given: Any) -> Any:
         from ..cassette.open import named_part
 
-        path, named = named_part(cassette)
-        return function(*args, cassette=path, session=the_one(cassette, named, session), **given)
+        path, named = named_part(cassette, session)
+        return function(*args, cassette=path, session=named, **given)
 
     return click.argument("cassette", type=CASSETTE)(split)  # type: ignore[return-value]
 
@@ -182,15 +182,15 @@ def named_source(source: str, session: str | None) -> tuple[str, str | None]:
 
     if "://" in source:
         path, _, named = source.partition("#")
-        return path, the_one(source, named or None, session)
+        if named and session is not None and named != session:
+            raise UsageError(f"{source} names a session, and so does {session!r}: name it once")
+        return path, named or session
     cassette, of_cassette = named_session(source)
-    if of_cassette is not None and cassette.exists() and named_part(source)[1] is None:
-        raise UsageError(f"a conversation is not followed: omnirecord show {source} prints it, or leave out the #")
-    return str(cassette), the_one(source, of_cassette, session)
-
-
-def the_one(source: object, named: str | None, session: str | None) -> str | None:
-    """The session that `CASSETTE#SESSION` or an option names. Raises `UsageError` if they name two."""
-    if named is not None and session is not None and named != session:
-        raise UsageError(f"{source} names a session, and so does {session!r}: name it once")
-    return named if named is not None else session
+    if not cassette.exists():
+        return str(cassette), of_cassette or session
+    part, named = named_part(source, session)
+    if named is None and part != cassette:
+        raise UsageError(
+            f"a conversation is not followed: omnirecord show {part} prints it; leave it out to follow all events"
+        )
+    return str(cassette), named

@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..model import by_key
 from ..providers.grouping import conversation_number
 from ..text import clip, counted, visible
-from .arguments import CASSETTE, by_name, opened, shown, the_one
+from .arguments import CASSETTE, by_name, opened, shown
 from .common import (
     console,
     fitted,
@@ -85,6 +85,7 @@ def stats(cassette: Path, more: tuple[str, ...], as_json: bool) -> None:
 def _named(cassette: Path, more: tuple[str, ...]) -> list[tuple[Path, str | None]]:
     """The cassettes, each with its session. Raises `UsageError`."""
     from ..analysis.listing import cassettes_in
+    from ..cassette.open import named_part
     from ..cassette.select import named_session
 
     session = None
@@ -97,7 +98,8 @@ def _named(cassette: Path, more: tuple[str, ...]) -> list[tuple[Path, str | None
         return named
     if len(named) > 1:
         raise UsageError(f"{cassette} holds {len(named)} cassettes, and {session!r} is a session: name its cassette")
-    return [(named[0][0], the_one(cassette, named[0][1], session))]
+    path, of_cassette = named[0]
+    return [named_part(path if of_cassette is None else f"{path}#{of_cassette}", session)]
 
 
 def _measure(cassette: Path, session: str | None, as_json: bool, mark: dict[str, str]) -> None:

@@ -119,6 +119,18 @@ def test_a_conversation_is_a_cassette_and_a_session_is_none() -> None:
     assert named_part(f"{DAY}#2") == (Path(f"{DAY}#2"), None)
     assert named_part(f"{SHIPPED / 'text.jsonl'}#9") == (SHIPPED / "text.jsonl", "9")
     assert named_part(DAY) == (DAY, None)
+    for name in ("2", "#2"):  # as an option gives it
+        assert named_part(DAY, name) == (Path(f"{DAY}#2"), None)
+    assert named_part(DAY, "conversation-2") == (Path(f"{DAY}#conversation-2"), None)
+
+
+def test_a_session_argument_and_a_session_option_take_the_number_of_a_conversation(tmp_path: Path) -> None:
+    whole = forked.run(["show", f"{DAY}#2"], tmp_path)
+    assert forked.run(["show", str(DAY), "#2"], tmp_path).out == whole.out != b""
+    found = forked.run(["events", str(DAY), "--session", "conversation-7", "--json"], tmp_path)
+    assert (found.code, found.out) == (0, forked.run(["events", f"{DAY}#7", "--json"], tmp_path).out)
+    other = forked.run(["doctor", str(DAY), "x"], tmp_path)
+    assert b"a conversation of model calls has a number, as in CASSETTE#1" in other.errors
 
 
 def test_one_of_several_hops_to_models_has_to_be_named() -> None:
@@ -136,6 +148,7 @@ def test_a_verification_compares_the_answers_that_are_no_streams(tmp_path: Path)
 
 
 def test_a_conversation_is_not_followed(tmp_path: Path) -> None:
-    done = forked.run(["tail", f"{DAY}#2"], tmp_path)
-    assert (done.code, done.out) == (2, b"")
-    assert b"a conversation is not followed: omnirecord show " in done.errors
+    for words in ([f"{DAY}#2"], [str(DAY), "--session", "conversation-2"]):
+        done = forked.run(["tail", *words], tmp_path)
+        assert (done.code, done.out) == (2, b"")
+        assert b"a conversation is not followed: omnirecord show " in done.errors

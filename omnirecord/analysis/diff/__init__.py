@@ -137,12 +137,10 @@ def _sessions_of(
     source: str | Path, session: str | None, watch: Watch, found: list[ModelCalls], recordings: list[list[Recording]]
 ) -> Iterator[DiffSession]:
     """The sessions of a cassette. Adds its model calls to `found`, and its recordings to `recordings`."""
-    path, named = named_part(source)
-    if named is not None and session is not None and named != session:
-        raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
+    path, named = named_part(source, session)
     with closing(open_store(path)) as store:
         label = f"reading {path.name}"
-        sessions = list(gathered(store, named or session))
+        sessions = list(gathered(store, named))
         calls = model_calls(store)
         found.append(calls)
         recordings.append(store.recordings())
