@@ -181,10 +181,10 @@ def named_source(source: str, session: str | None) -> tuple[str, str | None]:
     from ..cassette.select import named_session
 
     if "://" in source:
-        path, _, named = source.partition("#")
-        if named and session is not None and named != session:
+        path, _, of_url = source.partition("#")
+        if of_url and session is not None and of_url != session:
             raise UsageError(f"{source} names a session, and so does {session!r}: name it once")
-        return path, named or session
+        return path, of_url or session
     cassette, of_cassette = named_session(source)
     if not cassette.exists():
         return str(cassette), of_cassette or session

@@ -105,6 +105,11 @@ def since_option(which: str) -> Callable[[F], F]:
     return click.option("--since", metavar="T", help=text)
 
 
+def none_in(where: str, what: str, *, is_recorded: bool) -> str:
+    """Return that a cassette has none of these, as words. `is_recorded`: whether a recorder writes it now."""
+    return f"no {what} in {where}{' yet: point a client at the recorder, then look again' if is_recorded else ''}"
+
+
 def time_of(since: str | None) -> datetime | None:
     """The time that `--since` names. Raises `UsageError`."""
     from ..wire.limits import since as time_before

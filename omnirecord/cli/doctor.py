@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import UsageError
 from ..model import by_key
 from ..providers.grouping import conversation_number
-from .arguments import cassette_argument, opened, shown
+from .arguments import by_name, cassette_argument, opened, shown
 from .common import console, output_options, print_rows, print_texts, reading_contract_option, terminal_width
 from .stderr import busy
 
@@ -56,11 +57,31 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     events` prints.
 
     SESSION is an id, or the beginning of an id. Without SESSION, the command examines all sessions of the cassette.
+    CASSETTE may be a folder with cassettes.
 
     \b
     Example:
       omnirecord doctor session.db
     """
+    from ..analysis.listing import cassettes_in
+
+    named = [(cassette, session)]
+    if cassette.is_dir():
+        named = [*cassettes_in([cassette])]
+        if session is not None:
+            raise UsageError(f"{shown(cassette)} is a folder, and {session!r} is a session: name its cassette")
+    is_severe = False
+    for number, (path, wanted) in enumerate(named):
+        mark = {"cassette": by_name(str(path))} if cassette.is_dir() else {}
+        if mark and not as_json:
+            click.echo("\n" * (number > 0) + shown(path))
+        found = _of_one(path, wanted, mark, as_json=as_json)
+        is_severe = is_severe or any(finding.is_at_least(fail_on) for finding in found)
+    sys.exit(1 if is_severe else 0)
+
+
+def _of_one(cassette: Path, session: str | None, mark: dict[str, str], *, as_json: bool) -> list[Finding]:
+    """Print the findings of one cassette, and return them. `mark`: what each object of `--json` has beside."""
     from ..analysis.conversations import conversations_in
     from ..analysis.doctor.doctor import examine
     from ..analysis.doctor.model import ModelChecks
@@ -80,11 +101,11 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
         is_empty = not found and not store.streaming() and not count_calls(store)
     told = [replace(one, next=one.next.replace("CASSETTE", _named(cassette, one))) for one in found]
     if as_json:
-        print_rows(finding.row() for finding in told)
+        print_rows(mark | finding.row() for finding in told)
     else:
         otherwise = "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
         print_texts(console(), _lines(told, concluded, concluded[0] if is_alone else None, otherwise))
-    sys.exit(1 if any(finding.is_at_least(fail_on) for finding in found) else 0)
+    return found
 
 
 def _named(cassette: Path, finding: Finding) -> str:

@@ -12,7 +12,7 @@ import click
 
 from ..errors import UsageError
 from .arguments import cassette_argument, opened, shown
-from .common import fitted_table, is_terminal, output_options, print_found, terminal_width
+from .common import fitted_table, is_terminal, none_in, output_options, print_found, terminal_width
 
 if TYPE_CHECKING:
     from ..cassette.sqlite import Store
@@ -45,7 +45,9 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
     }
     with opened(cassette) as store:
         rows = list(lists[what](store))
-    print_found(as_json, rows, ls_lines(cassette, what, rows, terminal_width(sys.maxsize)))
+        nothing = none_in(shown(cassette), (what or "sessions").removesuffix("s"), is_recorded=store.is_being_recorded)
+    lines = ls_lines(what, rows, terminal_width(sys.maxsize)) if rows else [nothing]
+    print_found(as_json, rows, lines)
 
 
 _LISTS = ("exchanges", "streams", "recordings")
@@ -119,11 +121,8 @@ _LEAST = {"session": 8, "path": 16, "verdicts": 10, "ending": 11, "party": 6, "l
 _LEFT_OUT = ("verdicts", "bytes", "kind", "sent", "method", "status", "session", "upstream", "server")
 
 
-def ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
+def ls_lines(what: str | None, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
     """The output of `ls` as text, in lines of at most `width`."""
-    if not rows:
-        yield f"{shown(cassette)} holds no {what or 'sessions'} yet"
-        return
     columns = [column for column in _COLUMNS[what] if _is_told(column, rows)]
     cells = [{_HEADS.get(column, column): _cell(column, row) for column in columns} for row in rows]
     heads = [_HEADS.get(column, column) for column in columns]

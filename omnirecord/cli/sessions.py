@@ -16,6 +16,7 @@ from .arguments import CASSETTE, by_name, opened, shown
 from .common import (
     fitted_table,
     is_terminal,
+    none_in,
     output_options,
     print_found,
     reading_contract_option,
@@ -140,9 +141,7 @@ def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
     for path in paths:
         with opened(path) as store:
             is_recorded = is_recorded or store.is_being_recorded
-    if is_recorded:
-        return f"no session in {where} yet: point a client at the recorder, then look again"
-    return f"no session in {where}"
+    return none_in(where, "session", is_recorded=is_recorded)
 
 
 _AMBIGUOUS = "equal calls at the same time, so some of their later calls may belong to another of them"
@@ -179,7 +178,8 @@ def _row(one: Row) -> dict[str, str]:
         name = f"{begin[:_OF_RECORDING]}#{number_in_lake}" if mark else short_id(begin)
     else:
         name = f"stream {one['stream']}"
-    asked = one_line(one["asked"] or ("(not recorded)" if one["turns"] else "(nothing asked)"))
+    nothing = "(not recorded)" if number is None else "(no question)"  # the body of a call is no request of its API
+    asked = one_line(one["asked"] or (nothing if one["turns"] else "(nothing asked)"))
     cells = (
         name,
         "-" if one["started_at"] is None else one["started_at"][5:16].replace("T", " "),

@@ -24,6 +24,7 @@ from .common import (
     console,
     fitted,
     is_terminal,
+    none_in,
     output_options,
     print_lines,
     print_rows,
@@ -116,8 +117,10 @@ def _measure(cassette: Path, session: str | None, as_json: bool, mark: dict[str,
             together = model_stats([link for talk in calls.talks for link in talk.links])
         if as_json:
             print_rows(mark | row for row in chain(map(stats_row, found), (astray_row(*one) for one in astray)))
+        elif found or astray:
+            _print(found, astray, together)
         else:
-            _print(cassette, found, astray, together)
+            click.echo(none_in(shown(cassette), "session", is_recorded=store.is_being_recorded))
 
 
 def print_brief(cassette: Path) -> None:
@@ -137,13 +140,11 @@ def print_brief(cassette: Path) -> None:
 
 
 def _print(
-    cassette: Path, found: Sequence[SessionStats], astray: Sequence[tuple[int, ModelStats]], together: ModelStats | None
+    found: Sequence[SessionStats], astray: Sequence[tuple[int, ModelStats]], together: ModelStats | None
 ) -> None:
     """`astray`: the model calls without a turn, by recording; `together`: those of all conversations."""
     if found:
         _print_sessions(found)
-    elif not astray:
-        click.echo(f"{shown(cassette)} holds no sessions yet")
     parts = [(f"Model calls{' without a turn' if found else ''}, recording {number}", one) for number, one in astray]
     if together is not None and len(found) > 1:
         parts.insert(0, ("Model calls of all conversations", together))

@@ -74,9 +74,10 @@ def sources(server: Server) -> str:
 def _playhead(server: Server) -> Iterator[str]:
     yield from (f"waiting for {visible(one)}" for one in server.waiting)
     try:
-        is_answered = any(one.exchange is not None for one in server.requests)
-        nowhere = "no stream is open" if is_answered else "no client has listened yet"
-        places = [position_text(position) for position in server.positions()] or [nowhere]
+        places = [position_text(position) for position in server.positions()]
+        if not places and any(x.session_id is not None for x in server.unplayed):  # model calls have no playhead
+            is_answered = any(one.exchange is not None for one in server.requests)
+            places = ["no stream is open" if is_answered else "no client has listened yet"]
     except Exception as error:  # the thread died
         places = [visible(str(error))]
     yield from (f"playhead: {one}" for one in places)

@@ -234,8 +234,8 @@ COMMANDS = [
 @each("command", COMMANDS)
 def test_a_wrong_file_gets_one_sentence_and_is_left_as_it_was(command: list[str], tmp_path: Path) -> None:
     for path, says in wrong_files(tmp_path):
-        if command == ["stats"] and path.is_dir():
-            continue  # it measures the cassettes in a folder
+        if command[0] in ("doctor", "stats") and path.is_dir():
+            continue  # they read the cassettes in a folder
         before = path.read_bytes() if path.is_file() else None
         result = invoke(command[0], path, *command[1:])
         assert result.exit_code == 2, f"{path.name}: {result.output}"

@@ -186,3 +186,16 @@ def test_findings_of_no_session_have_a_heading_that_says_so(tmp_path: Path) -> N
     made.post("/v1/sessions", 1.0, until=1.1, status=500, answer={"error": "no"})
     made.post("/v1/sessions", 2.0, until=2.1, status=500, answer={"error": "no"})
     assert "\noutside of sessions: 1 error\n" in run(made.save(tmp_path / "a.db")).stdout
+
+
+def test_a_folder_stands_for_its_cassettes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        made = Made()
+        made.another_recording("model", "auto")
+        made.post("/v1/responses", 1.0, status=500 if name == "b" else 200, body=b"no JSON")
+        made.save(tmp_path / f"{name}.db")
+    (row,) = map(json.loads, run(tmp_path, "--json", code=1).stdout.splitlines())
+    assert (row["cassette"], row["code"]) == (str(tmp_path / "b.db"), "model-failed")
+    assert run(tmp_path).stdout.startswith(f"{tmp_path / 'a.db'}\nnothing to report\n")
+    assert "is a folder, and 'x' is a session: name its cassette" in run(tmp_path, "x", code=2).stderr
+    assert "(no question)" in invoke("sessions", tmp_path / "b.db").stdout

@@ -128,7 +128,7 @@ def test_80_columns_still_say_how_it_ended() -> None:
 def test_a_list_of_a_cassette_fits_80_columns(name: str, what: str | None) -> None:
     rows_of = {None: session_rows, "streams": stream_rows, "exchanges": exchange_rows}[what]
     with closing(open_store(HEALTHY[name])) as store:
-        lines = list(ls_lines(HEALTHY[name], what, list(rows_of(store)), 80))
+        lines = list(ls_lines(what, list(rows_of(store)), 80))
     assert max(map(len, lines)) <= 80
     assert "client_left" in "\n".join(lines)
 

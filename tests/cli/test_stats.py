@@ -60,7 +60,7 @@ def test_a_session_that_is_not_there_is_a_usage_error_that_names_those_that_are(
 
 def test_an_empty_cassette_says_so_and_has_no_objects(tmp_path: Path) -> None:
     path = Made().save(tmp_path / "empty.db")
-    assert run(path).stdout == f"{path} holds no sessions yet\n"
+    assert run(path).stdout == f"no session in {path}\n"
     assert run(path, "--json").stdout == ""
 
 
