@@ -66,14 +66,16 @@ def plain(text: str) -> str:
     return text.replace(ZERO, "")
 
 
-def text_in(value: Any) -> str:
-    """All strings and numbers of a JSON value in order, one per line."""
+def text_in(value: Any, *, with_kinds: bool = False) -> str:
+    """All strings and numbers of a JSON value in order, one per line. `with_kinds`: also the names of kinds, as in an
+    error, whose type says what went wrong."""
     found: list[str] = []
     todo: list[tuple[Any, int]] = [(value, 0)]
     while todo:
         one, depth = todo.pop()
         if isinstance(one, dict):
-            todo += [(v, depth) for k, v in reversed(one.items()) if k not in _NAMES_A_KIND or not isinstance(v, str)]
+            items = reversed(one.items())
+            todo += [(v, depth) for k, v in items if with_kinds or k not in _NAMES_A_KIND or not isinstance(v, str)]
         elif isinstance(one, list):
             todo += [(v, depth) for v in reversed(one)]
         elif isinstance(one, str):
@@ -129,7 +131,7 @@ class DocumentMaker:
             yield from self._say(frame, payload, spaced(delta))
             return
         yield from self._end(frame.type, as_dict(payload.get("item")))
-        text = "\n".join(filter(None, (frame.type, text_in(data))))
+        text = "\n".join(filter(None, (frame.type, text_in(data, with_kinds=bool(payload.get("error"))))))
         (says, near) = _says(frame, payload)
         seq, at = frame.seq, frame.offset_ns
         yield Doc("event", frame.type, seq, seq, at, at, spaced(text), says, near)
@@ -211,7 +213,7 @@ def of_answer(exchange: Exchange, body: bytes) -> Doc | None:
     if exchange.response is None or not may_have_failed(exchange):
         return None
     try:
-        text = text_in(json.loads(body))
+        text = text_in(json.loads(body), with_kinds=True)
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")
     request = exchange.request
@@ -286,7 +288,7 @@ def of_call(x: Exchange, body: bytes) -> list[Doc]:
 
 
 def of_whole_answer(x: Exchange, api: Api, body: bytes) -> list[Doc]:
-    """Return the documents of an answer that is no stream: one for each text and tool call, with a type such as
+    """Return the documents of an answer that is no stream: one for each text, tool call and error, with a type such as
     `answer.assistant`."""
     if x.response is None or x.kind != "http":
         return []
@@ -301,7 +303,7 @@ def of_whole_answer(x: Exchange, api: Api, body: bytes) -> list[Doc]:
 
 
 def _parts_of(answer: Answer) -> Iterator[tuple[str, str, int]]:
-    """Return the texts, the thoughts and the tool calls of an answer: kind, text and digest."""
+    """Return the texts, the thoughts, the tool calls and the error of an answer: kind, text and digest."""
     for text in map("".join, answer.texts.values()):
         yield "assistant", text, digest("assistant", text.strip())
     if thought := "".join(answer.reasoning):
@@ -309,6 +311,9 @@ def _parts_of(answer: Answer) -> Iterator[tuple[str, str, int]]:
     for tool in (one.request() for one in answer.tools.values()):
         text = "\n".join(filter(None, (tool.name, text_in(tool.arguments))))
         yield "call", text, digest("call", tool.call_id, tool.name, written(tool.arguments))
+    if answer.error is not None:
+        text = "\n".join(filter(None, (answer.reason, answer.error)))
+        yield "error", text, digest("error", text)
 
 
 def _text(item: Item) -> str:
@@ -342,9 +347,11 @@ class AnswerDocuments(DocumentMaker):
             return None
         one = self._api.answer()
         one.event(data)
+        if one.error is not None:
+            return None
         if self._api.repeats_texts:
             is_delta = frame.type is not None and frame.type.endswith(".delta")
-            return None if is_delta or one.error is not None else self._repeated(frame, one)
+            return None if is_delta else self._repeated(frame, one)
         pieces = [(f"assistant:m:{place}", "".join(parts)) for place, parts in one.texts.items()]
         pieces += [("thought:m:", "".join(one.reasoning))] if one.reasoning else []
         pieces += [(f"arguments:m:{key}", "".join(tool.parts)) for key, tool in one.tools.items() if tool.parts]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from omnirecord.analysis.search import Found, search
-from tests.support.cassettes import Made
+from tests.support.cassettes import Made, event
 from tests.support.command import invoke
 from tests.support.hop_tapes import asked, both_hops, model_hop, user
 
@@ -133,6 +133,22 @@ def test_a_tool_call_in_an_answer_that_is_no_stream_is_found(tmp_path: Path) -> 
     call = {"type": "function_call", "id": "f", "call_id": "c", "name": "wc", "arguments": '{"path": "whale.txt"}'}
     tape.post("/v1/responses", 1.0, body=asked(user("Go")), answer={"id": "r", "status": "completed", "output": [call]})
     assert places(search(tape.save(tmp_path / "tool.db"), "whale")) == [(1, "answer.call", None)]
+
+
+def test_errors_of_a_provider_are_found_with_their_types(tmp_path: Path) -> None:
+    tape = Made()
+    tape._hops[0], tape._contracts[0] = "model", "auto"
+    asked_it = {"model": "m", "messages": [user("Who?")]}
+    error = {"error": {"type": "overloaded_error", "message": "Come back tomorrow."}}
+    for number, path in enumerate(("/v1/chat/completions", "/v1/messages"), 1):
+        sent = event("error", **error)
+        body = json.dumps(asked_it | {"stream": True}).encode()
+        tape.stream(path, float(number), (number + 0.1, block("Hi")), (number + 0.2, sent), method="POST", body=body)
+    tape.post("/v1/chat/completions", 3.0, status=529, body=asked_it, answer=error)
+    tape.post("/v1/chat/completions", 4.0, body=asked_it, answer=error)
+    saved = tape.save(tmp_path / "errors.db")
+    for word in ("tomorrow", "overloaded_error"):
+        assert [hit.exchange or hit.row["seq"] for hit in search(saved, word).hits] == [2, 2, 3, 4]
 
 
 def test_a_hit_that_one_more_call_has_says_so_in_the_singular(tmp_path: Path) -> None:
