@@ -334,6 +334,8 @@ class LiveView:
         self._requests = Requests(every=every)
         self._last = ""
         self._before: dict[int, int] = {}
+        self._asked_ns: dict[int, int] = {}
+        """When the request of each open stream came, in ns."""
         self._left_for: set[str] = set()
 
     def lines_of(self, row: Row) -> Iterator[Line]:
@@ -422,7 +424,7 @@ class LiveView:
 
     def _of_answer(self, session: _Session, row: Row, place: str, *, is_text: bool) -> Iterator[Line]:
         """Return the lines of an event of Chat Completions or Messages, except for its text."""
-        session.answer = session.answer or answer_lines(row)
+        session.answer = session.answer or answer_lines(row, self._asked_ns.get(row["stream"]))
         if session.answer is not None and session.answer.takes(row, is_text=is_text):
             yield from session.answer.lines_of(row, place)
 
@@ -449,6 +451,9 @@ class LiveView:
         if is_over:  # a stream without a session has no further events
             self._sessions.pop(f"stream {row['stream']}", None)
             self._before.pop(row["stream"], None)
+            self._asked_ns.pop(row["stream"], None)
+        elif row["stream"] is not None:
+            self._asked_ns[row["stream"]] = row["offset_ns"]
         if name and row["act"]:
             yield from self._make_room(name)
             self._session(name).turns.act(row["exchange"], _act(row))

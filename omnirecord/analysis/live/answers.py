@@ -7,6 +7,7 @@ deltas.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from ...providers.answers import CallEnding
@@ -18,22 +19,22 @@ from .events import Kind, Line, Make, Row
 
 
 class AnswerLines:
-    """The lines of one answer. Its texts are not held."""
+    """The lines of one answer. Its texts are not held. `asked_ns`: when its request came; None if that is unknown."""
 
-    def __init__(self, api: ModelApi) -> None:
+    def __init__(self, api: ModelApi, asked_ns: int | None) -> None:
         self._api = api
+        self._asked_ns = asked_ns
         self._answer = api.answer()
         self._told: set[object] = set()
-        self._begun_ns: int | None = None
-        self._is_ended = False
+        self._has_begun = self._is_ended = False
 
     @property
     def goes_on(self) -> bool:
-        return self._begun_ns is not None and not self._is_ended
+        return self._has_begun and not self._is_ended
 
     def takes(self, row: Row, *, is_text: bool) -> bool:
         """Return whether an event has more than text, or is the first one."""
-        return self._begun_ns is None or not is_text or self._api.has_more(as_dict(row["data"]))
+        return not self._has_begun or not is_text or self._api.has_more(as_dict(row["data"]))
 
     def lines_of(self, row: Row, place: str) -> Iterator[Line]:
         """Return the lines that an event completes."""
@@ -45,9 +46,9 @@ class AnswerLines:
             answer.done()
         else:
             answer.event(as_dict(row["data"]))
-        if self._begun_ns is None:
-            self._begun_ns = row["offset_ns"]
-            yield _first_line(make, answer.model)
+        if not self._has_begun:
+            self._has_begun = True
+            yield self._first(row, make)
         for key, tool in answer.tools.items():
             if tool.at_ns is not None and key not in self._told:
                 self._told.add(key)
@@ -55,6 +56,16 @@ class AnswerLines:
                 yield _tool_line(make, asked.name, asked.arguments)
         if is_last or self._api.contract().api.is_end(row["verdict"], row["type"]):
             yield from self.end(row["offset_ns"], place)
+
+    def _first(self, row: Row, make: Make) -> Line:
+        """Return the line of the beginning. The events before this one may be left out."""
+        if row["seq"] == 1:
+            self._asked_ns = row["offset_ns"] if self._asked_ns is None else self._asked_ns
+            return _first_line(make, self._answer.model)
+        line = _first_line(make, self._answer.model)
+        if self._asked_ns is None:
+            return replace(line, head="goes on")
+        return replace(line, at_ns=self._asked_ns, place=f"stream {row['stream']}")
 
     def end(self, at_ns: int, place: str) -> Iterator[Line]:
         """Return the line of the end, once; none if the answer has no end yet."""
@@ -65,14 +76,15 @@ class AnswerLines:
         usage = answer.usage
         make = partial(Line, at_ns, place=place)
         used = None if usage is None else tokens(usage.input_tokens, usage.output_tokens)
-        lasted = None if self._begun_ns is None else at_ns - self._begun_ns
+        ended_ns = at_ns if answer.ended_ns is None else answer.ended_ns
+        lasted = None if self._asked_ns is None else ended_ns - self._asked_ns
         yield _last_line(make, answer.ending, lasted, joined([answer.reason, answer.error], ": "), used)
 
 
-def answer_lines(row: Row) -> AnswerLines | None:
-    """Return the lines of the answer that begins with this event; None if it is of another API."""
+def answer_lines(row: Row, asked_ns: int | None) -> AnswerLines | None:
+    """Return the lines of the answer with this event; None if it is of another API. `asked_ns`: see `AnswerLines`."""
     api = api_of_type(row["type"])
-    return None if api is None else AnswerLines(api)
+    return None if api is None else AnswerLines(api, asked_ns)
 
 
 def whole_lines(row: Row, place: str) -> Iterator[Line]:

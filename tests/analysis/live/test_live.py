@@ -404,7 +404,7 @@ def test_a_turn_of_chat_completions_has_its_question_its_tool_and_its_end(tmp_pa
         'message user: "Weather?" stream 1', "stream client reads /v1/chat/completions stream 1",
         "turn begins with gpt 1:1",
         'assistant "Let me look." (2 deltas) 1:1', 'tool weather {"city": "Oslo"} 1:5',
-        "turn completed in 0.60 s · 40 in, 9 out tokens 1:7",
+        "turn completed in 0.50 s · 40 in, 9 out tokens 1:7",
         "stream the server ended it after 0.70 s (client) stream 1", "tool -> sunny stream 2",
         "stream client reads /v1/chat/completions stream 2", "turn begins with gpt 2:1",
         'assistant "Sunny." (1 delta) 2:1', "turn completed in 0.10 s stream 2",
@@ -452,7 +452,7 @@ def test_a_turn_of_gemini_has_its_question_its_tool_and_its_end(tmp_path: Path) 
     assert lines(tape.save(tmp_path / "a.db")) == [
         'message user: "Weather?" stream 1', "stream client reads /v1beta/models/m:streamGenerateContent stream 1",
         "turn begins with gemini 1:1", 'assistant "Let me look." (2 deltas) 1:1',
-        'tool weather {"city": "Oslo"} 1:3', "turn completed in 0.20 s · 40 in, 14 out tokens 1:3",
+        'tool weather {"city": "Oslo"} 1:3', "turn completed in 0.30 s · 40 in, 14 out tokens 1:3",
         "stream the server ended it after 0.30 s (client) stream 1",
     ]  # fmt: skip
 
@@ -562,3 +562,14 @@ def test_a_whole_answer_that_was_cut_short_says_why(tmp_path: Path) -> None:
     tape.post(CHAT, 1.0, until=1.5, body=json.loads(asked()), answer={**WHOLE[CHAT], "choices": [choice]})
     (end,) = [one for one in told(tape.save(tmp_path / "a.db")) if "incomplete" in one.head]
     assert (end.kind, end.text) == ("trouble", "length · 40 in, 9 out tokens")
+
+
+def test_a_turn_of_which_the_last_events_are_shown_begins_with_its_message(tmp_path: Path) -> None:
+    tape = Made("auto")
+    reads = [(1.0 + n / 10, chunk({"content": "word "}, None if n < 5 else "stop")) for n in range(1, 6)]
+    tape.stream(CHAT, 1.0, *reads, method="POST", body=asked({"role": "user", "content": "Hi"}), ending="done", end=2.0)
+    follower = Follower(tape.save(tmp_path / "a.db"), Wanted(requests=True), last=3, opens=open_store)
+    view = LiveView()
+    found = [line.line(200) for row in follower.read().rows for line in view.lines_of(row)]
+    turns = [" ".join(line.split()) for line in found if " turn " in line]
+    assert turns == ["1.00s turn begins with gpt stream 1", "2.00s turn completed in 0.50 s stream 1"]
