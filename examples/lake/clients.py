@@ -124,10 +124,10 @@ class Clients:
         live, replayed = bodies(self._folder / session), bodies(again)
         if len(live) != len(replayed) or not all(map(_is_the_same, live, replayed)):
             raise RuntimeError(f"live {list(map(len, live))} bytes, replayed {list(map(len, replayed))} bytes")
-        say(
-            f"the client received the same bytes from the replay: {' + '.join(map(str, map(len, replayed)))}"
-            f" on {len(replayed)} streams (live: {' + '.join(map(str, map(len, live)))})"
-        )
+        sizes = " + ".join(str(len(body)) for body in replayed)
+        lost = sum(max(0, len(one) - len(other)) for one, other in zip(live, replayed, strict=True))
+        but = f", without the last {lost} that the killed recorder lost" if lost else ""
+        say(f"the client received the same bytes from the replay{but}: {sizes} on {len(replayed)} streams")
 
 
 def _is_the_same(live: bytes, replayed: bytes) -> bool:

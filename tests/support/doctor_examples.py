@@ -66,6 +66,11 @@ def _left_early(x: Exchange, fields: dict[str, Any]) -> None:
         fields["answer"] = b"{}"
 
 
+def _listens_on(x: Exchange, fields: dict[str, Any]) -> None:
+    if x.stream:
+        fields["end"] += 5.0
+
+
 def _reads_late(x: Exchange, fields: dict[str, Any]) -> None:
     """The client reads the session and its items only half a minute after it has come back."""
     if x.stream is None and fields["method"] == "GET" and x.request.at_ns > 3e9:
@@ -241,7 +246,12 @@ EXAMPLES: dict[str, Example] = {
     ),
     "items-never-stored": Example("text", ('set item.id of response.output_item.done to "x"',)),
     "status-unknown-transition": Example("text", ("drop session.status",)),
-    "status-left-running": Example("text", ("drop last session.status",)),
+    "status-left-running": Example(
+        "text",
+        ("drop last session.status",),
+        _listens_on,
+        "the last `session.status` was lost, and the client listened for 5 s more",
+    ),
     "silent-while-running": Example("troubled/runner_killed"),
     "heartbeats-late": Example("text", (f"delay {DELTA} by 30s",)),
     "no-done": Example("responses", ("drop [DONE]",)),

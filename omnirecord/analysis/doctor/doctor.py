@@ -353,7 +353,7 @@ class SessionChecks:
         yield from chain(refusals(self.acts, deleted_ns), failures(self.failed))
         if (told := self.told) is None:
             return
-        yield from chain.from_iterable(one.signs() for one in self.streams)
+        yield from (sign for sign in chain.from_iterable(one.signs() for one in self.streams) if not told.knows(sign))
         begun = [one.exchange.response.at_ns for one in self.streams if one.is_session and one.exchange.response]
         posted = {act.item_id for act in self.acts if act.item_id is not None}
         missed = [

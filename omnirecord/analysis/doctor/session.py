@@ -14,6 +14,7 @@ from ..turns.draft import Draft, Trace
 from ..turns.patience import PATIENCE
 from ..turns.requests import Act
 from ..turns.values import Approval, Child, Session, Tool, Turn
+from .finding import WORKING, Sign
 from .items import StoredState
 from .stream import StreamChecks
 
@@ -69,6 +70,13 @@ class Examined:
         self.joined |= {stream for stream, first in firsts.items() if first.type in _OF_A_TURN}
         self.stops = [draft.until_ns for draft in self.drafts if draft.interrupted]
         """When the turns that a user interrupted were over, in ns."""
+
+    def knows(self, sign: Sign) -> bool:
+        """Return whether the client left before the last status of a stream, and then read that the session is at
+        rest."""
+        is_early = sign.code == "status-left-running" and sign.severity == "note"
+        session = self.session
+        return is_early and session.status not in WORKING and (session.status_ns or 0) > sign.since_ns
 
     @property
     def tools(self) -> Iterator[tuple[Tool, Trace]]:

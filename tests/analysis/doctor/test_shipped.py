@@ -61,6 +61,11 @@ def test_what_the_live_server_does_is_a_note_where_the_page_says_otherwise(tmp_p
     assert {finding.code for finding in found} == {"contract-invalid", "contract-unknown"}
 
 
+def test_a_client_that_left_early_and_then_read_that_the_session_is_at_rest_lost_no_status() -> None:
+    made = faulted(FOLDER / "text.jsonl", "drop last session.status")
+    assert "status-left-running" not in [one.code for one in examine(made.store())]
+
+
 def test_a_session_may_be_named_by_the_beginning_of_its_id() -> None:
     made = faulted(FOLDER / "subagent.jsonl", "drop response.completed in stream 2")
     assert {finding.session_id for finding in examine(made.store())} >= {"c6dde6498cf3476ebdda786dfb6f4cfa"}
