@@ -101,8 +101,9 @@ def _tokens(usages: Sequence[CallUsage]) -> tuple[int, int] | None:
 
 def _failure(call: ModelCall) -> str:
     """Return how a call failed, in words."""
-    words = f"{call.model or 'the model'}: {joined([str(call.status or ''), call.ending])}"
-    why = joined([call.reason, call.error], ": ")
+    ending = f"cut by the {call.cut_by}" if call.cut_by else call.ending
+    words = f"{call.model or 'the model'}: {joined([str(call.status or ''), ending])}"
+    why = joined([None if call.cut_by or call.is_unreached else call.reason, call.error], ": ")
     return f"{words}: {clip(one_line(why), _SHOWN)}" if why else words
 
 

@@ -168,9 +168,20 @@ class ModelChecks:
             code = "model-truncated"
         elif not call.has_failed:
             return
+        elif all(link.call.exchange in self._went_on for link in last):
+            severity = "warning"
+            message += ", and the turn went on without it"
         place = f" (exchange {call.exchange})"
         sign = _sign(code, message + place, last, severity=severity, at=last[0], has_place=True)
         yield sign if steps is None else replace(sign, steps=steps)
+
+    @cached_property
+    def _went_on(self) -> set[int]:
+        """The calls of the completed turns of conversations, by exchange. After one that failed, another one had an
+        answer, as of a fallback to another model."""
+        links = ((one.session, link) for one in self._talks for link in one.calls.links)
+        completed = ((link, session.turns[link.turn.turn - 1].ended) for session, link in links if link.turn)
+        return {link.call.exchange for link, ended in completed if ended == "completed"}
 
     @cached_property
     def _commands(self) -> dict[int, str | None]:

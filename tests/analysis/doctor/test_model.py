@@ -307,8 +307,11 @@ def test_a_fallback_to_another_model_after_a_failure_is_no_turn_of_its_own() -> 
         history.append(answer)
     with closing(made.store()) as store:
         (talk,) = conversations_in(model_calls(store), store.recordings())
+        (found,) = examine(store)
     assert [[one.text for one in turn.asked] for turn in talk.session.turns] == [["One?"], ["Two?"]]
     assert [turn.text for turn in talk.session.turns] == ["Answer 1.", "Answer 2."]
+    assert (found.code, found.severity) == ("model-failed", "warning")
+    assert "and the turn went on without it" in found.message
 
 
 @each(
