@@ -198,12 +198,12 @@ class ModelChecks:
     def _failed_commands(self) -> Iterator[Sign]:
         """The signs of the commands that failed, about the last conversation of each. The sign of a tool without an
         output has the exit code, too."""
-        last: dict[int, ConcludedTalk] = {}
+        runs = {one.recording: one.run_id or one.recording for one in self._store.recordings()}
+        last: dict[int | str, ConcludedTalk] = {}
         for one in self._talks:
             if one.exit_code:
-                last[one.exit_code] = max(
-                    last.get(one.exit_code, one), one, key=lambda talk: talk.conclusion.since or ""
-                )
+                run = runs[one.talk.links[-1].call.recording]
+                last[run] = max(last.get(run, one), one, key=lambda talk: talk.conclusion.since or "")
         return (_of_command(one) for one in last.values() if not one.without_output)
 
     def _repeated(self, link: Link) -> str:

@@ -396,6 +396,21 @@ def test_a_command_that_failed_after_its_last_answer_is_reported(code: str, seve
     assert (found.code, found.severity, found.message, found.session_id) == ("command-failed", severity, message, last)
 
 
+def test_each_of_two_commands_that_failed_alike_is_reported() -> None:
+    made = Made("openai-responses")
+    made.labels["command.exit_code"] = "1"
+    for number in range(2):
+        if number:
+            made.another_recording(None, "openai-responses")
+        answer = {"id": "r", "status": "completed", "output": []}
+        made.post("/v1/responses", 1.0, body=ASKED | {"input": f"Question {number}"}, answer=answer)
+    with closing(made.store()) as store:
+        assert [(one.code, one.session_id) for one in examine(store)] == [
+            ("command-failed", "conversation-1"),
+            ("command-failed", "conversation-2"),
+        ]
+
+
 @each(
     ("status", "why", "step"),
     [
