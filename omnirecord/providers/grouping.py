@@ -103,11 +103,10 @@ class Grouping:
     def __init__(self, recordings: Iterable[Recording] = (), known: Mapping[int, Place] = MappingProxyType({})) -> None:
         """`recordings`: those of the calls and of their clients. `known`: the places of calls, by exchange, if they are
         known, as in a part of a cassette."""
-        hops = {one.hop for one in recordings}
         self.places: dict[int, Place] = {}
         """By exchange."""
         self._known = known
-        self._retries = Retries(is_behind_server=None in hops and len(hops) > 1)
+        self._retries = Retries()
         self._calls: list[_Earlier] = []
         self._by_exchange: dict[int, _Earlier] = {}
         self._requests: list[int] = []
@@ -120,6 +119,12 @@ class Grouping:
         """The conversations in their place."""
         self._by_messages: dict[int, deque[_Earlier]] = {}
         self._by_answer: dict[int, list[_Earlier]] = {}
+        self.know(recordings)
+
+    def know(self, recordings: Iterable[Recording]) -> None:
+        """Take the recordings that have begun by now."""
+        hops = {one.hop for one in recordings}
+        self._retries.is_behind_server = None in hops and len(hops) > 1
 
     def add(self, call: ModelCall, zero_ns: int = 0) -> Place:
         """Return the place of a call that has ended, or whose end was not recorded. `zero_ns`: the start of its

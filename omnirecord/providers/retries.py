@@ -37,9 +37,9 @@ class Retries:
     """The attempts without a next one. The caller numbers the calls in the order in which they started, and gives their
     times on one clock in ns."""
 
-    def __init__(self, *, is_behind_server: bool = False) -> None:
-        """`is_behind_server`: whether the calls are those of a recorded server."""
-        self._is_behind_server = is_behind_server
+    def __init__(self) -> None:
+        self.is_behind_server = False
+        """Whether the calls are those of a recorded server."""
         self.unsure: set[int] = set()
         """The calls whose request may be another one: several could be."""
         self._waiting: dict[Same, deque[_Attempt]] = {}
@@ -55,7 +55,7 @@ class Retries:
             before = self._oldest(
                 _kind(call), start_ns, lambda one: one.attempt == earlier and _may_begin(one.call, call)
             )
-        is_first = call.attempt == 1 and not (self._is_behind_server and call.counts_attempts)
+        is_first = call.attempt == 1 and not (self.is_behind_server and call.counts_attempts)
         if not before and call.conversation is not None and is_first:
             before = self._oldest(_same(call), start_ns, lambda one: one.may_be_retried)
         if before and before[0] in self.unsure:

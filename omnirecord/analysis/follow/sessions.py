@@ -180,6 +180,7 @@ class GrowingLinks:
         """Return all calls with their turns. `calls`: the new and the changed ones; `sessions`: all."""
         clocks = Clocks(recordings)
         self._open.update((one.exchange, one) for one in calls if one.exchange not in self._final)
+        self.grouping.know(recordings)
         self._group(calls, clocks)
         self._now_ns = max([
             self._now_ns, *(clocks.zero(one.recording) + one.until_ns for one in sessions),
@@ -323,7 +324,7 @@ class GrowingSessions(Generic[S]):
         whether an exchange belongs elsewhere. Sessions and calls are complete at the end of the result."""
         hops, parents = ModelHops(store), cache(store.parents)
         calls: list[ModelCall] = []
-        self._links = self._links or GrowingLinks(Grouping(store.recordings(), store.places))
+        self._links = self._links or GrowingLinks(Grouping(known=store.places))
         for x, is_over in self._exchanges.look(store):
             is_call = hops.has(x)
             if not is_over and x.response is not None and not (is_call and self._reads_open):

@@ -12,7 +12,6 @@ from omnirecord.analysis.model_calls import linked
 from omnirecord.analysis.model_calls.values import Link
 from omnirecord.analysis.turns.values import Session
 from omnirecord.providers.call import ModelCall
-from omnirecord.providers.grouping import Grouping
 from tests.support.both_hops import World, ns
 
 
@@ -42,7 +41,7 @@ def until(session: Session, end_ns: int) -> Session:
 
 def grown(world: World) -> tuple[GrowingLinks, dict[int, Link]]:
     """The links after one update for each call."""
-    growing, found = GrowingLinks(Grouping(world.recordings())), dict[int, Link]()
+    growing, found = GrowingLinks(), dict[int, Link]()
     for call in sorted(world.calls, key=lambda one: one.ended_ns or 0):
         sessions = [until(one, call.ended_ns or 0) for one in world.sessions()]
         result = growing.update([call], [one for one in sessions if one.turns], world.recordings())

@@ -162,6 +162,27 @@ def test_a_followed_recording_lists_no_stream_of_a_provider_as_a_session(tmp_pat
     assert [line[13:28] for line in lines if "= " in line] == ["= 200 completed", "= 400 refused a", "= 200 completed"]
 
 
+def test_a_follower_that_begins_before_the_model_hop_groups_the_calls_as_show_does(tmp_path: Path) -> None:
+    made = Made()
+    made.another_recording("model", "openai-responses")
+    counted = {"body": ASKED, "sent": (("x-stainless-retry-count", "0"),)}
+    made.request("POST", "/v1/responses", 1.0, status=429, answer={"error": {"message": "No."}}, **counted)
+    made.request("POST", "/v1/responses", 2.0, answer={"id": "r", "status": "completed", "output": []}, **counted)
+    (tmp_path / "a.jsonl").write_bytes(b"".join(jsonl_bytes(made.store())))
+    client, *rest = live_rows(tmp_path / "a.jsonl")
+    with closing(Writer(tmp_path / "a.db")) as writer:
+        with closing(Store.open(tmp_path / "a.db")) as store:
+            following = Following(store, None)
+            followed = list[str]()
+            for rows in ([client], rest, []):
+                writer.write(rows)
+                following.look()
+                followed += map(str, following.news())
+        shown = list(map(str, lines_of(made.store(), None)))
+    for lines in (followed, shown):
+        assert sum("Conversation #" in line for line in lines) == 2, lines
+
+
 def test_a_stream_of_another_api_on_a_named_hop_is_still_told() -> None:
     made = Made()
     made.another_recording("other", "none")
