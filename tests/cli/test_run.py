@@ -61,6 +61,15 @@ def replayed_run(folder: Path, *words: str, options: tuple[str, ...] = ()) -> Do
     return run(folder, "--replay", "a.db", *options, "--", *PYTHON, AGENT, *words)
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux has the variables of processes")
+def test_a_process_that_outlives_the_command_is_named(tmp_path: Path) -> None:
+    left = "sleep 60 >/dev/null 2>&1 & echo $! >left"
+    done = run(tmp_path, "-o", "a.db", "--", "/bin/sh", "-c", left)
+    process = (tmp_path / "left").read_text().strip()
+    os.kill(int(process), signal.SIGKILL)
+    assert f"the command ended before process {process}: its requests are cut" in done.errors.decode()
+
+
 async def test_a_command_is_recorded_and_the_end_says_how_the_calls_ended_and_how_to_look_at_them(
     tmp_path: Path,
 ) -> None:
