@@ -216,7 +216,8 @@ def _of_doctor(
     yield "failed tools", {"show": len(bad), "query": of_query, "doctor": codes["tool-failed"]}
     open_ = sum(one["returned_ns"] is None for one in tools)
     yield "tools without output", {"show": open_, "doctor": codes["tool-without-output"]}
-    ended = Counter(one["ended"] for one in turns if one["events"])
+    of_server = turns if row["conversation"] is None else []  # a failed model call has codes of its own
+    ended = Counter(one["ended"] for one in of_server if one["events"])
     named = Counter({how: codes[f"turn-{how}"] for how in TURN_CODES})
     named["failed"] -= sum("the sub-agent" in one["message"] for one in found if one["code"] == "turn-failed")
     named["failed"] += sum("the runner disconnected" in one["message"] for one in found)
