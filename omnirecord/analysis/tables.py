@@ -131,7 +131,11 @@ TABLES = {
             Column("reasoning_tokens", int, "Reasoning tokens"),
             Column("total_tokens", int, "Total tokens", "max"),
             Column("cost_usd", float, "Cost", "max"),
-            Column("output_tokens_per_s", float, "Rate of output tokens in `streaming_s`; NULL with a tool call"),
+            Column(
+                "output_tokens_per_s",
+                float,
+                "Rate of output tokens in `streaming_s`; NULL with a tool call, or below 20 ms",
+            ),
             Column("deltas", int, "Number of deltas of text and reasoning"),
             Column("events", int, "Number of events, without heartbeats", "max"),
             Column("odd_events", int, "Number of events that do not fit the contract"),

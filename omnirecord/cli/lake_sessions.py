@@ -295,7 +295,7 @@ def doctor(fail_on: str, as_json: bool, **part: Any) -> None:
     """
     found = _analysed("doctor", as_json, **part)
     if not as_json:
-        print_lines(_findings(found.rows, found.sessions))
+        print_lines(_findings(found.rows, len(found.sessions)))
     severe = _RANK[: _RANK.index(fail_on) + 1]
     found.leave(any(row["severity"] in severe for row in found.rows))
 
@@ -315,7 +315,7 @@ def stats(as_json: bool, **part: Any) -> None:
     """
     found = _analysed("stats", as_json, **part)
     if not as_json:
-        print_lines(_slowest(found.rows, found.sessions))
+        print_lines(_slowest(found.rows, len(found.sessions)))
     found.leave(False)
 
 
@@ -336,7 +336,7 @@ def validate(as_json: bool, **part: Any) -> None:
     found = _analysed("validate", as_json, **part)
     verdicts = found.verdicts
     if not as_json:
-        print_lines(_problems(found.rows, found.sessions, found.events, verdicts))
+        print_lines(_problems(found.rows, len(found.sessions), found.events, verdicts))
     found.leave(bool(verdicts["invalid"] or verdicts["malformed"]))
 
 
@@ -346,7 +346,7 @@ class _Found:
 
     rows: Rows = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    sessions: int = 0
+    sessions: set[str] = field(default_factory=set)
     events: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
 
@@ -381,7 +381,7 @@ def _analysed(
     outcomes = run(lake, snapshot, wanted, Job((analysis,), contract), jobs or default_jobs(), warn)
     found = _Found()
     for one in progress(outcomes, f"{analysis}: recordings", total=sum(one.is_wanted for one in wanted)):
-        found.sessions += one.sessions
+        found.sessions.update(one.sessions)
         found.events += one.events
         found.verdicts.update(one.verdicts)
         rows = one.rows.get(analysis, [])

@@ -55,7 +55,8 @@ class Outcome:
     """The result of one recording."""
 
     recording_id: str
-    sessions: int = 0
+    sessions: list[str] = field(default_factory=list)
+    """A name for each session and conversation. The parts of a session in several recordings have the same name."""
     events: int = 0
     """The number of events that `validate` checked."""
     rows: dict[str, list[Row]] = field(default_factory=dict)
@@ -159,9 +160,10 @@ def _outcome(
 
     sessions = [one for one in rows.sessions(recording) if wanted.sessions is None or one in wanted.sessions]
     known = {*sessions, None} if wanted.sessions is None or None in wanted.sessions else {*sessions}
-    made.sessions = sum(one is not None for one in sessions)
+    made.sessions = [one for one in sessions if one is not None]
     if None in known:
-        made.sessions += sum(talk.links[0].call.recording == recording for talk in model.calls.talks)
+        talks = sum(talk.links[0].call.recording == recording for talk in model.calls.talks)
+        made.sessions += [f"{wanted.recording_id} {number}" for number in range(talks)]
     if "doctor" in job.analyses:
         found = examine(rows, recording=recording, model=model)
         made.rows["doctor"] = told(one.row() for one in found)

@@ -28,6 +28,7 @@ from omnirecord.lake.location import Lake
 from omnirecord.lake.reading import Snapshot
 from omnirecord.lake.tables import TABLES
 from omnirecord.lake.upkeep import Merged, merge, merges
+from tests.support.cassettes import HEALTHY
 from tests.support.lakes import shipped, split
 from tests.support.stores import lake_url
 
@@ -203,7 +204,7 @@ def _dies(_reader: Any, batch: Any, _job: Any, begun: Any) -> Iterator[Outcome]:
         begun(wanted.recording_id, ["a-session"])
         if wanted.recording_id == os.environ["DIES_AT"]:
             os.kill(os.getpid(), signal.SIGKILL)
-        yield Outcome(wanted.recording_id, sessions=1)
+        yield Outcome(wanted.recording_id, sessions=["s"])
 
 
 def _worker_that_dies(connection: Any, url: str, job: Job) -> None:
@@ -264,6 +265,11 @@ def test_doctor_prints_codes_and_the_worst_sessions(lake: Lake) -> None:
     assert lines[2].split() == ["severity", "code", "findings", "sessions"]
     severities = [line.split()[0] for line in lines[3 : lines.index("", 3)]]
     assert severities == sorted(severities, key=["error", "warning", "note"].index)
+
+
+def test_a_session_in_two_recordings_is_counted_once(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), *split(HEALTHY["turns"], tmp_path))
+    assert run("stats", lake.url, code=0).startswith("1 session, ")
 
 
 def test_json_rows_have_the_recording(lake: Lake) -> None:

@@ -27,6 +27,7 @@ from ..model_calls.values import FirstToken, Link, ModelCalls, first_token, requ
 from ..turns import Around
 from ..turns.builder import Span, union
 from ..turns.conclusion import Conclusion
+from ..turns.draft import AT_ONCE
 from ..turns.values import Approval, Session, Turn
 from .values import (
     ApprovalStats,
@@ -317,8 +318,9 @@ class TurnMeasures:
 
     @property
     def streamed_tokens(self) -> int | None:
-        """Output tokens that arrived in deltas; None if unknown, as with tools, whose arguments have no deltas."""
-        if self.output_tokens is None or not self._is_whole or self.turn.tools or not self.streaming:
+        """Output tokens that arrived in deltas; None if unknown, as with tools, whose arguments have no deltas, or if
+        the text arrived at once."""
+        if self.output_tokens is None or not self._is_whole or self.turn.tools or (self.streaming or 0) < AT_ONCE:
             return None
         if self.turn.usage is None or any(passage.pieces for passage in self.turn.thoughts):
             return self.output_tokens

@@ -338,7 +338,7 @@ def _passages(blocks: list[Block]) -> tuple[Passage, ...]:
     return tuple(passage for passage in (block.passage() for block in blocks) if passage.text)
 
 
-_AT_ONCE = 20_000_000
+AT_ONCE = 20_000_000
 """Duration of text that has a pace, at least, in ns."""
 
 
@@ -360,7 +360,7 @@ def pace_of(turn: Turn) -> Pace:
     deltas = sum(passage.pieces for passage in streamed)
     gaps = deltas - len(streamed)
     took = sum(passage.last_ns - passage.first_ns for passage in streamed)
-    return Pace(first_ns, deltas, gaps * 1e9 / took if gaps > 0 and took >= _AT_ONCE else None)
+    return Pace(first_ns, deltas, gaps * 1e9 / took if gaps > 0 and took >= AT_ONCE else None)
 
 
 Marks = list[int]

@@ -422,7 +422,10 @@ def test_the_rates_of_a_shipped_session_counted_without_our_code(name: str) -> N
     assert found.first_token_s.max == (min(text + thoughts) - posts[0]) / 1e9
     assert found.streaming_s == streaming / 1e9
     assert found.output_tokens is not None
-    assert found.output_tokens_per_s == pytest.approx(found.output_tokens / streaming * 1e9, abs=0.001)
+    if streaming < 20_000_000:  # the text arrived at once
+        assert found.output_tokens_per_s is None
+    else:
+        assert found.output_tokens_per_s == pytest.approx(found.output_tokens / streaming * 1e9, abs=0.001)
 
 
 def test_of_two_clients_the_one_that_stayed_heard_all_there_is() -> None:
