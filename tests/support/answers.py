@@ -216,7 +216,7 @@ def _of_doctor(
     yield "failed tools", {"show": len(bad), "query": of_query, "doctor": codes["tool-failed"]}
     open_ = sum(one["returned_ns"] is None for one in tools)
     yield "tools without output", {"show": open_, "doctor": codes["tool-without-output"]}
-    of_server = turns if row["conversation"] is None else []  # a failed model call has codes of its own
+    of_server = turns if row.get("conversation") is None else []  # a failed model call has codes of its own
     ended = Counter(one["ended"] for one in of_server if one["events"])
     named = Counter({how: codes[f"turn-{how}"] for how in TURN_CODES})
     named["failed"] -= sum("the sub-agent" in one["message"] for one in found if one["code"] == "turn-failed")
