@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any
 
 import omnirecord
-from omnirecord.analysis.follow import Follower, Wanted
+from omnirecord.analysis.follow.rows import Wanted, rows_of
 from omnirecord.analysis.query import Whole
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Writer
@@ -153,7 +153,7 @@ def following(folder: Path) -> Iterator[tuple[str, int]]:
                 )
             ]
         )
-        follower = Follower(db, Wanted(requests=True), last=0, most=50)
+        follower = rows_of(db, Wanted(requests=True), last=0, most=50)
         follower.read()
         numbers = range(1, 101)
         for number in numbers:

@@ -24,7 +24,9 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from ..analysis.follow import Batch, Follower, Wanted
+from ..analysis.follow import Batch
+from ..analysis.follow.rows import Wanted, rows_of
+from ..analysis.listing import Row
 from ..analysis.live import Line, LiveView
 from ..errors import OmnirecordError
 from ..server.timers import fault_of, monotonic
@@ -168,7 +170,7 @@ class Live:
         self._wanted = Wanted(type=type_glob, requests=True)
         self._view = LiveView(every=every or type_glob is not None)
         self._path = db()
-        self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
+        self._follower = rows_of(self._path, self._wanted, last=0, most=_MOST)
         self._dropped = self._left_out = 0
         self._told_at = monotonic()
         self._stop = threading.Event()
@@ -227,10 +229,10 @@ class Live:
                 log.warning("the live view does not show everything: %s", fault_of(error))
             return False
 
-    def _read(self) -> Batch:
+    def _read(self) -> Batch[Row]:
         if self._db() != self._path:  # another file took its place
             self._path = self._db()
-            self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
+            self._follower = rows_of(self._path, self._wanted, last=0, most=_MOST)
         return self._follower.read()
 
     def _tell_what_lacks(self) -> None:

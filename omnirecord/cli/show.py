@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from ..analysis.follow import Batch, Follower
     from ..analysis.transcript.follow import Following
     from ..analysis.transcript.sentences import Line
 
@@ -111,13 +112,13 @@ def show(
     with opened(cassette) as store:
         for sentence in incomplete(store):
             click.echo(visible(sentence), err=True)
-        if follow:
-            _follow(Following(store, session, page, long_silence=long_silence), as_json=as_json)
-        elif as_json:
+        if as_json and not follow:
             print_rows(_prepared(rows_of(store, session, long_silence=long_silence), cassette))
-        else:
+        elif not follow:
             lines = lines_of(store, session, page, long_silence=long_silence)
             _print(console(), _prepared(lines, cassette))
+    if follow:
+        _follow(cassette, lambda: Following(session, page, long_silence=long_silence), as_json=as_json)
 
 
 def _prepared(items: Iterable[T], cassette: Path) -> Iterator[T]:
@@ -142,52 +143,76 @@ def _coloured(line: Line) -> Text:
     return Text(str(line), style=_STYLES.get(line.kind, ""))
 
 
-def _follow(following: Following, *, as_json: bool) -> None:
-    """Print each line once it is final, until the recording ends. Ctrl-C ends it too, which is no error."""
+def _follow(cassette: Path, make: Callable[[], Following], *, as_json: bool) -> None:
+    """Print each line, or with JSON each turn, once it is final, until the recording ends. Ctrl-C ends it too, which is
+    no error. `make` makes what has the lines of one file: a rotation begins others."""
+    from ..analysis.follow import Follower
+    from ..analysis.transcript.follow import told_lines, told_rows
+    from ..cassette.open import open_store
+
+    if as_json:
+        rows = Follower(cassette, lambda _: told_rows(make()), open_store)
+        try:
+            _until_the_end(rows, lambda batch: print_rows(batch.rows))
+        except KeyboardInterrupt:  # what has arrived is printed too
+            for file in rows.files:
+                print_rows(file.end())
+            click.echo(err=True)
+        return
     screen = console()
-
-    def print_turns(last: bool) -> None:
-        print_rows(following.rows(last=last))
-
+    lines = Follower(cassette, lambda _: told_lines(make()), open_store)
     try:
-        if as_json:
-            _until_the_end(following, print_turns)
-        elif screen.is_terminal:
-            _on_a_terminal(following, screen)
+        if screen.is_terminal:
+            _on_a_terminal(lines, screen)
         else:
-            _until_the_end(following, lambda last: _print(screen, following.news(last=last)))
-    except KeyboardInterrupt:  # what has arrived is printed too
-        if as_json:
-            print_turns(last=True)
-        else:
-            _print(screen, following.growing())
+            heads = _Heads()
+            _until_the_end(lines, lambda batch: _print(screen, heads.lines_of(batch)))
+    except KeyboardInterrupt:
+        _print(screen, lines.growing())
         click.echo(err=True)
 
 
-def _until_the_end(following: Following, tell: Callable[[bool], None]) -> None:
+class _Heads:
+    """Puts the name of a file before its lines, if the lines before are of another file."""
+
+    def __init__(self) -> None:
+        self._before: Path | None = None
+
+    def lines_of(self, batch: Batch[Line]) -> Iterator[Line]:
+        from ..analysis.transcript.sentences import Line
+
+        for part in batch.parts:
+            if self._before not in (None, part.path):
+                yield Line(f"-- {visible(part.path.name)}", "head")
+            self._before = part.path
+            yield from part.rows
+
+
+def _until_the_end(follower: Follower[T], tell: Callable[[Batch[T]], None]) -> None:
     while True:
-        following.look()
-        last = not following.goes_on
-        tell(last)
+        batch = follower.read()
+        tell(batch)
         if sys.stdout is not None:  # None if the calling process closed it
             sys.stdout.flush()
-        if last:
+        if not batch.is_recorded:
             return
-        time.sleep(_EVERY)
+        if not batch.has_more:
+            time.sleep(_EVERY)
 
 
-def _on_a_terminal(following: Following, screen: Console) -> None:
+def _on_a_terminal(follower: Follower[Line], screen: Console) -> None:
     """Print final lines, and below them the last lines that may still change."""
     from rich.console import Group
     from rich.live import Live
 
+    heads = _Heads()
     with Live(console=screen, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
 
-        def tell(last: bool) -> None:
-            if news := list(following.news(last=last)):
+        def tell(batch: Batch[Line]) -> None:
+            if batch.parts:
                 live.update(Group(), refresh=True)  # final lines replace the changing ones
-                _print(screen, news)
-            lines = [] if last else list(following.growing())[-_HEIGHT:]
+                _print(screen, heads.lines_of(batch))
+            lines = follower.growing()[-_HEIGHT:] if batch.is_recorded else []
             live.update(Group(*map(_coloured, lines)), refresh=True)
 
-        _until_the_end(following, tell)
+        _until_the_end(follower, tell)

@@ -67,7 +67,8 @@ def tail(
     Example:
       omnirecord tail session.db --type 'response.*'
     """
-    from ..analysis.follow.tail import Wanted, follow
+    from ..analysis.follow.rows import Wanted
+    from ..analysis.follow.tail import follow
 
     source, session = named_source(source, session)
     every = verbose or as_json or type_glob is not None or verdict is not None

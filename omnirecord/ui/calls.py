@@ -7,14 +7,16 @@ megabytes: the page gets the beginning of each message, and the whole message on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from ..analysis.apis import is_unknown
 from ..analysis.conversations import ConcludedTalk, Conversations, conversations_in, with_turns
-from ..analysis.follow.sessions import GrowingSession, GrowingSessions
+from ..analysis.follow import File, Reader
+from ..analysis.follow.sessions import GrowingSession, GrowingSessions, Others
 from ..analysis.gather import model_calls, whole_sessions
 from ..analysis.model_calls.pairing import Move, Piece, Place, moves
 from ..analysis.model_calls.values import (
@@ -33,7 +35,7 @@ from ..analysis.turns.values import Session
 from ..cassette.model_calls import ModelHops
 from ..cassette.sqlite import Store
 from ..errors import UsageError
-from ..model import by_key
+from ..model import Exchange, by_key
 from ..omnigent import protocol
 from ..providers.conversation import Conversation
 from ..text import clip
@@ -64,13 +66,11 @@ class Linked:
     def __init__(self) -> None:
         self._kept: tuple[object, Hops] | None = None
         self._lock = Lock()
-        self._growing: tuple[int, GrowingSessions[GrowingSession]] | None = None
-        """The inode of the file that is recorded, and what was read."""
-        self._rows: Rows = {}
-        self._conversations = Conversations()
+        self._growing: File[Hops] | None = None
+        """The file that is recorded."""
 
-    def linked(self, store: Store, stamp: tuple[int, list[int] | None]) -> Hops:
-        """Return the calls of a cassette. `stamp`: of the file, from before it was opened."""
+    def linked(self, store: Store, path: Path, stamp: tuple[int, list[int] | None]) -> Hops:
+        """Return the calls of the cassette at `path`. `stamp`: of the file, from before it was opened."""
         if not store.is_being_recorded:
             self._growing = None
             kept = self._kept
@@ -78,15 +78,33 @@ class Linked:
                 kept = self._kept = stamp, Hops.of(store)
             return kept[1]
         with self._lock:
-            if self._growing is None or self._growing[0] != stamp[0]:
-                self._growing = (stamp[0], GrowingSessions(GrowingSession, reads_open=True))
-                self._rows = {}
-                self._conversations = Conversations()
-            growing = self._growing[1]
-            for _ in growing.look(store, lambda x: is_unknown(store, x)):
-                pass  # the page lists other requests elsewhere
-            talks = self._conversations.of(growing.calls, store.recordings())
-            return Hops([one.so_far() for one in growing.all.values()], growing.calls, talks, self._rows)
+            if self._growing is None or self._growing.path != path:
+                self._growing = File(path, lambda _: _GrowingHops())
+            return self._growing.look(store)[0][0]
+
+
+class _Unknown(Others):
+    """The exchanges of unknown APIs, which the page lists elsewhere."""
+
+    def takes(self, store: Store, x: Exchange) -> bool:
+        return is_unknown(store, x)
+
+
+class _GrowingHops(Reader["Hops"]):
+    """The model calls of a cassette that is recorded, after each read."""
+
+    def __init__(self) -> None:
+        self._sessions = GrowingSessions(GrowingSession, reads_open=True, others=_Unknown())
+        self.growth = self._sessions.growth
+        self._conversations = Conversations()
+        self._rows: Rows = {}
+
+    def read(self, store: Store, waiting: Set[int] = frozenset()) -> tuple[list[Hops], bool]:
+        del waiting
+        growing = self._sessions
+        growing.look(store)
+        talks = self._conversations.of(growing.calls, store.recordings())
+        return [Hops([one.so_far() for one in growing.all.values()], growing.calls, talks, self._rows)], False
 
 
 class Hops:

@@ -15,7 +15,9 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from ..analysis.follow import LAST, Follower, Part, Wanted
+from ..analysis.follow import Follower
+from ..analysis.follow.rows import LAST, Wanted, rows_of
+from ..analysis.listing import Row
 from ..errors import CassetteError, UsageError
 from ..model import VERDICTS
 from ..omnigent.routes import CONTROL, UI, path_of, query_of
@@ -120,7 +122,7 @@ class Control:
             return error_response(503, "too_many", f"omnirecord: {_MOST} clients follow already: close one of them")
         return await self._events(request, follower)
 
-    def _follower(self, request: web.BaseRequest, target: str) -> Follower:
+    def _follower(self, request: web.BaseRequest, target: str) -> Follower[Row]:
         options = dict(parse_qsl(query_of(target), keep_blank_values=True))
         if odd := [name for name in options if name not in _TAKES]:
             raise UsageError(f"events has no option {odd[0]}: use {', '.join(_TAKES)}")
@@ -132,9 +134,9 @@ class Control:
         wanted = Wanted(options.get("session"), stream, options.get("type"), verdict, tells_requests)
         last = _number(options, "last")
         behind = header(decoded(request.raw_headers), "last-event-id")
-        return Follower(self._db(), wanted, LAST if last is None else last, bookmark=behind)
+        return rows_of(self._db(), wanted, LAST if last is None else last, bookmark=behind)
 
-    async def _events(self, request: web.BaseRequest, follower: Follower) -> web.StreamResponse:
+    async def _events(self, request: web.BaseRequest, follower: Follower[Row]) -> web.StreamResponse:
         task = asyncio.current_task()
         assert task is not None
         self._following.add(task)
@@ -150,7 +152,7 @@ class Control:
             self._following.discard(task)
         return response
 
-    async def _follow(self, response: web.StreamResponse, follower: Follower) -> None:
+    async def _follow(self, response: web.StreamResponse, follower: Follower[Row]) -> None:
         cassette = ""
         while True:
             news = self._news
@@ -170,7 +172,7 @@ class Control:
                 await response.write(b": omnirecord\n\n")
 
 
-def _read(follower: Follower, cassette: str) -> tuple[bytes, bool, str]:
+def _read(follower: Follower[Row], cassette: str) -> tuple[bytes, bool, str]:
     """New rows as bytes of an event stream; whether there are more; the id of the cassette. Runs in a thread.
 
     `cassette`: the id of the previous rows' cassette. An event with the cassette's id comes first, and before the rows
@@ -182,11 +184,11 @@ def _read(follower: Follower, cassette: str) -> tuple[bytes, bool, str]:
     except CassetteError as error:
         return f"event: trouble\ndata: {dumps({'message': str(error)})}\n\n".encode(), False, cassette
     lines = []
-    for part in batch.parts or ([] if cassette else [Part(follower.cassette, [])]):
-        if part.cassette != cassette:
-            cassette = part.cassette
+    for of, rows in [(part.cassette, part.rows) for part in batch.parts] or [(cassette or follower.cassette, [])]:
+        if of != cassette:
+            cassette = of
             lines.append(f"event: cassette\ndata: {dumps({'id': cassette})}\n\n")
-        for row in part.rows:
+        for row in rows:
             name = "event: request\n" if row.get("exchange") is not None else ""
             lines.append(f"{name}data: {dumps(row)}\n\n")
     if lines:

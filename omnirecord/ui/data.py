@@ -202,12 +202,13 @@ class Answers:
         """The value of a request. Raises `UsageError` for bad options, `CassetteError` for an unreadable file."""
         if name == "search":
             return self._search(asked)
-        stamp = stamp_of(self._path())
+        path = self._path()
+        stamp = stamp_of(path)
         with self._store() as store:
             if name in CALLS:
-                return CALLS[name](store, self._calls.linked(store, stamp), asked)
+                return CALLS[name](store, self._calls.linked(store, path, stamp), asked)
             return self._names[name](
-                store, asked, lambda: self._calls.linked(store, stamp).talks if ModelHops(store) else []
+                store, asked, lambda: self._calls.linked(store, path, stamp).talks if ModelHops(store) else []
             )
 
     def close(self) -> None:

@@ -77,8 +77,8 @@ def told(tape: Made, folder: Path) -> dict[str, Any]:
     """What each reader makes of it, without the sizes on the wire."""
     path = tape.save(folder / "made.db")
     with closing(open_store(path)) as store:
-        following = Following(store, None)
-        following.look()
+        following = Following(None)
+        following.look(store)
         numbers = list(measured(store))
         sessions = overview(store, "made")["sessions"]
         posted = next(x for x in store.exchanges() if x.request.method == "POST")

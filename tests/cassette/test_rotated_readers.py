@@ -12,12 +12,15 @@ import pytest
 
 import omnirecord
 from omnirecord import record
-from omnirecord.analysis.follow.tail import Wanted, follow
+from omnirecord.analysis.follow.rows import Wanted
+from omnirecord.analysis.follow.tail import follow
 from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.wire.limits import Rotation
 from tests.cassette.test_rotation import SMALL, Run, files, quick, receive
 from tests.support import wire
+from tests.support.cassettes import completed, created, delta, heartbeat, status
+from tests.support.forked import Running
 from tests.support.wire import Wire, chunk, connected, event, get
 from tests.ui.test_control import Talker
 
@@ -116,6 +119,32 @@ async def test_an_answer_that_ends_in_an_old_file_is_told_to_its_end_and_what_is
         await wire.eventually(lambda: event(8) in wire.content(old.path, 1) + wire.content(old.path, 2))
     await asyncio.wait_for(following, 20)
     assert sorted(heard) == list(range(9)), "with what came last before the recorder stopped"
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["lines", "json"])
+async def test_show_follows_turns_from_file_to_file(tmp_path: Path, options: list[str]) -> None:
+    never = Rotation(seconds=3600)
+    run = Run(tmp_path / "run.db", rotation=never)
+    recorder = run.stream()
+    shown, lines = Running(["show", tmp_path / "run.db", "--follow", *options]), list[str]()
+
+    async def turn(text: str) -> None:
+        receive(recorder, heartbeat(), created(text), delta(text), completed(text), status("idle"))
+        while not lines or text not in lines[-1]:
+            lines.append((await shown.readline()).decode())
+            assert lines[-1], "it has ended"
+
+    await turn("of the first file")
+    for n in range(2):
+        run.thread.files._rotation = SMALL
+        await run.rotates()
+        run.thread.files._rotation = never
+        await turn(f"of file {n}")
+    recorder.end("client_left")
+    run.stop()
+    _, errors = await shown.communicate()
+    assert (shown.returncode, errors) == (0, b"")
+    assert options or any(line.startswith("-- run-") for line in lines)
 
 
 async def test_a_cassette_of_several_is_served_from_its_first_event_at_once(tmp_path: Path) -> None:

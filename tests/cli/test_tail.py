@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.follow.tail import Wanted, follow
+from omnirecord.analysis.follow.rows import Wanted
+from omnirecord.analysis.follow.tail import follow
 from tests.cli.test_cli import EVENT_KEYS
 from tests.server.test_tls import Files
 from tests.support import wire

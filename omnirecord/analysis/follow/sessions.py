@@ -1,7 +1,7 @@
 """The sessions of a growing cassette with their turns, and its model calls with their links.
 
     growing = GrowingSessions(GrowingSession)
-    others = list(growing.look(store, lambda x: False))
+    growing.look(store)
     growing.calls.of(turn)
 
 Each look reads the new frames and the new calls only.
@@ -9,7 +9,7 @@ Each look reads the new frames and the new calls only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
@@ -18,7 +18,6 @@ from typing import Generic, TypeVar
 from ...cassette.held import Held
 from ...cassette.model_calls import ModelHops, call_in
 from ...cassette.sqlite import Store
-from ...cassette.sqlite.tail import Tail
 from ...model import Exchange, Recording, TimedFrame
 from ...omnigent.line import Line, in_order
 from ...omnigent.routes import is_session
@@ -33,7 +32,7 @@ from ..turns import SessionBuilder
 from ..turns.draft import LONG_SILENCE, Draft
 from ..turns.requests import Act
 from ..turns.values import Session, Turn
-from .growth import NewExchanges
+from .growth import Growth
 
 Key = tuple[int, str | int]
 _UNSETTLED = 3
@@ -48,8 +47,6 @@ class GrowingSession:
         self.builder = SessionBuilder(is_child=parent_id is not None, long_silence=long_silence)
         self.exchanges: dict[int, Exchange] = {}
         self._line = Line()
-        self._listening: dict[int, int] = {}  # the last frame of each stream that goes on, by its exchange
-        self._streams: set[int] = set()
         self._frozen: dict[Draft, Turn] = {}
         self._so_far: Session | None = None
         self._acts: dict[int, list[Act]] = {}
@@ -64,9 +61,6 @@ class GrowingSession:
         del is_open  # a subclass uses it
         self.exchanges[x.exchange] = x
         self._so_far = None
-        if x.stream is not None and x.exchange not in self._streams:
-            self._streams.add(x.exchange)
-            self._listening[x.exchange] = 0
         if x.stream is not None:
             self._line.listen(x.stream, x.end_ns)
         acts = self._acts[x.exchange] = acts_in(store, [x])
@@ -74,29 +68,10 @@ class GrowingSession:
             self.builder.turns.act(x.exchange, act)
         return acts
 
-    @property
-    def listening(self) -> Iterable[int]:
-        """The exchanges whose streams go on."""
-        return self._listening
-
-    def hear(self, store: Store, open_: Container[int], tail: Tail) -> None:
-        """Add the new frames. `open_`: the exchanges that go on. `tail` has their streams, apart from those that a
-        contract file judges."""
-        news: list[Iterable[TimedFrame]] = []
-        for exchange, after in list(self._listening.items()):
-            is_over = exchange not in open_
-            if is_over:
-                tail.end(exchange)
-            frames = list(Held().of(tail.new_frames(store, self.exchanges[exchange], after, is_over=is_over)))
-            news.append(frames)
-            if is_over:
-                tail.forget(exchange)
-                del self._listening[exchange]
-            elif frames:
-                self._listening[exchange] = frames[-1].seq
-            if is_over or frames:
-                self._so_far = None
-        self.builder.add_all(self._line.add(in_order(news)))
+    def hear(self, streams: Iterable[Iterable[TimedFrame]]) -> None:
+        """Add the new frames of its streams."""
+        self._so_far = None
+        self.builder.add_all(self._line.add(in_order(streams)))
 
     @property
     def has_news(self) -> bool:
@@ -182,15 +157,13 @@ class GrowingLinks:
         self._open.update((one.exchange, one) for one in calls if one.exchange not in self._final)
         self.grouping.know(recordings)
         self._group(calls, clocks)
-        self._now_ns = max([
-            self._now_ns, *(clocks.zero(one.recording) + one.until_ns for one in sessions),
-            *(clocks.zero(one.recording) + (one.ended_ns or one.started_ns) for one in self._open.values()),
-        ])  # fmt: skip
+        known = [clocks.zero(one.recording) + one.until_ns for one in sessions]
+        known += [clocks.zero(one.recording) + (one.ended_ns or one.started_ns) for one in self._open.values()]
+        self._now_ns = max([self._now_ns, *known])
         histories: dict[object, History] = {}
         recent = [self._recent(one, clocks, histories) for one in self._active(sessions, clocks)]
-        found = linked(
-            self._open.values(), recent, recordings, histories, self._evidence, grouping=self.grouping
-        )  # fmt: skip
+        open_, grouping = self._open.values(), self.grouping
+        found = linked(open_, recent, recordings, histories, self._evidence, grouping=grouping)
         links = self._numbered(found)
         everything = sorted([*self._final.values(), *links], key=lambda link: order(link.call))
         self._settle(links, clocks)
@@ -297,61 +270,96 @@ S = TypeVar("S", bound=GrowingSession)
 _Make = Callable[[Exchange, str | None, int], S]
 
 
+class Others:
+    """The exchanges that are in no session and no model call, and belong elsewhere. Here there are none."""
+
+    def takes(self, store: Store, x: Exchange) -> bool:
+        """Take the current state of an exchange that is no model call. Return whether it is one of these."""
+        del store, x
+        return False
+
+    def hears(self, exchange: int) -> bool:
+        """Return whether the frames of an exchange are wanted."""
+        del exchange
+        return False
+
+    def hear(self, exchange: int, frames: Iterable[TimedFrame]) -> None:
+        """Take the new frames of an exchange."""
+
+
 class GrowingSessions(Generic[S]):
     """The sessions of a cassette, present and future. `make` makes one from its first exchange.
 
     `session`: only those whose id begins with it, and those of their sub-agents; with model calls all are read.
-    `reads_open`: whether an open call is read at each look; else it is read again at its end.
+    `reads_open`: whether an open call is read at each look; else it is read again at its end. `others` takes the
+    exchanges that belong elsewhere.
     """
 
     def __init__(
-        self, make: _Make[S], session: str | None = None, long_silence: int = LONG_SILENCE, *, reads_open: bool = False
+        self,
+        make: _Make[S],
+        session: str | None = None,
+        long_silence: int = LONG_SILENCE,
+        *,
+        reads_open: bool = False,
+        others: Others | None = None,
     ) -> None:
         self._make, self._wanted, self._long_silence = make, session, long_silence
         self._reads_open = reads_open
+        self._others = others or Others()
+        self.growth = Growth()
         self.all: dict[Key, S] = {}
         self.calls = ModelCalls()
-        self._exchanges = NewExchanges()
+        self._of: dict[int, S] = {}
+        """The session of each exchange."""
         self._has_calls = False
-        self.tail = Tail()
-        """The new frames, after a look."""
         self._links: GrowingLinks | None = None
         self._answered: dict[int, bool] = {}
         """The open calls that were read, and whether the provider had answered."""
 
-    def look(self, store: Store, skips: Callable[[Exchange], bool]) -> Iterator[Exchange]:
-        """Read what is new in the file, and yield each new or changed exchange of no session and no call. `skips`:
-        whether an exchange belongs elsewhere. Sessions and calls are complete at the end of the result."""
+    def look(self, store: Store) -> list[Exchange]:
+        """Read what is new in the file. Return each new or changed exchange of no session and no call."""
         hops, parents = ModelHops(store), cache(store.parents)
         calls: list[ModelCall] = []
+        strays: list[Exchange] = []
         self._links = self._links or GrowingLinks(Grouping(known=store.places))
-        for x, is_over in self._exchanges.look(store):
+        for x, is_over in self.growth.exchanges(store):
             is_call = hops.has(x)
             if not is_over and x.response is not None and not (is_call and self._reads_open):
-                self._exchanges.wait_for_end(x.exchange)
+                self.growth.wait_for_end(x.exchange)
             if is_call:
                 self._has_calls = True
                 calls += self._read(store, x, hops)
-            elif not skips(x):
+            elif not self._others.takes(store, x):
                 session = self._session_of(x, parents, all_=hops.has_further or self._has_calls)
                 if session is None:
-                    yield x
+                    strays.append(x)
                 else:
+                    self._of[x.exchange] = session
                     session.take(store, x, is_open=not is_over)
         calls += self._ended_early(store, hops, calls)
-        self.tail.look(store)
-        heard = (exchange for session in self.all.values() for exchange in session.listening)
-        self.tail.open(store, [exchange for exchange in heard if exchange in self.open])
-        for session in self.all.values():
-            session.hear(store, self.open, self.tail)
+        self._hear(store)
         if self._has_calls and (calls or any(session.has_news for session in self.all.values())):
             told = [session.so_far() for session in self.all.values()]
             self.calls = self._links.update(calls, told, store.recordings())
+        return strays
 
-    @property
-    def open(self) -> Container[int]:
-        """The exchanges that go on."""
-        return self._exchanges.open
+    def _hear(self, store: Store) -> None:
+        """Give the sessions and the others their new frames."""
+        others, at = self._others, self.growth.cursor.at
+        heard: dict[S, list[list[TimedFrame]]] = {}
+        for x, new in self.growth.streams(store, lambda x: x.exchange in self._of or others.hears(x.exchange)):
+            frames = list(Held().of(new))
+            if not frames:
+                continue
+            at[x.stream] = frames[-1].seq
+            session = self._of.get(x.exchange)
+            if session is None:
+                others.hear(x.exchange, frames)
+            else:
+                heard.setdefault(session, []).append(frames)
+        for session, streams in heard.items():
+            session.hear(streams)
 
     def _read(self, store: Store, x: Exchange, hops: ModelHops) -> Iterator[ModelCall]:
         """Yield a call, unless it was read in this state."""

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
-from ...cassette.files import itself, stamp_of
 from ...cassette.open import open_store
 from ...cassette.sqlite import is_packed
 from ...cassette.sqlite.connection import clear_errors
@@ -27,7 +26,8 @@ from ...server.access import File, Trust, checked_token, explained
 from ...server.timers import monotonic
 from ...wire.sse import Frame, Parser
 from ..listing import Row
-from . import LAST, Batch, Follower, Wanted
+from . import Batch, Follower
+from .rows import LAST, Wanted, rows_of
 
 _AGAIN = 0.5
 """Seconds between attempts to reach a proxy."""
@@ -40,7 +40,6 @@ _BEGINNING = 5.0
 """Time in which a recorder makes a cassette of a new file, at most, in seconds."""
 Say = Callable[[str], None]
 Rest = Callable[[], None]
-__all__ = ["LAST", "Wanted", "follow"]
 
 
 class Lost(Exception):
@@ -113,10 +112,14 @@ class Remote:
     def _ask(self, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
         wanted = self._wanted
         given: dict[str, object] = {
-            "session": wanted.session, "stream": wanted.stream, "type": wanted.type, "verdict": wanted.verdict,
+            "session": wanted.session,
+            "stream": wanted.stream,
+            "type": wanted.type,
+            "verdict": wanted.verdict,
             "requests": 1 if wanted.takes_requests and self._tells_requests else None,
-        }  # fmt: skip
-        query = urlencode({name: value for name, value in [*given.items(), ("last", self._last)] if value is not None})
+            "last": self._last,
+        }
+        query = urlencode({name: value for name, value in given.items() if value is not None})
         headers = {"Accept": "text/event-stream"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -197,7 +200,7 @@ def rows_of_file(path: Path, wanted: Wanted, last: int, *, retry: bool, say: Say
     with clear_errors(path):
         if path.is_file() and is_packed(path):
             raise UsageError(f"{path} is compressed, so nothing is added to it: omnirecord events {path} shows it all")
-    follower = Follower(path, wanted, last, opens=partial(open_store, follows=True))
+    follower = rows_of(path, wanted, last, opens=partial(open_store, follows=True))
     while True:
         if not path.exists():
             _missing(path, follower, retry=retry, say=say)
@@ -205,22 +208,20 @@ def rows_of_file(path: Path, wanted: Wanted, last: int, *, retry: bool, say: Say
                 return
             time.sleep(POLL)
             continue
-        seen = _states(path, follower)
         batch = _read(follower, path)
         yield from batch.rows
         if batch.has_more:
             continue
-        rest()
+        if batch.rows:
+            rest()
         if not batch.is_recorded and not retry:
             say(f"no recorder writes to {path}: end of the recording")
             return
         say("" if batch.is_recorded else f"no recorder writes to {path}: waiting for the next recording")
         time.sleep(POLL)
-        while None not in seen and path.exists() and _states(path, follower) == seen:  # nothing has changed
-            time.sleep(POLL)
 
 
-def _missing(path: Path, follower: Follower, *, retry: bool, say: Say) -> None:
+def _missing(path: Path, follower: Follower[Row], *, retry: bool, say: Say) -> None:
     if follower.has_read:
         say(f"{path} is no longer there" + (": waiting for another one" if retry else ""))
     elif retry:
@@ -229,13 +230,7 @@ def _missing(path: Path, follower: Follower, *, retry: bool, say: Say) -> None:
         raise NotACassette(f"{path} does not exist: name a cassette, or wait for it with --retry")
 
 
-def _states(path: Path, follower: Follower) -> list[object]:
-    """Return a value that changes with the files; it has None in it if a file was changed too short ago to tell."""
-    files = list(dict.fromkeys([itself(path), *follower.paths]))
-    return [of for file in files for of in (file, *stamp_of(file), recorder_is_alive(file))]
-
-
-def _read(follower: Follower, path: Path) -> Batch:
+def _read(follower: Follower[Row], path: Path) -> Batch[Row]:
     """Return the next batch. A file that a recorder has just created is no cassette yet: try again."""
     until = monotonic() + _BEGINNING
     while True:
@@ -248,9 +243,16 @@ def _read(follower: Follower, path: Path) -> Batch:
 
 
 def follow(
-    source: str, wanted: Wanted, *, last: int = LAST, retry: bool = False, token: str | None = None,
-    ca: File | None = None, say: Say, rest: Rest = lambda: None,
-) -> Iterator[Row]:  # fmt: skip
+    source: str,
+    wanted: Wanted,
+    *,
+    last: int = LAST,
+    retry: bool = False,
+    token: str | None = None,
+    ca: File | None = None,
+    say: Say,
+    rest: Rest = lambda: None,
+) -> Iterator[Row]:
     """Return the `last` recorded rows, then each new one until the recording ends; with `retry` for ever.
 
     `source` is a path or a URL; `token` and `ca` are for a proxy. `say` takes a sentence for the user: what is waited

@@ -5,15 +5,17 @@ Of an open turn, each piece has its line as soon as it is complete, and is looke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from ...cassette.sqlite import Store
 from ...model import Exchange, Recording, by_key
 from ...omnigent.routes import is_session
 from ...text import counted, dumps, joined, one_line, seconds
 from ..conversations import ConcludedTalk, Conversations
+from ..follow import Reader
+from ..follow.growth import Growth
 from ..follow.sessions import GrowingSession, GrowingSessions
 from ..gather import failures_in
 from ..model_calls.values import Link, ModelCalls, TurnKey, spent_in
@@ -38,6 +40,7 @@ from .other_apis import (
 )
 from .sentences import COLUMN, Line, Page, Piece, why
 
+T = TypeVar("T")
 _NAME = 8
 """Length of the session id before a line if there are several sessions, in characters."""
 _GROWING = 2_000
@@ -253,25 +256,27 @@ class _Talks:
 
 
 class Following:
-    """The output of `show --follow`: lines, or one object for each turn, while a cassette is recorded.
+    """The output of `show --follow` for one cassette: lines, or one object for each turn, while it is recorded.
 
-        following = Following(store, None)
-        following.look()
-        lines = following.news(last=not following.goes_on)
+        following = Following(None)
+        following.look(store)
+        lines = following.news(last=not store.is_being_recorded)
 
     It has the sessions of a cassette, present and future; with `session`, those whose id begins with it. Each look
     reads the new frames only. The caller waits between two looks. The line of a model call comes when the call is over
-    and two looks gave it the same turn. Calls without a turn come when no turn is open, or at the end.
+    and two calls of `news` gave it the same turn. Calls without a turn come when no turn is open, or at the end.
     """
 
-    def __init__(
-        self, store: Store, session: str | None, page: Page | None = None, *, long_silence: int = LONG_SILENCE
-    ) -> None:
-        self._store, self._is_whole, self._page = store, session is None, page or Page()
-        self._growing = GrowingSessions(_Session, session, long_silence)
-        self._others = LiveOthers(store, self._growing.tail)
-        self._astray: list[FailedRequest] = []
-        """The failed requests without a session, and without a line yet."""
+    def __init__(self, session: str | None, page: Page | None = None, *, long_silence: int = LONG_SILENCE) -> None:
+        self._is_whole, self._page = session is None, page or Page()
+        self._others = LiveOthers(full=self._page.full)
+        others = self._others if self._is_whole else None
+        self._growing = GrowingSessions(_Session, session, long_silence, others=others)
+        self._store: Store
+        self._recordings: list[Recording] = []
+        """Of the last look, like the store."""
+        self._untold: list[Line] = []
+        """Lines about failed requests without a session, and about other APIs."""
         self._turn_of: dict[int, TurnKey | None] = {}
         """The calls without a line that are over, and the turn that the look before gave them."""
         self._told_calls: set[int] = set()
@@ -282,27 +287,29 @@ class Following:
         self._talks = _Talks()
 
     @property
-    def goes_on(self) -> bool:
-        return self._store.is_being_recorded
+    def growth(self) -> Growth:
+        return self._growing.growth
 
     @property
     def _sessions(self) -> list[_Session]:
         return [one for one in self._growing.all.values() if self._growing.is_wanted(one.session_id)]
 
-    def look(self) -> None:
-        """Read what is new in the file."""
-        self._store.refresh()
-        for x in self._growing.look(self._store, lambda x: self._is_whole and self._others.takes(x)):
-            if x.session_id is None and self._is_whole and x.exchange not in self._growing.open:
-                self._astray += told_failures(failures_in(self._store, [x]))
+    def look(self, store: Store) -> None:
+        """Read what is new in the cassette."""
+        self._store, self._recordings = store, store.recordings()
+        strays = self._growing.look(store)
+        if self._is_whole:
+            for x in strays:
+                if x.session_id is None and x.exchange not in self.growth.open:
+                    self._untold += failures(self._page, told_failures(failures_in(store, [x])))
+            self._untold += self._others.news(self._page)
         for session in self._sessions:
             session.take_up()
 
     def news(self, *, last: bool = False) -> Iterator[Line]:
         """Return the lines of what is complete since the last call. `last`: nothing follows: say why."""
-        yield from failures(self._page, self._astray)
-        self._astray = []
-        yield from self._others.news(self._page)
+        untold, self._untold = self._untold, []
+        yield from untold
         wholes, calls = self._growing.complete(self._store) if last else ({}, self._growing.calls)
         by_id = {(one.recording, one.session_id): one for one in wholes.values()}
         for session in wholes:
@@ -332,11 +339,11 @@ class Following:
             yield from self._named(session.name, lines)
         for one, links in talks:
             page = self._narrow(self._names | {f"#{one.talk.number}"})
-            lines = list(self._talks.lines(page, one, links, self._store.recordings()))
+            lines = list(self._talks.lines(page, one, links, self._recordings))
             lines += self._talks.end(page, one) if last else ()
             self._astray_calls.interrupt()
             yield from self._named(f"#{one.talk.number}", lines)
-        yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=not self._names)
+        yield from self._astray_calls.of(self._page, astray, self._recordings, alone=not self._names)
 
     def _new_calls(self, calls: ModelCalls, *, last: bool) -> tuple[dict[TurnKey, list[Link]], list[Link]]:
         """Return the calls that are over and have no line yet: by turn, and those without a turn."""
@@ -365,7 +372,7 @@ class Following:
         """Return the conversations with these new calls, and the calls that are in none. `last`: all conversations."""
         if not self._is_whole or not (new or last):
             return [], new
-        talks = self._conversations.of(calls, self._store.recordings())
+        talks = self._conversations.of(calls, self._recordings)
         number_of = {link.call.exchange: one.talk.number for one in talks for link in one.talk.links}
         by_number = by_key(new, lambda link: number_of.get(link.call.exchange))
         found = [(one, by_number.get(one.talk.number, [])) for one in talks if last or one.talk.number in by_number]
@@ -397,6 +404,7 @@ class Following:
     def rows(self, *, last: bool = False) -> Iterator[dict[str, Any]]:
         """Return the objects of turns that ended since the last call. At the end: those of `show --json` that were not
         returned yet, or have changed."""
+        self._untold = []
         for row in self._all_rows() if last else self._ended_rows():
             told = hash(dumps(row))
             if told not in self._told_rows:
@@ -428,7 +436,7 @@ class Following:
         by_id = {(one.recording, one.session_id): one for one in wholes.values()}
         for session in filter(wholes.__contains__, self._sessions):
             yield from turn_rows(wholes[session], by_id, calls)
-        yield from rows_of_calls(calls, self._store.recordings()) if self._is_whole else ()
+        yield from rows_of_calls(calls, self._recordings) if self._is_whole else ()
 
     @property
     def _names(self) -> set[str]:
@@ -446,6 +454,48 @@ class Following:
         """Return the lines, each with the name of its session or conversation if there are several."""
         before = f"{name[:_NAME]:<{_NAME}} | " if len(self._names) > 1 else ""
         return (Line(f"{before}{line}".rstrip(), line.kind) for line in lines)
+
+
+class Told(Reader[T]):
+    """Reads a cassette for `show --follow`. `tell` returns the news, and with True, that nothing follows."""
+
+    def __init__(
+        self,
+        following: Following,
+        tell: Callable[[bool], Iterable[T]],
+        growing: Callable[[], Iterable[T]] = lambda: (),
+    ) -> None:
+        self.growth = following.growth
+        self._following = following
+        self._tell = tell
+        self._growing = growing
+        self._is_over = False
+
+    def read(self, store: Store, waiting: Set[int] = frozenset()) -> tuple[list[T], bool]:
+        del waiting  # each file has its own turns
+        if not store.is_being_recorded:
+            return [] if self._is_over else self.end(store), False
+        self._following.look(store)
+        return list(self._tell(False)), False
+
+    def rest(self) -> list[T]:
+        return [] if self._is_over else list(self._tell(False))
+
+    def growing(self) -> Iterable[T]:
+        return self._growing()
+
+    def end(self, store: Store) -> list[T]:
+        self._is_over = True
+        self._following.look(store)
+        return list(self._tell(True))
+
+
+def told_lines(following: Following) -> Told[Line]:
+    return Told(following, lambda last: following.news(last=last), following.growing)
+
+
+def told_rows(following: Following) -> Told[dict[str, Any]]:
+    return Told(following, lambda last: following.rows(last=last))
 
 
 def _open_calls(page: Page, links: Iterable[Link]) -> Iterator[Line]:

@@ -9,14 +9,13 @@ each recording. Its times count from the start of the recording, as in `tail`:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from ...cassette.forked import fork_of
 from ...cassette.model_calls import ModelHops, without_calls
 from ...cassette.sqlite import Store
-from ...cassette.sqlite.tail import Tail
 from ...contract.judge import NONE
 from ...model import Exchange, Recording, TimedFrame, by_key
 from ...providers.call import ModelCall
@@ -28,6 +27,7 @@ from ...wire.sse import read_fields
 from ...wire.strict_json import loads, payload_of
 from ..apis import is_unknown, request_text, shows_omnigent, summary
 from ..conversations import ConcludedTalk, cost_of
+from ..follow.sessions import Others
 from ..model_calls.values import Link, ModelCalls, TimeSpent, counted_calls, requests_of
 from ..turns.builder import LAST
 from ..turns.tool_output import failure_in
@@ -130,7 +130,7 @@ def astray_lines(page: Page, found: ModelCalls, recordings: Sequence[Recording],
         if number or not alone:
             yield Line("", "blank")
         told = counted_calls(len(requests_of(some)), len(some))
-        yield from lines.of(page, some, lambda: recordings, alone=alone, count=told)
+        yield from lines.of(page, some, recordings, alone=alone, count=told)
 
 
 def talk_lines(
@@ -223,7 +223,7 @@ class AstrayCalls:
         self,
         page: Page,
         links: Iterable[Link],
-        recordings: Callable[[], Sequence[Recording]],
+        recordings: Sequence[Recording],
         *,
         alone: bool,
         count: str = "",
@@ -232,7 +232,7 @@ class AstrayCalls:
         known."""
         for link in links:
             recording = link.call.recording
-            known = next((one for one in recordings() if one.recording == recording), None)
+            known = next((one for one in recordings if one.recording == recording), None)
             if recording != self._under:
                 yield from page.wrapped(_head(known, count, alone=alone), "head", "", "  ")
                 self._under = recording
@@ -435,56 +435,46 @@ def _answer(store: Store, x: Exchange) -> str:
     return f"{'#' + str(x.exchange):<{_PLACE}} {clip(name, _NAME):<{_NAME}} {summary(None, value)}"
 
 
-class LiveOthers:
+class LiveOthers(Others):
     """The lines of `lines_of_others` while they are recorded. A recording is one with Omnigent from the first exchange
-    on that shows it."""
+    on that shows it. `full`: with all data of an event."""
 
-    def __init__(self, store: Store, tail: Tail) -> None:
-        self._store = store
-        self._tail = tail
-        self._open: dict[int, Exchange] = {}
-        self._seen: dict[int, int] = {}
-        """The last frame with a line, by exchange."""
+    def __init__(self, *, full: bool = False) -> None:
+        self._full = full
+        self._begun: dict[int, Exchange] = {}
+        """The exchanges whose request has a line."""
+        self._entries: list[_Entry] = []
         self._with_omnigent: set[int] = set()
 
-    def takes(self, x: Exchange) -> bool:
-        """Take the current state of an exchange that is no model call, if it has a line."""
-        if x.kind != "sse" and shows_omnigent(self._store, x):
+    def takes(self, store: Store, x: Exchange) -> bool:
+        if x.kind != "sse" and shows_omnigent(store, x):
             self._with_omnigent.add(x.recording)
-        is_one = x.exchange in self._seen or self._is_other(x)
-        if is_one:
-            self._open[x.exchange] = x
-        return is_one
+        if x.exchange not in self._begun and not self._is_other(store, x):
+            return False
+        if x.response is not None or x.end_ns is not None:
+            if x.exchange not in self._begun:
+                self._entries.append(request_entry(store, x))
+            if x.end_ns is not None:
+                self._entries += end_entries(store, x)
+            self._begun[x.exchange] = x
+        return True
 
-    def _is_other(self, x: Exchange) -> bool:
+    def _is_other(self, store: Store, x: Exchange) -> bool:
         if x.session_id is not None or x.party == "runner":
             return False
         if x.kind == "sse":
-            return is_unknown(self._store, x)
+            return is_unknown(store, x)
         return x.kind == "http" and x.recording not in self._with_omnigent
 
-    def news(self, page: Page) -> Iterator[Line]:
-        """Yield the lines since the last call."""
-        for entry in sorted(self._entries(full=page.full)):
-            yield from line_of(page, entry)
+    def hears(self, exchange: int) -> bool:
+        return exchange in self._begun
 
-    def _entries(self, *, full: bool) -> Iterator[_Entry]:
-        self._tail.open(self._store, [number for number, x in self._open.items() if x.stream is not None])
-        for number, x in list(self._open.items()):
-            if x.response is None and x.end_ns is None:
-                continue
-            if number not in self._seen:
-                self._seen[number] = 0
-                yield request_entry(self._store, x)
-            is_over = x.end_ns is not None
-            if x.stream is not None and is_over:
-                self._tail.end(number)
-            after = self._seen[number]
-            new = self._tail.new_frames(self._store, x, after, is_over=is_over) if x.stream is not None else ()
-            for frame in new:
-                self._seen[number] = frame.seq
-                yield event_entry(x, frame, full=full)
-            if is_over:
-                self._tail.forget(number)
-                yield from end_entries(self._store, x)
-                del self._open[number]
+    def hear(self, exchange: int, frames: Iterable[TimedFrame]) -> None:
+        x = self._begun[exchange]
+        self._entries += [event_entry(x, frame, full=self._full) for frame in frames]
+
+    def news(self, page: Page) -> list[Line]:
+        """Return the lines since the last call."""
+        entries = sorted(self._entries)
+        self._entries = []
+        return [line for entry in entries for line in line_of(page, entry)]

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.follow import Follower, Wanted
+from omnirecord.analysis.follow import Follower
+from omnirecord.analysis.follow.rows import Wanted, rows_of
 from omnirecord.cassette.framing import Framer
 from omnirecord.cassette.rotation import RotatedCassettes
 from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
@@ -86,7 +87,7 @@ def recording(path: Path) -> Iterator[Recorder]:
         yield recording
 
 
-def told(follower: Follower) -> Told:
+def told(follower: Follower[Any]) -> Told:
     """All that is there to be told."""
     found: list[Any] = []
     while True:
@@ -101,7 +102,7 @@ def test_the_last_events_come_first_then_each_new_one_once(path: Path, recording
     for _ in range(5):
         recording.receive(one, heartbeat())
         recording.receive(other, heartbeat())
-    follower = Follower(path, Wanted(), last=3)
+    follower = rows_of(path, Wanted(), last=3)
     assert told(follower) == [(1, 2, 4), (1, 1, 5), (1, 2, 5)]
     assert told(follower) == []
     recording.receive(other, delta("a"))
@@ -115,7 +116,7 @@ def test_the_last_events_come_first_then_each_new_one_once(path: Path, recording
 def test_none_of_what_was_there_or_all_of_it(path: Path, recording: Recorder) -> None:
     stream = recording.stream()
     recording.receive(stream, *[heartbeat()] * 5)
-    none, everything = Follower(path, Wanted(), last=0), Follower(path, Wanted(), last=100)
+    none, everything = rows_of(path, Wanted(), last=0), rows_of(path, Wanted(), last=100)
     assert (len(told(none)), len(told(everything))) == (0, 5)
     recording.receive(stream, delta("a"))
     assert told(none) == told(everything) == [(1, 1, 6)]
@@ -125,30 +126,30 @@ def test_only_what_is_wanted_is_told_and_the_last_of_that_however_far_back(path:
     stream, other = recording.stream("one"), recording.stream("two")
     recording.receive(stream, delta("far back"), *[heartbeat()] * 500, status("idle"))
     recording.receive(other, delta("x"))
-    deltas = Follower(path, Wanted(type="*.delta", session="on"))
+    deltas = rows_of(path, Wanted(type="*.delta", session="on"))
     assert told(deltas) == [(1, 1, 1)]
     recording.receive(stream, heartbeat(), delta("y"))
     recording.receive(other, delta("y"))
     assert told(deltas) == [(1, 1, 504)]
-    assert told(Follower(path, Wanted(stream=2, verdict="valid"))) == [(1, 2, 1), (1, 2, 2)]
+    assert told(rows_of(path, Wanted(stream=2, verdict="valid"))) == [(1, 2, 1), (1, 2, 2)]
 
 
 def test_bytes_that_are_in_no_stored_frame_are_told_at_once(path: Path, recording: Recorder) -> None:
     stream = recording.stream()
-    follower = Follower(path, Wanted())
+    follower = rows_of(path, Wanted())
     recording.receive(stream, delta("a"), framed=False)
     assert told(follower) == [(1, 1, 1)]
     recording.end(stream)
     assert told(follower) == []
 
 
-def ended(follower: Follower) -> list[tuple[str, int]]:
+def ended(follower: Follower[Any]) -> list[tuple[str, int]]:
     """Ending and end in ns of each request that has ended since the last call."""
     return [(row["ending"], row["end_ns"]) for row in follower.read().rows if row.get("end_ns") is not None]
 
 
 def test_a_stream_that_sent_done_has_its_row_and_its_duration_when_it_ends(path: Path, recording: Recorder) -> None:
-    follower = Follower(path, Wanted(requests=True), last=0)
+    follower = rows_of(path, Wanted(requests=True), last=0)
     assert ended(follower) == []
     stream = recording.stream()
     recording.receive(stream, delta("a"), b"data: [DONE]\n\n")
@@ -160,7 +161,7 @@ def test_a_stream_that_sent_done_has_its_row_and_its_duration_when_it_ends(path:
 
 
 def test_a_client_that_leaves_after_done_has_read_the_whole_stream(path: Path, recording: Recorder) -> None:
-    follower = Follower(path, Wanted(requests=True), last=0)
+    follower = rows_of(path, Wanted(requests=True), last=0)
     assert ended(follower) == []
     stream = recording.stream()
     recording.receive(stream, delta("a"), b"data: [DONE]\n\n", framed=False)
@@ -170,7 +171,7 @@ def test_a_client_that_leaves_after_done_has_read_the_whole_stream(path: Path, r
 
 def test_a_recorder_that_was_killed_and_the_next_recording(path: Path) -> None:
     with another_recorder(path):
-        follower = Follower(path, Wanted())
+        follower = rows_of(path, Wanted())
         assert told(follower) == [(1, 1, 1), (1, 1, 2), (1, 1, 3), (1, 1, 4)]
         assert follower.read().is_recorded
     assert told(follower) == [(1, 1, 5)], "the frame that was cut off"
@@ -188,7 +189,7 @@ def test_a_file_that_took_the_place_of_another_is_told_from_its_start(path: Path
         return tape.save(tmp_path / "other.db")
 
     made(heartbeat(), heartbeat(), recordings=2).rename(path)
-    follower = Follower(path, Wanted())
+    follower = rows_of(path, Wanted())
     assert len(told(follower)) == 2
     made(delta("a"), recordings=2).replace(path)
     assert len(told(follower)) == 1
@@ -199,21 +200,21 @@ def test_a_file_that_took_the_place_of_another_is_told_from_its_start(path: Path
 def test_a_bookmark_is_where_another_follower_goes_on(path: Path, recording: Recorder) -> None:
     stream = recording.stream()
     recording.receive(stream, heartbeat(), delta("a"))
-    first = Follower(path, Wanted())
+    first = rows_of(path, Wanted())
     told(first)
     recording.receive(stream, delta("b"))
-    assert told(Follower(path, Wanted(), bookmark=first.bookmark)) == [(1, 1, 3)]
+    assert told(rows_of(path, Wanted(), bookmark=first.bookmark)) == [(1, 1, 3)]
     other = first.bookmark.replace(first.cassette, "00000000")
-    assert len(told(Follower(path, Wanted(), bookmark=other))) == 3, "of another cassette: there is nothing behind it"
-    assert len(told(Follower(path, Wanted(), last=1, bookmark="junk"))) == 1
+    assert len(told(rows_of(path, Wanted(), bookmark=other))) == 3, "of another cassette: there is nothing behind it"
+    assert len(told(rows_of(path, Wanted(), last=1, bookmark="junk"))) == 1
 
 
 def test_much_is_read_in_pieces_and_no_stream_keeps_another_one_waiting(
     path: Path, recording: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.analysis.follow.file._BATCH", 10)
+    monkeypatch.setattr("omnirecord.analysis.follow.rows._BATCH", 10)
     one, other = recording.stream(), recording.stream()
-    follower = Follower(path, Wanted(), last=0)
+    follower = rows_of(path, Wanted(), last=0)
     told(follower)
     recording.receive(one, *[heartbeat()] * 25)
     recording.receive(other, *[heartbeat()] * 5)
@@ -226,11 +227,11 @@ def test_much_is_read_in_pieces_and_no_stream_keeps_another_one_waiting(
 def test_who_follows_what_is_not_there_is_told_so_unless_it_may_come(path: Path) -> None:
     with closing(Recorder(path)) as recording:
         recording.stream()
-        assert told(Follower(path, Wanted(session="later", stream=7))) == []
+        assert told(rows_of(path, Wanted(session="later", stream=7))) == []
     with pytest.raises(UsageError, match="no session begins with 'later'"):
-        Follower(path, Wanted(session="later")).read()
+        rows_of(path, Wanted(session="later")).read()
     with pytest.raises(UsageError, match="no stream 7"):
-        Follower(path, Wanted(stream=7)).read()
+        rows_of(path, Wanted(stream=7)).read()
 
 
 def test_a_read_costs_what_is_new_whatever_there_is(path: Path, recording: Recorder) -> None:
@@ -238,7 +239,7 @@ def test_a_read_costs_what_is_new_whatever_there_is(path: Path, recording: Recor
 
     def cost(before: int) -> int:
         recording.receive(stream, *[heartbeat()] * before)
-        follower = Follower(path, Wanted(), last=0)
+        follower = rows_of(path, Wanted(), last=0)
         told(follower)
         recording.receive(stream, heartbeat())
         return calls(lambda: follower.read())
@@ -250,7 +251,7 @@ def test_a_read_costs_what_is_new_whatever_there_is(path: Path, recording: Recor
 def test_the_file_is_clean_after_a_recorder_that_somebody_followed(path: Path, tmp_path: Path) -> None:
     recording = Recorder(path)
     stream = recording.stream()
-    follower = Follower(path, Wanted())
+    follower = rows_of(path, Wanted())
     told(follower)
     recording.receive(stream, delta("a"))
     told(follower)
@@ -289,7 +290,7 @@ def link(tmp_path: Path) -> Path:
     return tmp_path / "run.db"
 
 
-def said(follower: Follower) -> list[str]:
+def said(follower: Follower[Any]) -> list[str]:
     """What the deltas said that are there to be told."""
     found: list[str] = []
     while True:
@@ -305,7 +306,7 @@ def test_where_a_link_leads_on_both_files_are_followed_until_the_older_one_is_le
     old = rotating.files[0]
     stays = old.stream()
     old.receive(stays, delta("a"))
-    follower = Follower(link, Wanted())
+    follower = rows_of(link, Wanted())
     assert said(follower) == ["a"]
     new = rotating.next()
     begun = new.stream(number=2)
@@ -328,14 +329,14 @@ def test_a_stream_that_has_moved_waits_until_all_of_it_in_the_file_before_has_be
     old = rotating.files[0]
     moves, stays = old.stream(), old.stream()
     old.receive(moves, delta("1"))
-    follower = Follower(link, Wanted())
+    follower = rows_of(link, Wanted())
     assert said(follower) == ["1"]
     new = rotating.next()
     new.receive(new.stream(number=moves), delta("3"))
     other = new.stream(number=3)
     new.receive(other, delta("other"))
     assert said(follower) == ["other"], "of the first stream the older file has something that is in no frame yet"
-    on = Follower(link, Wanted(), bookmark=follower.bookmark)
+    on = rows_of(link, Wanted(), bookmark=follower.bookmark)
     old.receive(moves, delta("2"), framed=False)
     old.end(moves)
     assert said(follower) == said(on) == ["2", "3"]
@@ -345,7 +346,7 @@ def test_a_stream_that_has_moved_waits_until_all_of_it_in_the_file_before_has_be
 
 
 def test_files_that_were_begun_and_let_go_between_two_reads_are_told(link: Path, rotating: Rotating) -> None:
-    follower = Follower(link, Wanted())
+    follower = rows_of(link, Wanted())
     assert said(follower) == []
     for n in range(3):
         last = rotating.files[-1]
@@ -368,7 +369,7 @@ def test_a_file_that_is_let_go_while_it_is_looked_at_is_not_the_end(link: Path, 
             old.close()
         return Store.open(path)
 
-    batch = Follower(link, Wanted(), opens=opens).read()
+    batch = rows_of(link, Wanted(), opens=opens).read()
     assert (batch.has_more, batch.is_recorded) == (True, True)
 
 
@@ -378,7 +379,7 @@ def test_who_begins_to_follow_hears_what_goes_on_in_an_older_file(link: Path, ro
     old.receive(stays, delta("before"))
     new = rotating.next()
     new.receive(new.stream(number=2), delta("last"))
-    follower = Follower(link, Wanted())
+    follower = rows_of(link, Wanted())
     assert said(follower) == ["last"]
     old.receive(stays, delta("more"))
     assert said(follower) == ["more"]
@@ -388,7 +389,7 @@ def test_a_bookmark_of_several_files_is_gone_on_with_in_each_and_in_those_that_w
     link: Path, rotating: Rotating
 ) -> None:
     first, between = rotating.files[0], rotating.next()
-    stays, follower = first.stream(), Follower(link, Wanted())
+    stays, follower = first.stream(), rows_of(link, Wanted())
     between.receive(between.stream(number=2), delta("told and let go"))
     assert said(follower) == ["told and let go"]
     between.close()
@@ -402,10 +403,10 @@ def test_a_bookmark_of_several_files_is_gone_on_with_in_each_and_in_those_that_w
     new.receive(goes_on, delta("d"))
     newest = rotating.next()
     newest.receive(newest.stream(number=4), delta("e"))
-    assert said(Follower(link, Wanted(), bookmark=bookmark)) == ["c", "d", "e"]
+    assert said(rows_of(link, Wanted(), bookmark=bookmark)) == ["c", "d", "e"]
     first.close()
     min(path for path in link.parent.glob("run-*.db")).unlink()
-    assert said(Follower(link, Wanted(), bookmark=bookmark)) == ["d", "e"], "it was not kept"
+    assert said(rows_of(link, Wanted(), bookmark=bookmark)) == ["d", "e"], "it was not kept"
 
 
 def test_an_older_file_in_which_nothing_happens_is_not_opened_each_time(link: Path, rotating: Rotating) -> None:
@@ -418,7 +419,7 @@ def test_an_older_file_in_which_nothing_happens_is_not_opened_each_time(link: Pa
     old = rotating.files[0]
     stays = old.stream()
     new = rotating.next()
-    stream, follower = new.stream(number=2), Follower(link, Wanted(), opens=opens)
+    stream, follower = new.stream(number=2), rows_of(link, Wanted(), opens=opens)
     older, _ = sorted(link.parent.glob("run-*.db"))
 
     def settles() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.follow import Follower, Wanted
+from omnirecord.analysis.follow.rows import Wanted, rows_of
 from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.live import Line, LiveView
 from omnirecord.cassette.open import open_store
@@ -37,7 +37,7 @@ from tests.support.hop_tapes import RESPONSES, opening
 
 def rows(path: Path) -> list[dict[str, Any]]:
     """All that a follower tells of a cassette."""
-    follower, found = Follower(path, Wanted(requests=True), last=10_000, opens=open_store), list[dict[str, Any]]()
+    follower, found = rows_of(path, Wanted(requests=True), last=10_000, opens=open_store), list[dict[str, Any]]()
     while True:
         batch = follower.read()
         found += batch.rows
@@ -568,7 +568,7 @@ def test_a_turn_of_which_the_last_events_are_shown_begins_with_its_message(tmp_p
     tape = Made("auto")
     reads = [(1.0 + n / 10, chunk({"content": "word "}, None if n < 5 else "stop")) for n in range(1, 6)]
     tape.stream(CHAT, 1.0, *reads, method="POST", body=asked({"role": "user", "content": "Hi"}), ending="done", end=2.0)
-    follower = Follower(tape.save(tmp_path / "a.db"), Wanted(requests=True), last=3, opens=open_store)
+    follower = rows_of(tape.save(tmp_path / "a.db"), Wanted(requests=True), last=3, opens=open_store)
     view = LiveView()
     found = [line.line(200) for row in follower.read().rows for line in view.lines_of(row)]
     turns = [" ".join(line.split()) for line in found if " turn " in line]

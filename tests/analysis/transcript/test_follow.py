@@ -41,8 +41,8 @@ CASSETTES = [
 
 def told(store: Store) -> list[str]:
     """What a single look at the whole tells."""
-    following = Following(store, None, Page(10_000))
-    following.look()
+    following = Following(None, Page(10_000))
+    following.look(store)
     lines = [str(line).partition(" | ")[2] or str(line) for line in following.news(last=True)]
     store.close()
     return lines
@@ -54,16 +54,19 @@ def followed(
     """The same while the rows come bit by bit. `by`: so many at a time. `named`: with the names before the lines."""
     db, found, left = folder / f"{random.random()}.db", [], live_rows(path)
     with closing(Writer(db)) as writer:
-        following = Following(store := Store.open(db), None, Page(10_000))
+        store = Store.open(db)
+        following = Following(None, Page(10_000))
         while left:
             number = by or looks.choice([40, 200])
             writer.write(left[:number])
             del left[:number]
-            following.look()
-            assert following.goes_on
+            store.refresh()
+            following.look(store)
+            assert store.is_being_recorded
             found += [*following.news()]
-    following.look()
-    assert not following.goes_on
+    store.refresh()
+    following.look(store)
+    assert not store.is_being_recorded
     found += [*following.news(last=True)]
     store.close()
     return [str(line) if named else str(line).partition(" | ")[2] or str(line) for line in found]
@@ -86,12 +89,15 @@ def final_rows(path: Path, folder: Path, cuts: random.Random, session: str | Non
     places = sorted(cuts.choices(range(len(left)), k=cuts.choice([1, 3, 10])))
     db = folder / f"{cuts.random()}.db"
     with closing(Writer(db)) as writer:
-        following = Following(store := Store.open(db), session)
+        store = Store.open(db)
+        following = Following(session)
         for begin, end in pairwise([0, *places, len(left)]):
             writer.write(left[begin:end])
-            following.look()
+            store.refresh()
+            following.look(store)
             found |= {key(row): row for row in following.rows()}
-    following.look()
+    store.refresh()
+    following.look(store)
     found |= {key(row): row for row in following.rows(last=True)}
     store.close()
     return sorted(found.values(), key=str)
@@ -143,10 +149,12 @@ def test_the_answer_of_a_model_is_told_before_the_recording_ends(tmp_path: Path)
     path = ROOT / "cassettes" / "agents" / "day.jsonl"
     left, db = live_rows(path), tmp_path / "live.db"
     with closing(Writer(db)) as writer:
-        following = Following(store := Store.open(db), None)
+        store = Store.open(db)
+        following = Following(None)
         writer.write(left)
         for _ in range(2):
-            following.look()
+            store.refresh()
+            following.look(store)
             rows = list(following.rows())
     assert {row["session_id"] for row in rows} == {row["session_id"] for row in shown_rows(path) if row["session_id"]}
     store.close()
@@ -173,12 +181,14 @@ def test_an_event_of_an_unknown_api_is_told_before_the_recorder_has_made_its_fra
         sse = (("content-type", "text/event-stream"),)
         begun = [Requested(1, "client", 1, "GET", "/prices", ()), Responded(1, "sse", 1, 2, 200, "OK", sse)]
         writer.write(row_maker.rows(begun))
-        following = Following(store := Store.open(db), None)
-        following.look()
+        store = Store.open(db)
+        following = Following(None)
+        following.look(store)
         assert "GET /prices -> 200, stream 1" in str(next(following.news()))
         data = b"data: up 3\n\n"
         writer.write(row_maker.rows([Received(1, 0, 10, len(data), data, 20)]))
-        following.look()
+        store.refresh()
+        following.look(store)
         (line,) = following.news()
         assert str(line).split()[2:] == ["1:1", "message", "up", "3"]
         store.close()
@@ -211,12 +221,14 @@ def conversation(words: int) -> Made:
 
 def test_it_may_be_begun_before_there_is_a_session(tmp_path: Path) -> None:
     with closing(Writer(tmp_path / "a.db")) as writer:
-        following = Following(store := Store.open(tmp_path / "a.db"), "s")
-        following.look()
+        store = Store.open(tmp_path / "a.db")
+        following = Following("s")
+        following.look(store)
         assert list(following.news()) == []
         for exchange in conversation(3)._exchanges:
             writer.write([RECORDING, *exchange.rows])
-        following.look()
+        store.refresh()
+        following.look(store)
         assert next(iter(following.news())).startswith("Session s · recording 1")
         store.close()
 
@@ -224,8 +236,9 @@ def test_it_may_be_begun_before_there_is_a_session(tmp_path: Path) -> None:
 def test_only_the_session_that_is_named_is_told() -> None:
     made = conversation(3)
     made.stream("t", 2.0, (2.0, heartbeat()))
-    following = Following(store := made.store(), "s")
-    following.look()
+    store = made.store()
+    following = Following("s")
+    following.look(store)
     lines = list(following.news(last=True))
     store.close()
     assert [line for line in lines if "Session" in line] == ["Session s · recording 1 · since 0.00 s"]
@@ -234,8 +247,9 @@ def test_only_the_session_that_is_named_is_told() -> None:
 def test_several_sessions_are_told_behind_their_names() -> None:
     made = conversation(3)
     made.stream("another-session", 2.0, (2.0, heartbeat()))
-    following = Following(store := made.store(), None)
-    following.look()
+    store = made.store()
+    following = Following(None)
+    following.look(store)
     names = {line.partition(" | ")[0] for line in following.news(last=True)}
     store.close()
     assert names == {"s       ", "another-"}
@@ -244,7 +258,8 @@ def test_several_sessions_are_told_behind_their_names() -> None:
 def test_what_grows_is_shown_and_its_end_is_kept_short(tmp_path: Path) -> None:
     db = tmp_path / "a.db"
     with closing(Writer(db)) as writer:
-        following = Following(store := Store.open(db), None, Page(100))
+        store = Store.open(db)
+        following = Following(None, Page(100))
         made = Made()
         item = {"type": "function_call", "call_id": "c", "name": "shell", "arguments": "{}", "status": "in_progress"}
         made.stream(
@@ -253,7 +268,8 @@ def test_what_grows_is_shown_and_its_end_is_kept_short(tmp_path: Path) -> None:
         )  # fmt: skip
         for exchange in made._exchanges:
             writer.write([RECORDING, *exchange.rows])
-        following.look()
+        store.refresh()
+        following.look(store)
         list(following.news())
         lines = list(following.growing())
         store.close()
@@ -282,12 +298,13 @@ def test_a_long_turn_that_is_looked_at_often_is_not_quadratic(tmp_path: Path) ->
         (exchange,) = conversation(20_000)._exchanges
         with closing(Writer(db)) as writer:
             writer.write([RECORDING])
-            following, spent = Following(store := Store.open(db), None), 0.0
+            store, following, spent = Store.open(db), Following(None), 0.0
             size = len(exchange.rows) // pieces + 1
             for number in range(pieces):
                 writer.write(exchange.rows[number * size : (number + 1) * size])
                 begin = time.process_time()
-                following.look()
+                store.refresh()
+                following.look(store)
                 list(following.news())
                 list(following.growing())
                 spent += time.process_time() - begin
@@ -321,11 +338,13 @@ def test_an_end_that_a_later_event_changes_is_told_again(tmp_path: Path) -> None
     path.write_text("".join(f"{line}\n" for line in lines(made.store())))
     found = []
     with closing(Writer(tmp_path / "a.db")) as writer:
-        following = Following(store := Store.open(tmp_path / "a.db"), None)
+        store = Store.open(tmp_path / "a.db")
+        following = Following(None)
         for row in live_rows(path):
             writer.write([row])
             for _ in range(2):
-                following.look()
+                store.refresh()
+                following.look(store)
                 found += [(one["turn"], one["ended"]) for one in following.rows()]
         store.close()
     assert found == [(1, "completed"), (1, "failed")]

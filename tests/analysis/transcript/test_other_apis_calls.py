@@ -118,14 +118,18 @@ def written(folder: Path, tape: Made, looks: int) -> Iterator[list[str]]:
     left = live_rows(folder / "a.jsonl")
     size = len(left) // looks + 1
     with closing(Writer(folder / "a.db")) as writer:
-        following = Following(store := Store.open(folder / "a.db"), None, Page(10_000))
+        store = Store.open(folder / "a.db")
+        following = Following(None, Page(10_000))
         for number in range(looks):
             writer.write(left[number * size : (number + 1) * size])
-            following.look()
+            store.refresh()
+            following.look(store)
             yield list(map(str, following.news()))
-        following.look()
+        store.refresh()
+        following.look(store)
         yield list(map(str, following.news()))
-    following.look()
+    store.refresh()
+    following.look(store)
     yield list(map(str, following.news(last=True)))
     store.close()
 
@@ -154,8 +158,8 @@ def test_each_followed_conversation_has_a_head_and_its_calls_come_as_they_end(tm
 
 def test_a_followed_recording_lists_no_stream_of_a_provider_as_a_session(tmp_path: Path) -> None:
     with closing(open_store(only_calls().save(tmp_path / "a.db"))) as store:
-        following = Following(store, None)
-        following.look()
+        following = Following(None)
+        following.look(store)
         lines = list(map(str, following.news(last=True)))
     assert not any("Session" in line or "stream" in line for line in lines)
     lines = [line.rpartition(" | ")[2] for line in lines]
@@ -172,11 +176,12 @@ def test_a_follower_that_begins_before_the_model_hop_groups_the_calls_as_show_do
     client, *rest = live_rows(tmp_path / "a.jsonl")
     with closing(Writer(tmp_path / "a.db")) as writer:
         with closing(Store.open(tmp_path / "a.db")) as store:
-            following = Following(store, None)
+            following = Following(None)
             followed = list[str]()
             for rows in ([client], rest, []):
                 writer.write(rows)
-                following.look()
+                store.refresh()
+                following.look(store)
                 followed += map(str, following.news())
         shown = list(map(str, lines_of(made.store(), None)))
     for lines in (followed, shown):

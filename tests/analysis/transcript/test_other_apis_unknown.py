@@ -149,8 +149,8 @@ def test_the_other_requests_of_a_recording_with_model_calls_are_listed() -> None
         ["POST", "/v1/conversations/conv_1/items", "->", "500"],
     ]
     assert sum("conversations/conv_1/items" in line for line in lines) == 1
-    following = Following(store, None)
-    following.look()
+    following = Following(None)
+    following.look(store)
     followed = [str(line) for line in following.news(last=True)]
     assert [line.split() for line in followed[:7]] == [line.split() for line in lines[begin + 1 :]]
 
@@ -193,8 +193,8 @@ def test_sessions_and_streams_of_another_api_stand_beside_each_other() -> None:
 @pytest.mark.parametrize("name", ["mcp", "ag_ui"])
 def test_following_a_complete_cassette_prints_the_same_entries(name: str) -> None:
     store = open_store(SHIPPED / f"{name}.jsonl")
-    following = Following(store, None)
-    following.look()
+    following = Following(None)
+    following.look(store)
     followed = [str(line) for line in following.news(last=True)]
     assert [line.split() for line in followed] == [line.split() for line in shown(store)[1:]]
     store.close()

@@ -178,8 +178,8 @@ def test_a_session_that_could_not_be_made_is_told_as_a_request_of_no_session(tmp
         "     0.00 s    !! POST /v1/sessions was refused: 422 body.metadata: Field required",
     ]
     with closing(open_store(tape.save(tmp_path / "made.db"))) as store:
-        following = Following(store, None, Page(200))
-        following.look()
+        following = Following(None, Page(200))
+        following.look(store)
         assert [str(line) for line in following.news(last=True)] == [shown(tape).split("\n")[-1]]
 
 
@@ -238,8 +238,8 @@ def test_a_session_that_only_got_404s_is_none_anywhere(tmp_path: Path) -> None:
         assert [one.session_id for one in measured(store)] == ["s"]
         assert list(ReplayPlan(store, GateRule()).sessions) == ["s"]
         assert not [line for line in lines_of(store, None) if line.startswith("Session old")]
-        following = Following(store, None)
-        following.look()
+        following = Following(None)
+        following.look(store)
         assert not [line for line in following.news(last=True) if "Session old" in line]
     result = invoke("show", path, "old")
     assert (result.exit_code, "no session begins with 'old'" in result.output) == (2, True)

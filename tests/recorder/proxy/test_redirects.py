@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.analysis.follow import Follower, Wanted
+from omnirecord.analysis.follow.rows import Wanted, rows_of
 from omnirecord.analysis.live import LiveView
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
@@ -104,7 +104,7 @@ async def test_the_live_view_says_once_for_each_server_that_the_client_leaves(tm
         for _ in locations:
             await conn.send(get())
             await conn.head()
-    follower, view = Follower(db, Wanted(requests=True), last=1000), LiveView()
+    follower, view = rows_of(db, Wanted(requests=True), last=1000), LiveView()
     rows = (await asyncio.to_thread(follower.read)).rows
     lines = [line.line() for row in rows for line in view.lines_of(row)]
     assert not rows or "token" not in "".join(lines)
