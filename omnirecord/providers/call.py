@@ -223,7 +223,7 @@ def call_of(
         if is_good and answer.ending is None and media_type.startswith("text/") and loads(response) is None:
             answer.ending = "failed"  # a page of a proxy, for instance
             answer.error = f"the answer is {media_type} instead of JSON"
-    if status is not None and status >= 400:
+    if status is not None and status >= 400 and x.ending != "open":  # the reason may follow
         _refuse(x, status, answer, response)
     ending, reason, cut_by = _ending(x, answer, is_lost=is_lost)
     conversation = conversation_of(request, x.request.target)

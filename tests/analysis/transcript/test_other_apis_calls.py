@@ -166,7 +166,10 @@ def test_a_followed_recording_lists_no_stream_of_a_provider_as_a_session(tmp_pat
     assert [line[13:28] for line in lines if "= " in line] == ["= 200 completed", "= 400 refused a", "= 200 completed"]
 
 
-def test_a_follower_that_begins_before_the_model_hop_groups_the_calls_as_show_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_follower_that_begins_before_the_model_hop_tells_the_calls_as_show_does(
+    tmp_path: Path, at_once: bool
+) -> None:
     made = Made()
     made.another_recording("model", "openai-responses")
     counted = {"body": ASKED, "sent": (("x-stainless-retry-count", "0"),)}
@@ -178,7 +181,7 @@ def test_a_follower_that_begins_before_the_model_hop_groups_the_calls_as_show_do
         with closing(Store.open(tmp_path / "a.db")) as store:
             following = Following(None)
             followed = list[str]()
-            for rows in ([client], rest, []):
+            for rows in ([client], *([rest] if at_once else [[row] for row in rest]), []):
                 writer.write(rows)
                 store.refresh()
                 following.look(store)
@@ -186,6 +189,7 @@ def test_a_follower_that_begins_before_the_model_hop_groups_the_calls_as_show_do
         shown = list(map(str, lines_of(made.store(), None)))
     for lines in (followed, shown):
         assert sum("Conversation #" in line for line in lines) == 2, lines
+        assert sum("= 429 refused after 0.00 s: No." in line for line in lines) == 1, lines
 
 
 def test_a_stream_of_another_api_on_a_named_hop_is_still_told() -> None:
