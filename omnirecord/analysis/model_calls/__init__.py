@@ -22,7 +22,6 @@ clocks of two recorders differ, the times of the calls are shifted (`Clocks`).
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -117,14 +116,14 @@ class _Correlation:
         requests = by_key(known, lambda number: known[number][:2]).values()
         self._attempts = Groups(len(calls), (pair for some in requests for pair in pairwise(some)))
         """The attempts of each request. A group has the number of the first one."""
-        unsure = sorted({place[:2] for place in known.values() if place.candidates})
-        # What follows an unsure call may be of another conversation, with it.
-        parts = {
-            number: (place.conversation, bisect(unsure, place[:2]))
-            for number, place in known.items()
-            if not place.candidates
-        }
-        self._conversations = [some for some in by_key(parts, parts.__getitem__).values() if len(some) > 1]
+        first_unsure: dict[int, int] = {}
+        for place in known.values():
+            if place.candidates:
+                known_first = first_unsure.get(place.conversation, place.call)
+                first_unsure[place.conversation] = min(known_first, place.call)
+        # What follows an unsure call may belong to another conversation, or continue an earlier call of this one.
+        sure = [n for n, place in known.items() if place.call < first_unsure.get(place.conversation, place.call + 1)]
+        self._conversations = [some for some in by_key(sure, lambda n: known[n].conversation).values() if len(some) > 1]
         self._unsure = {number for number, call in enumerate(calls) if grouping.is_unsure(call)}
         self._tries = {self._attempts.of(group[0]): group for group in self._attempts.groups() if 1 < len(group) < 50}
 

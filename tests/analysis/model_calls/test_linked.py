@@ -241,6 +241,15 @@ TURN = st.tuples(
     PROMPTS, ANSWERS, st.floats(0.05, 2), st.booleans(), st.integers(0, 2), st.floats(0.005, 0.05), st.booleans()
 )
 GREETING = ("Hi", "Hello there.", 1.0, False, 0, 0.03, False)
+LATER, SOON = ("Hi", "Hello there.", 2.0, False, 0, 0.03, False), ("Hi", "Hello there.", 0.5, False, 0, 0.03, False)
+CROSSED = [
+    (0.0, [GREETING]),
+    (0.0, [GREETING] * 4),
+    (0.0, [GREETING] * 4),
+    (0.0, [LATER, LATER, SOON, GREETING]),
+    (0.5, [GREETING, ("Hi", "Hello there.", 2.0, False, 0, 0.03, True), GREETING]),
+]
+"""The third call of the last session may be the fourth session's, and the other way round."""
 WORLDS = st.lists(st.tuples(st.floats(0, 3), st.lists(TURN, min_size=1, max_size=4)), min_size=1, max_size=5)
 
 
@@ -261,6 +270,7 @@ def made(sessions: list, *, unique: bool, same_ids: bool, skew: float | None = N
 @settings(deadline=None, max_examples=examples(50))
 @given(WORLDS, st.booleans())
 @example([(0.0, [GREETING]), (0.0, [GREETING, ("Hi", "Hello there.", 1.0, True, 0, 0.03, False)])], False)
+@example(CROSSED, False)
 def test_whole_recordings_have_no_wrong_link(sessions: list, same_ids: bool) -> None:  # type: ignore[type-arg]
     world = made(sessions, unique=False, same_ids=same_ids)
     assert not wrong(world, of(world))
