@@ -37,11 +37,13 @@ _MOST_WHY = 80
 """Length of an error's text in a verdict, in characters."""
 
 
-class _End(NamedTuple):
-    """The end of a recorded command, as in `ConcludedTalk`."""
+class CommandEnd(NamedTuple):
+    """The end of a recorded command."""
 
-    exit_code: int | None
-    signal: str | None
+    exit_code: int | None = None
+    """None if it is not known."""
+    signal: str | None = None
+    """The name of the signal that ended the command; None if none did."""
 
     @property
     def told(self) -> str:
@@ -61,10 +63,8 @@ class ConcludedTalk(NamedTuple):
     """Its calls with their turns. `Link.request` is the number of a call in the conversation."""
     without_output: tuple[str, ...] = ()
     """The names of the tools of the last call whose outputs were not sent, unless they are the result of the agent."""
-    exit_code: int | None = None
-    """That of the recorded command; None if it is not known."""
-    signal: str | None = None
-    """The name of the signal that ended the recorded command; None if none did."""
+    end: CommandEnd = CommandEnd()
+    """The end of the recorded command."""
 
     @property
     def links(self) -> dict[int, Link]:
@@ -95,8 +95,8 @@ class Conversations:
         for talk in calls.talks:
             made = before.get(talk.number)
             labels = by_number[talk.links[-1].call.recording].labels
-            end = _End(exit_code_of(labels), signal_of(labels))
-            if made is None or made.talk is not talk or (made.exit_code, made.signal) != end:
+            end = CommandEnd(exit_code_of(labels), signal_of(labels))
+            if made is None or made.talk is not talk or made.end != end:
                 made = _concluded(talk, by_number, end)
             self._made[talk.number] = made
         return list(self._made.values())
@@ -116,7 +116,7 @@ def with_turns(calls: ModelCalls, conversations: Iterable[ConcludedTalk]) -> Mod
     return ModelCalls.of_links(links, calls.offsets)
 
 
-def _concluded(talk: Talk, recordings: dict[int, Recording], end: _End) -> ConcludedTalk:
+def _concluded(talk: Talk, recordings: dict[int, Recording], end: CommandEnd) -> ConcludedTalk:
     first = talk.links[0].call
     zeros = {number: since_1970(one.started_at) for number, one in recordings.items()}
     builder = _Builder(talk, has_succeeded=end.exit_code == 0)
@@ -139,7 +139,7 @@ def _concluded(talk: Talk, recordings: dict[int, Recording], end: _End) -> Concl
     session = builder.session(recordings[first.recording].started_at)
     open_ = builder.without_output()
     conclusion = _conclusion(session, talk.links[-1], builder.until_ns, open_, end)
-    return ConcludedTalk(talk, session, conclusion, ModelCalls.of_links(links, ()), open_, *end)
+    return ConcludedTalk(talk, session, conclusion, ModelCalls.of_links(links, ()), open_, end)
 
 
 @dataclass(slots=True)
@@ -324,7 +324,9 @@ def _ended(call: ModelCall) -> Ended:
     return "completed" if call.ending == "completed" else "unfinished"
 
 
-def _conclusion(session: Session, last: Link, until_ns: int, without_output: Sequence[str], end: _End) -> Conclusion:
+def _conclusion(
+    session: Session, last: Link, until_ns: int, without_output: Sequence[str], end: CommandEnd
+) -> Conclusion:
     call = last.call
     code, outcome, said = _how(call, end)
     if without_output and end.exit_code != 0:
@@ -352,7 +354,7 @@ def _conclusion(session: Session, last: Link, until_ns: int, without_output: Seq
     )
 
 
-def _sentence(said: str, reason: str, end: _End) -> str:
+def _sentence(said: str, reason: str, end: CommandEnd) -> str:
     told = said if ": " in said else f"{said}: the model had answered, and nothing more was asked"
     is_told = end.signal is not None and end.signal in said
     return f"{told}{reason}".rstrip(".") + "." + ("" if is_told else end.told)
@@ -364,12 +366,12 @@ def named_tools(names: Sequence[str]) -> str:
     return f"the tool{'' if len(names) == 1 else 's'} {shown}{' and others' if len(names) > _MOST_TOOLS else ''}"
 
 
-def _sentence_without_output(names: Sequence[str], end: _End) -> str:
+def _sentence_without_output(names: Sequence[str], end: CommandEnd) -> str:
     code = " The program ended with exit code 0." if end.exit_code == 0 else end.told
     return f"The last answer calls {named_tools(names)}, and no output was sent to the model.{code}"
 
 
-def _how(call: ModelCall, end: _End) -> tuple[Code, Outcome, str]:
+def _how(call: ModelCall, end: CommandEnd) -> tuple[Code, Outcome, str]:
     """Return the code, the outcome and the verdict of a conversation whose last call this is."""
     if call.ending == "completed":
         return "finished", "finished", "Finished"
@@ -393,10 +395,11 @@ def when_cut(call: ModelCall) -> str:
     if call.deltas:
         return "in the middle of the answer"
     waited = seconds(max((call.ended_ns or 0) - call.started_ns, 0))
-    return f"after {waited} without {'an answer' if call.status is None else 'a token'}"
+    lacking = "an answer" if call.status is None else "a token"
+    return f"after {waited} without {lacking}"
 
 
-def _how_cut(call: ModelCall, end: _End) -> tuple[Code, Outcome, str]:
+def _how_cut(call: ModelCall, end: CommandEnd) -> tuple[Code, Outcome, str]:
     if call.cut_by == "client":
         who = "the client left" if end.signal is None else f"the program was {told_signal(end.signal)}"
         return "call_cut", "unfinished", f"Unfinished: {who} {when_cut(call)}"

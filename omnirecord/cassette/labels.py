@@ -19,6 +19,8 @@ EXIT_CODE = "command.exit_code"
 """The label with the exit code of the command that `run` or `fork` recorded; 128 + N if the signal N ended it."""
 SIGNAL = "command.signal"
 """The label with the name of the signal that `run` or `fork` got, and that ended the command."""
+_OF_CODE = {128 + one.value: one.name for one in signal.Signals if one.value < 32}
+"""The signals by the exit codes of commands that they end."""
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 
 
@@ -31,8 +33,7 @@ def exit_code_of(labels: Mapping[str, str]) -> int | None:
 def signal_of(labels: Mapping[str, str]) -> str | None:
     """Return the name of the signal that ended the recorded command; None if none is known. A command may have ended
     with another exit code than that of the signal."""
-    known = {128 + one.value: one.name for one in signal.Signals if one.value < 32}
-    return labels.get(SIGNAL) or known.get(exit_code_of(labels) or 0)
+    return labels.get(SIGNAL) or _OF_CODE.get(exit_code_of(labels) or 0)
 
 
 def told_signal(name: str) -> str:

@@ -30,7 +30,7 @@ from ..turns.values import Session, Tool, Turn
 from .codes import RANK
 from .finding import SEVERITIES, Severity, Sign, event_of, said, seconds
 from .stream import Contract
-from .tools import AGAIN, MOST_TOOLS, told_failure, told_repetition
+from .tools import AGAIN, MOST, told_failure, told_repetition
 
 _OF_EVENTS = frozenset({"malformed", "event-type-differs", "contract-invalid", "contract-unknown"})
 _FAILED = "model-failed"
@@ -112,8 +112,10 @@ class ModelChecks:
         """The conversation, or the session, of each call by its exchange."""
         found = {}
         for link in self.calls.links:
-            of = link.turn
-            found[link.call.exchange] = _Owner(link.call.recording, None) if of is None else _Owner(*of[:2])
+            owner = _Owner(link.call.recording, None)
+            if link.turn is not None:
+                owner = _Owner(link.turn.recording, link.turn.session_id)
+            found[link.call.exchange] = owner
         for talk in self.calls.talks:
             owner = _Owner(talk.links[0].call.recording, talk.session_id)
             found |= {link.call.exchange: owner for link in talk.links}
@@ -201,7 +203,7 @@ class ModelChecks:
         runs = {one.recording: one.run_id or one.recording for one in self._store.recordings()}
         last: dict[int | str, ConcludedTalk] = {}
         for one in self._talks:
-            if one.exit_code:
+            if one.end.exit_code:
                 run = runs[one.talk.links[-1].call.recording]
                 last[run] = max(last.get(run, one), one, key=lambda talk: talk.conclusion.since or "")
         return (_of_command(one) for one in last.values() if not one.without_output)
@@ -253,7 +255,7 @@ def _tool_signs(one: ConcludedTalk) -> Iterator[Sign]:
     """Return the signs of the tool calls of a conversation: without an output, failed, or repeated."""
     if one.without_output:
         last = one.talk.links[-1]
-        code = one.exit_code
+        code = one.end.exit_code
         told = "" if code is None else f", and the command ended with exit code {code}"
         severity: Severity = "error" if code else "note"
         if code is None:
@@ -265,11 +267,11 @@ def _tool_signs(one: ConcludedTalk) -> Iterator[Sign]:
         yield _sign("tool-without-output", message, [last], severity=severity, has_place=True)
     calls = [(turn, *call) for turn in one.session.turns for call in _tools_with_calls(turn, one.calls.of(turn))]
     failed = ((tool, link) for _, tool, link in calls if tool.failed is not None)
-    for tool, link in islice(failed, MOST_TOOLS):
+    for tool, link in islice(failed, MOST):
         sign = _sign("tool-failed", told_failure(tool), [link])
         yield replace(sign, about=(link.call.exchange, tool.call_id))
     equal = by_key(calls, lambda call: (call[0].turn, call[1].name, call[1].arguments)).values()
-    for some in islice((some for some in equal if len(some) >= AGAIN), MOST_TOOLS):
+    for some in islice((some for some in equal if len(some) >= AGAIN), MOST):
         turn, tool, _ = some[0]
         links = [link for _, _, link in some]
         yield _sign("tool-repeated", told_repetition(tool, len(some), turn.turn), links, at=links[0])
@@ -282,16 +284,19 @@ def _tools_with_calls(turn: Turn, links: Sequence[Link]) -> Iterator[tuple[Tool,
 
 
 def _of_command(one: ConcludedTalk) -> Sign:
-    is_interrupted = one.signal == SIGINT.name
-    told = "was interrupted: it" if is_interrupted else f"was {told_signal(one.signal)}: it" if one.signal else ""
-    message = joined(["the command", told, f"ended with exit code {one.exit_code}"])
+    signal = one.end.signal
+    is_interrupted = signal == SIGINT.name
+    told = "" if signal is None else f"was {told_signal(signal)}: it"
+    if is_interrupted:
+        told = "was interrupted: it"
+    message = joined(["the command", told, f"ended with exit code {one.end.exit_code}"])
     last = one.talk.links[-1]
     sign = _sign("command-failed", message, [last], severity="note" if is_interrupted else None)
     if is_interrupted:
         return replace(sign, steps=("A signal ended the command, such as that of Ctrl-C.", "Run the command again."))
     if last.call.has_failed or (last.call.cut_by == "client" and not last.call.deltas):
         return replace(sign, steps=("The last model call of the command failed.", "Read the finding about that call."))
-    if one.signal is not None:
+    if signal is not None:
         return replace(sign, steps=_KILLED)
     return sign
 

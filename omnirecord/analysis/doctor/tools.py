@@ -20,17 +20,17 @@ from ..turns.values import Approval, Ref, Tool
 from .finding import Sign, said, seconds, sign_at
 from .session import Examined
 
-MOST_TOOLS = _MOST = 50
+MOST = 50
 AGAIN = 5
 """Equal calls of one turn that are named, at least."""
 
 
 def tool_signs(s: Examined) -> Iterator[Sign]:
-    yield from islice(_without_output(s), _MOST)
-    yield from islice(_failed(s), _MOST)
-    yield from islice(_repeated(s), _MOST)
+    yield from islice(_without_output(s), MOST)
+    yield from islice(_failed(s), MOST)
+    yield from islice(_repeated(s), MOST)
     uncalled = [(tool, trace) for tool, trace in s.tools if trace.ended and not trace.begun]
-    for tool, trace in uncalled[:_MOST]:
+    for tool, trace in uncalled[:MOST]:
         if trace.ended[0].stream not in s.joined:  # a stream that joined may lack a call
             message = f"the output of the call {said(tool.call_id)} arrived without the call itself"
             yield sign_at("output-without-call", message, trace.ended[:1])
@@ -90,7 +90,7 @@ def _named(tool: Tool) -> str:
 
 def child_signs(s: Examined, at_rest: Collection[str]) -> Iterator[Sign]:
     """`at_rest`: the sessions that are at rest by their own streams."""
-    for child, trace in islice(s.children, _MOST):
+    for child, trace in islice(s.children, MOST):
         id_ = child.session_id
         name = f"the sub-agent {said(child.title or child.session_id)}"
         last = trace.ended[-1] if trace.ended else trace.begun[0]
@@ -129,12 +129,12 @@ def _works(trace: Trace, at_ns: int) -> bool:
 def approval_signs(s: Examined) -> Iterator[Sign]:
     given = (act for act in s.acts if act.kind == "answer" and not act.refused)
     answers = by_key(given, lambda act: act.elicitation_id)
-    for approval, trace in islice(s.approvals, _MOST):
+    for approval, trace in islice(s.approvals, MOST):
         yield from _of(s, approval, trace, answers.get(approval.elicitation_id, []))
     pending = {id_ for snapshot in s.snapshots for id_ in snapshot.pending}
-    yield from islice(_astray(s, pending), _MOST)
+    yield from islice(_astray(s, pending), MOST)
     unasked = ((id_, trace.ended) for id_, trace in s.facts.traces.items() if id_ not in s.facts.children)
-    for id_, refs in islice(unasked, _MOST):
+    for id_, refs in islice(unasked, MOST):
         if id_ not in pending:
             what = f"the question {said(id_)} was resolved"
             if id_ in answers:
