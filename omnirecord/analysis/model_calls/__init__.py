@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -117,12 +118,11 @@ class _Correlation:
         self._attempts = Groups(len(calls), (pair for some in requests for pair in pairwise(some)))
         """The attempts of each request. A group has the number of the first one."""
         first_unsure: dict[int, int] = {}
-        for place in known.values():
+        for place in sorted(known.values()):
             if place.candidates:
-                known_first = first_unsure.get(place.conversation, place.call)
-                first_unsure[place.conversation] = min(known_first, place.call)
+                first_unsure.setdefault(place.conversation, place.call)
         # What follows an unsure call may belong to another conversation, or continue an earlier call of this one.
-        sure = [n for n, place in known.items() if place.call < first_unsure.get(place.conversation, place.call + 1)]
+        sure = [n for n, place in known.items() if place.call < first_unsure.get(place.conversation, inf)]
         self._conversations = [some for some in by_key(sure, lambda n: known[n].conversation).values() if len(some) > 1]
         self._unsure = {number for number, call in enumerate(calls) if grouping.is_unsure(call)}
         self._tries = {self._attempts.of(group[0]): group for group in self._attempts.groups() if 1 < len(group) < 50}
