@@ -120,14 +120,20 @@ def test_the_files_of_a_rotation_are_found_and_no_link(tmp_path: Path) -> None:
     assert Files(tmp_path / "none.db", rotates=False).all() == []
 
 
-@pytest.mark.slow
-def test_the_process_ships_what_is_closed_when_the_recorder_ends(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path / "lake"))
+def started(folder: Path) -> tuple[Shipping, Path]:
+    """A process that ships a closed cassette to a new lake, and the cassette."""
+    lake = Lake(str(folder / "lake"))
     lake.init()
-    path = tmp_path / "run.db"
+    path = folder / "run.db"
     import_file(TEXT, path)
     shipping = Shipping(lake.url, path, rotates=False)
     shipping.start()
+    return shipping, path
+
+
+@pytest.mark.slow
+def test_the_process_ships_what_is_closed_when_the_recorder_ends(tmp_path: Path) -> None:
+    shipping, path = started(tmp_path)
     eventually(lambda: shipped_to(path))
     shipping.end()
     assert shipping.wait(60)
@@ -135,12 +141,7 @@ def test_the_process_ships_what_is_closed_when_the_recorder_ends(tmp_path: Path)
 
 
 def test_a_process_that_gets_no_cpu_time_is_replaced_when_the_recorder_ends(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path / "lake"))
-    lake.init()
-    path = tmp_path / "run.db"
-    import_file(TEXT, path)
-    shipping = Shipping(lake.url, path, rotates=False)
-    shipping.start()
+    shipping, path = started(tmp_path)
     eventually(lambda: shipping._process)
     first = shipping._process
     assert first is not None

@@ -143,7 +143,8 @@ class File(Generic[T]):
             is_recorded = store.is_being_recorded
         self._all_of = (None,) if has_more or self.going_on.intersection(waiting) else now
         growth = self.reader.growth
-        left_out, growth.left_out = growth.left_out, 0
+        left_out = growth.left_out
+        growth.left_out = 0
         return Part(self.path, self.cassette, rows, has_more, is_recorded, left_out)
 
     def end(self) -> list[T]:
@@ -156,8 +157,10 @@ class File(Generic[T]):
         inode = self.path.stat().st_ino if self.path.exists() else None
         recordings = [one.started_at for one in store.recordings()]
         is_another = inode != self._inode or self._recordings != recordings[: len(self._recordings)]
-        was_read, self._inode, self._recordings = self.has_read, inode, recordings
-        if (was_read and is_another) or self._of not in (None, self.cassette):
+        is_replaced = self.has_read and is_another
+        self._inode = inode
+        self._recordings = recordings
+        if is_replaced or self._of not in (None, self.cassette):
             self.reader = self._make(None)
         self._of = None
         return self.reader.read(store, waiting)
@@ -264,8 +267,9 @@ class Follower(Generic[T]):
 
 def _written(file: File[T], stamp: str | None) -> str:
     """Return the bookmark of one file. `stamp`: of a rotated file."""
-    at, cursor = f"@{stamp}" if stamp else "", file.reader.growth.cursor
-    return ",".join([file.cassette + at, str(cursor.highest), *(f"{at}:{seq}" for at, seq in cursor.at.items())])
+    cassette = f"{file.cassette}@{stamp}" if stamp else file.cassette
+    cursor = file.reader.growth.cursor
+    return ",".join([cassette, str(cursor.highest), *(f"{stream}:{seq}" for stream, seq in cursor.at.items())])
 
 
 def _places_in(bookmark: str) -> list[tuple[str, str | None, Cursor]]:

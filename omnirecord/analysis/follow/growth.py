@@ -85,7 +85,8 @@ class Growth:
     ) -> Iterator[tuple[Streaming, Iterable[TimedFrame]]]:
         """Yield the streams that may have new frames, and `takes` returns True for, each with these frames. A reader
         that stops gets the rest at its next call. `waiting`: streams that are read later."""
-        cursor, tail = self.cursor, self._tail
+        cursor = self.cursor
+        tail = self._tail
         changed = tail.look(store, self._most) | self._left
         self.left_out += tail.left_out()
         is_recorded = store.is_being_recorded
@@ -124,7 +125,8 @@ class Growth:
 
     def _leave_out(self, streams: list[Streaming], most: int) -> None:
         """Leave out the oldest new frames, so that about `most` are left."""
-        cursor, tail = self.cursor, self._tail
+        cursor = self.cursor
+        tail = self._tail
         behind: list[tuple[Streaming, int, int]] = []
         for x in streams:
             if tail.has(x.exchange):
@@ -142,7 +144,8 @@ class Growth:
 
     def last(self, store: Store, count: int, wanted: FrameFilter) -> Iterator[Of]:
         """Yield the last frames of each stream, `count` at most of each, and skip all earlier ones. Call it first."""
-        tail, is_recorded = self._tail, store.is_being_recorded
+        tail = self._tail
+        is_recorded = store.is_being_recorded
         streams = store.streaming()
         self.cursor = Cursor(max((x.stream for x in streams), default=0))
         open_ = [x for x in streams if is_recorded and not x.is_over and wanted.takes_stream(x)]

@@ -117,7 +117,8 @@ class Rows(Reader[Row]):
 
     def _new(self, store: Store, waiting: Set[int]) -> tuple[list[Of], bool]:
         """Return the new events, `_BATCH` or `_BYTES` at most, and whether there are more."""
-        wanted, at = self._wanted, self.growth.cursor.at
+        wanted = self._wanted
+        at = self.growth.cursor.at
         found: list[Of] = []
         frames = size = 0
         for x, new in self.growth.streams(store, wanted.takes_stream, waiting):

@@ -346,7 +346,8 @@ class GrowingSessions(Generic[S]):
 
     def _hear(self, store: Store) -> None:
         """Give the sessions and the others their new frames."""
-        others, at = self._others, self.growth.cursor.at
+        others = self._others
+        at = self.growth.cursor.at
         heard: dict[S, list[list[TimedFrame]]] = {}
         for x, new in self.growth.streams(store, lambda x: x.exchange in self._of or others.hears(x.exchange)):
             frames = list(Held().of(new))
