@@ -141,10 +141,10 @@ def fork(
     from ..server.accept import raise_limit
 
     _check(command, from_call, from_turn, {"--message": message, "--runner": runner}, repeat)
-    log_to_stderr(verbose=False)
-    raise_limit()
     chosen["recording"] = {name: chosen.pop(name) for name in _OF_RECORDING}
     if from_turn is not None:
+        log_to_stderr(verbose=False)
+        raise_limit()
         changes = model, sets, edit
         files = _files(output, repeat)
         sys.exit(_from_turn(source, from_turn, message, runner, changes, files, as_json, chosen))
@@ -154,7 +154,9 @@ def fork(
         say(by_name(point.place))
     change = _change(model, sets, edit, point)
     branches = [_Branch(source, point, change, change.told(), file, **chosen) for file in _files(output, repeat)]
-    with child.signals_held() as held:
+    with child.signals_held() as held:  # before any thread starts
+        log_to_stderr(verbose=False)
+        raise_limit()
         perform = partial(_command, command, held, as_json)
         codes = [branch.run(perform, held) for branch in _until_signal(branches, held)]
         ended_by = held.ended_by

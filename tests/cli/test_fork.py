@@ -451,9 +451,23 @@ def test_upstream_replaces_a_server_that_is_no_model_api(monkeypatch: pytest.Mon
     }
 
 
+PROCESSES = Path("/proc")
+"""Only Linux has it."""
+
+
 def failed_with(code: int, done: Done) -> str:
     assert done.code == code
     return done.errors.decode()
+
+
+def unblocked(pid: int, number: signal.Signals) -> set[int]:
+    """The threads of a process that do not block a signal."""
+    found = set()
+    for thread in (PROCESSES / str(pid) / "task").iterdir():
+        status = dict(line.split(":\t", 1) for line in (thread / "status").read_text().splitlines())
+        if not int(status["SigBlk"], 16) >> (number - 1) & 1:
+            found.add(int(thread.name))
+    return found
 
 
 async def test_without_a_command_the_addresses_are_printed_and_a_signal_ends_the_fork(tmp_path: Path) -> None:
@@ -471,6 +485,8 @@ async def test_without_a_command_the_addresses_are_printed_and_a_signal_ends_the
                 name, _, value = line.strip().partition("=")
                 assert name, "the fork ended"
                 names[name] = value
+            if PROCESSES.exists():
+                assert unblocked(process.pid, signal.SIGINT) <= {process.pid}  # another thread would take the signal
             agent = [*PYTHON, AGENT, "Hi", "Bye"]
             said = await asyncio.to_thread(
                 subprocess.run, agent, env=variables(OPENAI_BASE_URL=names["OPENAI_BASE_URL"]),
