@@ -3,7 +3,7 @@
 
 import { button, fill, h, icon } from './dom.js'
 import { lanesOf, stretchesOf } from './lanes.js'
-import { BAR, BETWEEN, EVENTS, Picture, RULER } from './timelinepicture.js'
+import { BAR, BETWEEN, EVENTS, Picture, RULER } from './timelinebars.js'
 import { following, isWhole, panned, playedAt, shortened, whole, zoomed } from './scale.js'
 import { clip, clock, oneLine, seconds } from './words.js'
 
