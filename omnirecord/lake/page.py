@@ -25,8 +25,8 @@ from ..cassette.files import TemporaryFolder
 from ..cassette.open import brought_together, open_store
 from ..omnigent.routes import CONTROL, UI, path_of
 from ..server.access import File
-from ..server.http import error_response
 from ..server.listener import Place, refused
+from ..server.refusals import error_response
 from ..ui.data import Answers
 from ..ui.events import Options, key_of_exchange, key_of_session
 from ..ui.viewer import TYPES, PageHandler, PageServer, bundle

@@ -27,8 +27,9 @@ from ..model import Exchange
 from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..omnigent.routes import CONTROL, path_of, query_of
 from ..server.access import Guard
-from ..server.http import error_response, json_response
+from ..server.http import json_response
 from ..server.listener import Blocking, of_server, refused
+from ..server.refusals import error_response
 from ..server.timers import monotonic_ns
 from ..text import visible
 from ..wire.strict_json import loads

@@ -24,9 +24,10 @@ from ..errors import ServerError
 from ..model import Exchange, Headers, Kind, Response
 from ..omnigent import protocol
 from ..providers.register import Api, model_api
-from ..server.http import error_response, json_response
+from ..server.http import json_response
 from ..server.listener import no_response
 from ..server.raw_response import RawResponse
+from ..server.refusals import error_response
 from ..server.timers import Timers, wake
 from ..text import joined
 from ..wire.headers import decoded, end_to_end, header, unsendable, without

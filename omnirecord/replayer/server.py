@@ -28,9 +28,10 @@ from ..options import ReplayOptions
 from ..providers.register import Api, api_of
 from ..redaction.redactor import prepare_expressions
 from ..server.access import File
-from ..server.http import ambiguous, bad_request, error_response, origin_form
+from ..server.http import origin_form
 from ..server.listener import Listener, Place, WithBlock, check_apart, continue_upload
 from ..server.raw_response import RawResponse
+from ..server.refusals import ambiguous, bad_request, error_response
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
 from ..wire.redirects import Reached, address_beside, client_address

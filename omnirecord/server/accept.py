@@ -1,8 +1,8 @@
 """Accepts connections for as long as file descriptors last.
 
 Each client connection takes a seat, which counts its descriptor, and that of the upstream connection that its request
-may need. A connection without a seat is accepted too, so that its request gets an answer (503). When there are too many
-of those, the listening sockets are not read until a connection closes: new clients wait in the kernel's queue.
+may need. A connection without a seat is accepted too, so that its request gets an answer (`refusals`). When there are
+too many of those, the listening sockets are not read until a connection closes: new clients wait in the kernel's queue.
 
 The event loop's own accept loop is not used. When descriptors run out, asyncio logs a traceback for each connection
 that the backlog may hold. uvloop closes the connection without an answer.
@@ -30,8 +30,6 @@ BACKLOG = 4096
 """Connections that the kernel queues for us: a client beyond them waits for a second or longer."""
 RESERVE = 48
 """Descriptors that connections leave free: for SQLite, locks, rotation, the second process, DNS, the control path."""
-RETRY_AFTER = "1"
-"""`Retry-After` of a refusal, in seconds."""
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of a process or a system that has no descriptor left, or no memory for one."""
 

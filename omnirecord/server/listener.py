@@ -27,8 +27,9 @@ from ..wire.addresses import is_loopback
 from ..wire.headers import decoded
 from .accept import Accepting
 from .access import File, Guard, checked_token, listening_context
-from .http import FIELD_LIMIT, FIELDS, LIMIT, Client, Handler, Server, error_response
+from .http import Client, Handler, Server
 from .raw_response import RawResponse
+from .refusals import FIELD_LIMIT, FIELDS, LIMIT, error_response
 from .strict_client import connection_class
 from .timers import monotonic
 

@@ -14,7 +14,8 @@ from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from ..wire.headers import section_size
 from .aiohttp_names import HttpProcessingError, RawRequestMessage
 from .aiohttp_private import ClientNames, ParseFailure, client_lacks
-from .http import LIMIT, Client, SectionTooLarge
+from .http import Client
+from .refusals import LIMIT, SectionTooLarge
 
 _LINGER, _QUIET = 1.0, 0.05
 """Longest wait, in seconds, for a refused client to stop sending; and the silence, in seconds, that ends this wait."""

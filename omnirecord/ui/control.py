@@ -22,8 +22,9 @@ from ..errors import CassetteError, UsageError
 from ..model import VERDICTS
 from ..omnigent.routes import CONTROL, UI, path_of, query_of
 from ..server.access import Guard
-from ..server.http import error_response, json_response
+from ..server.http import json_response
 from ..server.listener import refused
+from ..server.refusals import error_response
 from ..text import dumps
 from ..wire.headers import decoded, header
 

@@ -35,8 +35,8 @@ from ..errors import CassetteError, LakeError, UsageError
 from ..omnigent.routes import UI, path_of, query_of
 from ..providers.grouping import conversation_name
 from ..server.access import File, Guard
-from ..server.http import error_response
 from ..server.listener import Listener, Place, refused
+from ..server.refusals import error_response
 from ..text import dumps
 from .control import Control
 from .data import Answers

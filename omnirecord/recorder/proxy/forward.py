@@ -25,7 +25,7 @@ import aiohttp
 from aiohttp import web
 
 from ...model import UNREACHED, Ending, Headers, Kind
-from ...server import http
+from ...server import http, refusals
 from ...server.accept import EXHAUSTED
 from ...server.aiohttp_names import HttpProcessingError
 from ...server.listener import continue_upload, no_response
@@ -142,10 +142,10 @@ class Forward:
             return answer if isinstance(answer, web.StreamResponse) else await answer
         except web.RequestPayloadError as error:
             self._ending = "eof"
-            return self._instead(http.bad_body(error))
+            return self._instead(refusals.bad_body(error))
         except (*LOST, aiohttp.ClientError) as error:
-            if http.is_too_large(error):
-                return self._bad_answer(http.SectionTooLarge.message)
+            if refusals.is_too_large(error):
+                return self._bad_answer(refusals.SectionTooLarge.message)
             if isinstance(error, aiohttp.ClientResponseError):
                 return self._bad_answer(f"it is no HTTP ({unquoted(error.message)})")
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
@@ -161,7 +161,7 @@ class Forward:
 
     async def _exchange(self) -> web.StreamResponse | Awaitable[web.StreamResponse]:
         """Return a response of the proxy's own, or a coroutine: this call would last as long as a stream."""
-        if (refusal := http.ambiguous(self._request, self._head.headers)) is not None:
+        if (refusal := refusals.ambiguous(self._request, self._head.headers)) is not None:
             self._ending = "eof"
             return self._instead(refusal)
         try:
@@ -231,10 +231,10 @@ class Forward:
     def _unreachable(self, reason: str, *, is_short: bool) -> web.Response:
         if is_short:
             _SHORT.say("file descriptors run short: no connection to upstream can be opened, such requests get 503")
-            return self._instead(http.out_of_descriptors())
+            return self._instead(refusals.out_of_descriptors())
         what = f"{self.target.shown}: {reason}"
         log.warning("could not reach the upstream %s", what)
-        return self._instead(http.error_response(502, "upstream_unreachable", f"{UNREACHED}{what}"))
+        return self._instead(refusals.error_response(502, "upstream_unreachable", f"{UNREACHED}{what}"))
 
     def _flaw(self, answer: aiohttp.ClientResponse) -> str | None:
         """Return why a response cannot be passed on unchanged; None if it can."""
@@ -250,7 +250,7 @@ class Forward:
         self._ending = "upstream_lost"
         log.warning("exchange %d: upstream's answer is not passed on: %s", self.recorder.exchange, why)
         message = f"omnirecord does not pass on the upstream's answer: {why}"
-        return self._instead(http.error_response(502, "upstream_answer", message))
+        return self._instead(refusals.error_response(502, "upstream_answer", message))
 
     def _instead(self, answer: web.Response) -> web.Response:
         """Record a response of the proxy's own, and return it."""

@@ -25,8 +25,9 @@ from ...options import RecordOptions
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
 from ...server.access import Guard, Trust
-from ...server.http import Handler, bad_request, error_response, origin_form
+from ...server.http import Handler, origin_form
 from ...server.listener import DRAIN_TIMEOUT, Blocking, Listener, Place, WithBlock, of_server, parse_listen
+from ...server.refusals import bad_request, error_response
 from ...server.timers import monotonic
 from ...text import counted
 from ...wire.headers import decoded

@@ -48,8 +48,9 @@ from ...server.aiohttp_private import (
     upstream_lacks,
     use_protocol,
 )
-from ...server.http import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge, number_of
+from ...server.http import number_of
 from ...server.listener import Listener, Place, check_apart
+from ...server.refusals import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge
 from ...wire.addresses import is_loopback, repeated_part
 from ...wire.headers import asks_for_websocket, section_size
 from ...wire.redirects import Reached, address_beside, client_address

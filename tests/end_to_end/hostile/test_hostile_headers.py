@@ -12,7 +12,7 @@ import pytest
 
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
-from omnirecord.server.http import LIMIT
+from omnirecord.server.refusals import LIMIT
 from tests.support.wire import Upstream, Wire, connected, opened
 
 CASSETTE = Path(__file__).parent.parent.parent.parent / "cassettes" / "approval.jsonl"
