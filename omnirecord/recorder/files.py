@@ -35,6 +35,7 @@ from ..server.timers import Complaint, monotonic
 from ..wire.limits import Retention, Rotation
 from .frames import FrameMaker
 from .intervals import LEAST_AGE, LINGER, ROTATE_AGAIN
+from .recovery import finish_killed
 from .reserve import Reserve, remove_left
 from .rows import RowMaker
 
@@ -86,7 +87,7 @@ class RecordingFile:
             self.last = writer.last_number("exchange"), writer.last_number("stream")
             self.salt = writer.salt()
             redactor = Redactor(_key_of(writer, run.key, self.salt), run.content)
-            FrameMaker(writer, self.number).finish_killed()
+            finish_killed(writer, self.number)
             frames = FrameMaker(writer, self.number, *(hop.contract for hop in run.hops))
             names = [hop.name for hop in run.hops]
             begin = self._begin if run.is_lazy else None
@@ -264,7 +265,7 @@ class RecordingFiles:
         """Complete a file that a killed recorder left: make its last frames, and fold its log in."""
         try:
             with closing(Writer(path)) as writer, writer.taking_over():
-                FrameMaker(writer, 0).finish_killed()
+                finish_killed(writer)
             remove_left(path)
         except (OmnirecordError, *UNWRITABLE) as error:
             log.warning("%s was left by a killed recorder and cannot be finished: %s", path.name, error)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
 
-from ..cassette.contracts import judged_by
 from ..cassette.framing import Framed, Framer, Run
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.rows import Row
@@ -21,8 +20,7 @@ from ..cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgot
 from ..cassette.sqlite.writer import is_transient
 from ..contract import Issue
 from ..contract.judge import Contract, Judgement
-from ..model import Headers, Recording
-from ..wire.headers import header
+from ..model import Headers
 from ..wire.sse import Frame
 from .intervals import FRAMES_PORTION, SMALL_READS, STEP, STEP_STREAMS
 
@@ -357,22 +355,11 @@ class FrameMaker:
             log.warning("%s", text)
             yield rows.incident(state.recording, state.at_ns, text)
 
-    def finish_killed(self) -> None:
-        """Give the exchanges that a killed recorder left behind their last frames and their ending."""
-        for left in self._writer.unfinished():
-            if left.stream is not None:
-                coding = header(left.headers, "content-encoding")
-                made = Recording(
-                    0, "", "", left.contract, left.upstream, hop=left.hop, contract_given=left.contract_given
-                )
-                judge = self._judge(judged_by(made, left.target, left.request_headers))
-                self._begin(left.exchange, left.stream, coding, self._recording, judge).ended = True
-                self._waiting[left.exchange] = None
-            if left.end_ns is None:
-                sizes = left.request_bytes, left.response_bytes
-                self._writer.write([rows.end(left.exchange, left.last_ns, left.ending or "recorder_killed", *sizes)])
-        while self.behind:
-            list(self.make())
+    def resume(self, exchange: int, stream: int, coding: str | None, contract: Contract) -> None:
+        """Continue after the stored frames of a stream that a killed recorder left behind. No more bytes of it
+        arrive."""
+        self._begin(exchange, stream, coding, self._recording, self._judge(contract)).ended = True
+        self._waiting[exchange] = None
 
     def _begin(
         self,

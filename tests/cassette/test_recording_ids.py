@@ -24,8 +24,7 @@ from omnirecord.cassette.scrub import scrub
 from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.errors import BrokenCassette
 from omnirecord.model import Recording
-from omnirecord.omnigent.contract import load
-from omnirecord.recorder.frames import FrameMaker
+from omnirecord.recorder.recovery import finish_killed
 from tests.support.cassettes import Made, conversation, heartbeat
 from tests.support.examples import each
 from tests.support.older import aged
@@ -130,7 +129,7 @@ def test_a_recording_that_a_killed_recorder_left_keeps_its_id_when_it_is_finishe
     (before,) = ids(older)
     with closing(Writer(older)) as writer:
         assert [one.exchange for one in writer.unfinished()] == [1]
-        FrameMaker(writer, 0, load("omnigent")).finish_killed()
+        finish_killed(writer)
     assert {tuple(ids(path)) for path in forms(older)} == {(before,)}
 
 
