@@ -57,7 +57,8 @@ class _Words:
 
     def word(self, text: str, place: str) -> str:
         """`text` as one word. `place`: its place in the request, for the comment."""
-        made, at = "", 0
+        made = ""
+        at = 0
         for found in _MASKED.finditer(text):
             made += _quoted(text[at : found.start()]) if found.start() > at else ""
             before = text[max(0, found.start() - _LOOKED_AT) : found.start()]
@@ -73,7 +74,8 @@ class _Words:
             number = 1
             while (unique := name if number == 1 else f"{name}_{number}") in self.places:
                 number += 1
-            self.names[pseudonym], self.places[unique] = unique, place
+            self.names[pseudonym] = unique
+            self.places[unique] = place
         return self.names[pseudonym]
 
 

@@ -216,7 +216,8 @@ def _call_row(link: Link, started_at: str) -> Row:
 
 
 def _turn_row(turn: Turn, measures: TurnStats) -> Row:
-    usage, error = turn.usage, turn.error
+    usage = turn.usage
+    error = turn.error
     return {
         **_fields(measures, "turns"),
         **_fields(turn, "turns"),
@@ -295,7 +296,8 @@ class Whole(Analysis):
         held = Held()
         streams = [(x, held.all(self._frames(x))) for x in one.exchanges if x.stream is not None]
         frames = [*chain.from_iterable(some for _, some in streams)]
-        payload, payloads = fresh_payload, fresh_payloads  # type: Payload, Payloads
+        payload: Payload = fresh_payload
+        payloads: Payloads = fresh_payloads
         if sum(map(_LENGTH, frames)) <= _PARSED:
             payload, payloads = _parsed_once(frames)
         for x, some in streams:

@@ -45,7 +45,8 @@ def targets_of(cassette: str | Path) -> dict[str | None, list[str]]:
     """Return the targets of all recorded requests by hop. The first hop to play comes first. Raises `UsageError` or
     `CassetteError`."""
     with closing(open_store(cassette, judges=False)) as store:
-        recordings, exchanges = store.recordings(), store.exchanges()
+        recordings = store.recordings()
+        exchanges = store.exchanges()
     hops = {one.recording: one.hop for one in recordings}
     found: dict[str | None, list[str]] = {hop: [] for hop in hops_of(recordings, {x.recording for x in exchanges})}
     for x in exchanges:

@@ -59,7 +59,8 @@ class Setting(NamedTuple):
     def of(cls, text: str) -> Setting:
         """Return the setting in a text. The first `=` outside of brackets and quotes ends the path. Raises
         `UsageError`."""
-        depth, mark = 0, ""
+        depth = 0
+        mark = ""
         for at, character in enumerate(text):
             if mark:
                 mark = "" if character == mark else mark

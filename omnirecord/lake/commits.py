@@ -240,12 +240,11 @@ class Commits:
         """Store the object of one recording or several, or find it: the same rows, stored not long ago."""
         first = some[0]
         if len(some) == 1:
-            data, own_name = first.files[name], first.recording_id
+            data = first.files[name]
+            own_name = first.recording_id
         else:
-            data, own_name = (
-                joined(name, [one.files[name] for one in some]),
-                merged_name(one.recording_id for one in some),
-            )
+            data = joined(name, [one.files[name] for one in some])
+            own_name = merged_name(one.recording_id for one in some)
         at = self._clock()
         path, within = path_of(name, first.day, own_name)
         try:

@@ -122,7 +122,8 @@ class _Content:
         self._recording_row(labels, shipper, redact)
         for name, encoder in self._encoders.items():
             if (data := encoder.close()) is not None:
-                self._made.files[name], self._made.rows[name] = data, encoder.rows
+                self._made.files[name] = data
+                self._made.rows[name] = encoder.rows
         return self._made
 
     def _facts(self) -> Iterator[tuple[str, dict[str, list[Any]]]]:

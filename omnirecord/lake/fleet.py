@@ -264,7 +264,8 @@ class _Worker:
         self.process: BaseProcess = _SPAWN.Process(target=TARGET, args=(other, url, job), daemon=True)
         self.process.start()
         other.close()
-        self.number, self.batch = -1, None  # type: int, Batch | None
+        self.number = -1
+        self.batch: Batch | None = None
         self.at: tuple[str, list[str]] | None = None
 
     def give(self, number: int, batch: Batch) -> None:

@@ -55,7 +55,8 @@ class Fetched(Answers):
         self._of: dict[int, str] = {}
         self._fetching = Lock()
         self._folder: TemporaryFolder | None = None
-        self._cassette, self._version = Path(), None  # type: Path, int | None
+        self._cassette = Path()
+        self._version: int | None = None
         self._opens: dict[str, Any] = {}
         super().__init__(lambda: self._cassette, self._of)
 

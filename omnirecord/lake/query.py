@@ -67,7 +67,8 @@ class LakeQuery:
         self._lake = lake
         self._memory = memory
         self._files: dict[str, Files] = {}
-        self._days, self._only = (date.min, date.max), None  # type: tuple[date, date], frozenset[str] | None
+        self._days: tuple[date, date] = (date.min, date.max)
+        self._only: frozenset[str] | None = None
         self._complete: Complete | None = None
         self._kept = Kept()
         self._is_mixed = False  # whether a file of an older version lacks a column of the others
@@ -329,7 +330,8 @@ class LakeQuery:
 
     def _select(self, name: str) -> str:
         """Return the SELECT over the files of a table that hold complete recordings."""
-        files, (_, schema) = self._there(name, self.files(name)), self._files_of(name)
+        files = self._there(name, self.files(name))
+        _, schema = self._files_of(name)
         single = [one for one in files if one.recording_id is not None]
         merged = [one for one in files if one.recording_id is None]
         parts = [self._part(name, some, schema) for some in (single, merged) if some]

@@ -41,7 +41,8 @@ _CHOOSING = ("recording_id", "session_id", "stream", "started_at", "duration_s")
 """The columns of `sessions` by which sessions are chosen."""
 _OWN = tuple(name for name in SHOWN if name in SCHEMAS["sessions"].names)
 _OF_RECORDINGS = ("recording_id", "started_at", "server_version", "labels")
-_FILES, _ROWS = 16, 20_000
+_FILES = 16
+_ROWS = 20_000
 """Files of `sessions`, or their rows, that are read together first, at least."""
 _DAY = timedelta(days=1)
 _ALL = 1 << 62
@@ -94,7 +95,8 @@ def _chosen(query: LakeQuery, wanted: Wanted, limit: int | None) -> Iterator[Par
     found = list[pa.Table]()
     having = set[str]()
     labelled = set[str]()
-    after, many = _ALL, _ALL if limit is None else limit  # type: int | None, int
+    after: int | None = _ALL
+    many: int = _ALL if limit is None else limit
     while left:
         before = after
         files = _newest(left, many, 1 << len(found))
@@ -233,7 +235,8 @@ def _whole(query: LakeQuery, found: Parts) -> list[Row]:
         recording_id = row["recording_id"]
         if len(found.get(_key(recording_id, row["session_id"], row["stream"]), ())) == 1:
             of = told.get(recording_id, {})  # its file may be lost
-            row["server_version"], row["labels"] = of.get("server_version"), dict(of.get("labels") or ())
+            row["server_version"] = of.get("server_version")
+            row["labels"] = dict(of.get("labels") or ())
             row["recordings"] = [recording_id]
             made.append({name: row[name] for name in SHOWN})
     made += _split(query, {key: some for key, some in found.items() if len(some) > 1}, of_recordings)

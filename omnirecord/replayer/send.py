@@ -199,7 +199,9 @@ class _Copied(RawResponse):
 
     def __init__(self, of: Response, headers: Headers, recorded: Headers, kind: Kind, copy: Copy) -> None:
         super().__init__(of.status, of.reason, headers)
-        self._recorded, self._kind, self._copy = recorded, kind, copy
+        self._recorded = recorded
+        self._kind = kind
+        self._copy = copy
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         if not self.prepared:

@@ -274,8 +274,11 @@ class Replay(WithBlock, PlayheadControl):
         """Return the replay of a further hop."""
         replay = Replay(self.cassette, only=hop, **self._of_every_hop)
         replay._listener = Listener(replay._handle, place)
-        replay.beyond, replay.on_request = self.beyond, self.on_request
-        replay.served, replay.lost, replay.taken_over = self.served, self.lost, self.taken_over
+        replay.beyond = self.beyond
+        replay.on_request = self.on_request
+        replay.served = self.served
+        replay.lost = self.lost
+        replay.taken_over = self.taken_over
         replay.logs_misses = self.logs_misses
         replay.used_by = self.used_by
         return replay

@@ -17,7 +17,8 @@ from .aiohttp_private import ClientNames, ParseFailure, client_lacks
 from .http import Client
 from .refusals import LIMIT, SectionTooLarge
 
-_LINGER, _QUIET = 1.0, 0.05
+_LINGER = 1.0
+_QUIET = 0.05
 """Longest wait, in seconds, for a refused client to stop sending; and the silence, in seconds, that ends this wait."""
 _END = b"\r\n\r\n"
 

@@ -104,7 +104,9 @@ class Timers:
         """Set the future's result at that time, in ns, unless it is done before."""
         loop = sleeper.get_loop()
         if not self._asked and not self._closed:
-            self._asked, self._loop, self._timer = True, loop, self._make()
+            self._asked = True
+            self._loop = loop
+            self._timer = self._make()
             if self._timer is not None:
                 loop.add_reader(self._timer.fd, self._ring)
         if self._timer is None:

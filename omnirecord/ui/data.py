@@ -168,8 +168,10 @@ class Answers:
     """
 
     def __init__(self, path: Callable[[], Path], files: Mapping[int, str] | None = None) -> None:
-        self._path, self._files = path, {} if files is None else files
-        self._lock, self._known = Lock(), Known()
+        self._path = path
+        self._files = {} if files is None else files
+        self._lock = Lock()
+        self._known = Known()
         self._kept: tuple[object, Store] | None = None
         self._calls = Linked()
         self._names: dict[str, Callable[[Store, Options, Talks], Any]] = {
@@ -269,8 +271,10 @@ def overview(
     """The overview. `name`: the cassette's. `files`: the file of each recording of a merged cassette. `known`: see
     `conclusions`. `talks`: returns the conversations; by default they are read. Times are ns of their recording."""
     files = files or {}
-    recordings, exchanges = store.recordings(), store.exchanges()
-    asked, with_calls = without_calls(store, exchanges), ModelHops(store).recordings
+    recordings = store.recordings()
+    exchanges = store.exchanges()
+    asked = without_calls(store, exchanges)
+    with_calls = ModelHops(store).recordings
     astray = {x.exchange for x in gather.strays_in(store)}
     others = [x for x in asked if x.party == "runner" or x.exchange in astray]
     return {
@@ -327,7 +331,8 @@ def findings(store: Store, session: str | None = None) -> list[Row]:
 
 
 def _session(store: Store, one: Concluded) -> Row:
-    exchanges, verdicts = one.gathered.exchanges, verdicts_of(store, one)
+    exchanges = one.gathered.exchanges
+    verdicts = verdicts_of(store, one)
     return {
         **session_row(store, one, verdicts),
         **_extent(one, exchanges),

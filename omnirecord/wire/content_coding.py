@@ -29,7 +29,8 @@ PIECE = 1 << 20
 """The largest piece that a decoder yields, in bytes."""
 
 
-_UNKNOWN, _NOT_CODED = "content coding", "the body is not what its Content-Encoding says"
+_UNKNOWN = "content coding"
+_NOT_CODED = "the body is not what its Content-Encoding says"
 
 
 class CodingError(ValueError):
@@ -108,7 +109,8 @@ class _Zstd:
     def decode(self, data: bytes) -> Iterator[bytes]:
         while data or not (self._inflate.needs_input or self._inflate.eof):
             piece = self._inflate.decompress(data, PIECE)
-            data, self.is_open = b"", not self._inflate.eof
+            data = b""
+            self.is_open = not self._inflate.eof
             if self._inflate.eof:
                 data = self._inflate.unused_data
                 self._inflate = zstd.ZstdDecompressor()
@@ -205,7 +207,8 @@ def decoded(data: bytes, content_encoding: str | None) -> bytes:
 
 
 def content_of(data: bytes, content_encoding: str | None) -> Content:
-    decoders, content = decoder(content_encoding), bytearray()
+    decoders = decoder(content_encoding)
+    content = bytearray()
     try:
         for piece in decoders.decode(data):
             content += piece
@@ -236,7 +239,8 @@ def packed(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def unpacked(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
     """Yield the decompressed data, at most 1 MiB at a time. Raises `PackingError` if the data is damaged or cut off, or
     exceeds `most` bytes."""
-    inflate, size = _Zstd(), 0
+    inflate = _Zstd()
+    size = 0
     try:
         for data in pieces:
             for piece in inflate.decode(data):

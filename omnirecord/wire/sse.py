@@ -315,7 +315,8 @@ def event_before(raw: bytes, start: int) -> str | None:
 def _read_lines(raw: bytes, complete: bool, text: str) -> Frame:
     event = id_ = None
     retry = None
-    data, has_data = StringIO(newline=""), False  # a list of lines would take ten times the memory
+    data = StringIO(newline="")
+    has_data = False  # a list of lines would take ten times the memory
     for line in _lines(text):
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")

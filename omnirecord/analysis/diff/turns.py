@@ -124,7 +124,10 @@ class EventComparison:
     """The comparison of the events of two turns. Equal events make their ids partners first."""
 
     def __init__(self, out: Differences, path: str, a: Sequence[Step], b: Sequence[Step]) -> None:
-        self._out, self._path, self._a, self._b = out, path, a, b
+        self._out = out
+        self._path = path
+        self._a = a
+        self._b = b
         pairs = aligned(a, b, lambda step: step.key, lambda step: f"{step.label} {step.family}")
         self._pairs = moved(pairs, lambda i: a[i].key, lambda j: b[j].key)
         self._has_moved = self._pairs != pairs

@@ -238,7 +238,8 @@ class StreamedText:
         }
 
     def add(self, event: Event) -> None:
-        delta, message = as_text(event.data.get("delta")), as_text(event.data.get("message_id"))
+        delta = as_text(event.data.get("delta"))
+        message = as_text(event.data.get("message_id"))
         if message != self._message and self._parts:
             self._clear()
         self._message = message
@@ -274,7 +275,8 @@ class StreamedText:
         if item.get("type") == "function_call":
             self._calls.append(len(self._parts))
         elif item.get("type") == "message" and item.get("role") not in ("user", "system"):
-            stored, id_ = text_of(item.get("content")), as_text(item.get("id"))
+            stored = text_of(item.get("content"))
+            id_ = as_text(item.get("id"))
             if self._parts and not self._interrupted and not self._is(stored):
                 text = "".join(self._parts)
                 have = f"the deltas have {_length(text)}, the stored item has {_length(stored)}"
@@ -308,7 +310,8 @@ class StreamedText:
 
     def _output(self, event: Event, item: dict[str, Any]) -> None:
         """Compare a message in a response's output with its item."""
-        id_, text = as_text(item.get("id")), text_of(item.get("content"))
+        id_ = as_text(item.get("id"))
+        text = text_of(item.get("content"))
         if id_ is None:
             return
         if id_ not in self._stored:

@@ -225,7 +225,8 @@ def _unanswered(s: Examined, name: str, trace: Trace, denied: Ref | None) -> Sig
     elif settled:
         what = f"was not answered; the server closed it{_after(settled[0].at_ns - asked.at_ns)}"
     elif s.is_open:
-        what, severity = "has no answer in this file, which does not say how the stream ended", "note"
+        what = "has no answer in this file, which does not say how the stream ended"
+        severity = "note"
     else:
         raised = (act for act in _posts(s) if act.client_left and act.end_ns is not None)
         post = next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)

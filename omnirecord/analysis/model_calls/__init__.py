@@ -108,7 +108,9 @@ class _Correlation:
         asked: Callable[[ModelCall], Asked],
         grouping: Grouping,
     ) -> None:
-        self._calls, self._places, self._clocks = calls, places, clocks
+        self._calls = calls
+        self._places = places
+        self._clocks = clocks
         self._grouping = grouping
         self._asked = list(map(asked, calls))
         self._found: dict[int, _Found] = {}
@@ -157,7 +159,8 @@ class _Correlation:
 
     def _by_ids(self, number: int) -> int | None:
         """Link a call by the ids of its tools. Return the session that they show; None if they show none."""
-        call, asked = self._calls[number], self._asked[number]
+        call = self._calls[number]
+        asked = self._asked[number]
         votes = [self._places.of_tool(one.call_id, asked, one) for one in call.tool_calls if self._is_own(one.call_id)]
         votes += [self._places.of_tool(id_, asked) for id_ in asked.new_ids if self._is_own(id_)]
         known = [vote for vote in votes if vote]
@@ -204,7 +207,8 @@ class _Correlation:
         """Measure the difference of the clocks of two recorders, from calls whose turn is known without times."""
         seen: dict[tuple[int, int], list[tuple[int, bool]]] = {}
         for number, place, model_ns, client_ns in self._on_both_hops(groups):
-            call, one = self._calls[number], self._places[place]
+            call = self._calls[number]
+            one = self._places[place]
             zero = self._clocks.zero(call.recording)
             recordings = (call.recording, one.turn.recording)
             delay = one.zero_ns + client_ns - zero - model_ns

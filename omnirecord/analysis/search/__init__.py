@@ -183,7 +183,8 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
     """The hits by session, then by the time of their events."""
     recordings = {r.recording: r for r in store.recordings()}
     exchanges = {x.exchange: x for x in store.numbered({match.exchange for match in found})}
-    zero, hops = zeros(store), ModelHops(store)
+    zero = zeros(store)
+    hops = ModelHops(store)
     is_linked = any(hops.has(x) for x in exchanges.values())
     links = {one.call.exchange: one for one in calls_with_turns(store).links} if is_linked else {}
     made = []
@@ -290,7 +291,8 @@ def _streams(store: Store) -> Iterator[tuple[Streaming, list[int]]]:
 def _next(store: Store, index: Index, left: deque[tuple[Streaming, list[int]]]) -> Iterator[_Next]:
     """The frames of one step, of several short streams if they fit: each step ends with a disk write. Finished streams
     leave `left`."""
-    room, size = _STEP, _BYTES
+    room = _STEP
+    size = _BYTES
     while left and room > 0 and size > 0:
         x, others = left[0]
         before = index.done(x.exchange)
@@ -310,7 +312,8 @@ def _next(store: Store, index: Index, left: deque[tuple[Streaming, list[int]]]) 
 
 def _put(index: Index, new: _Next, api: Api | None) -> bool:
     """Index these frames. False if another search has done so. `api`: of the model call that they answer."""
-    x, frames = new.x, new.frames
+    x = new.x
+    frames = new.frames
     if index.done(x.exchange) != new.before:
         return False
     if frames:

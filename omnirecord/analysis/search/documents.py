@@ -133,7 +133,8 @@ class DocumentMaker:
         yield from self._end(frame.type, as_dict(payload.get("item")))
         text = "\n".join(filter(None, (frame.type, text_in(data, with_kinds=bool(payload.get("error"))))))
         (says, near) = _says(frame, payload)
-        seq, at = frame.seq, frame.offset_ns
+        seq = frame.seq
+        at = frame.offset_ns
         yield Doc("event", frame.type, seq, seq, at, at, spaced(text), says, near)
 
     def _made(self, frame: TimedFrame, data: Any) -> Iterator[Doc] | None:  # noqa: ARG002
@@ -156,12 +157,14 @@ class DocumentMaker:
     def grow(self, frame: TimedFrame, key: str, delta: str) -> None:
         """Add a delta to the text with this key, new or open."""
         if key not in self._open:
-            seq, at_ns = frame.seq, frame.offset_ns
+            seq = frame.seq
+            at_ns = frame.offset_ns
             self._open[key] = Doc("text", frame.type, seq, seq, at_ns, at_ns, "", key=key)
             self._length[key] = 0
         doc = self._open[key]
         doc.marks.extend((self._length[key], frame.seq))
-        doc.last_seq, doc.last_ns = frame.seq, frame.offset_ns
+        doc.last_seq = frame.seq
+        doc.last_ns = frame.offset_ns
         self._parts.setdefault(key, []).append(delta)
         self._length[key] += len(delta)
 

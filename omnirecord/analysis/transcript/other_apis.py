@@ -255,7 +255,8 @@ def _call(
 ) -> Iterator[Line]:
     """Return a call: what is new in its request, its answer, its end. `told_before`: instructions of earlier calls.
     `where`: the name of its conversation."""
-    call, rest = link.call, " " * COLUMN
+    call = link.call
+    rest = " " * COLUMN
     attempt = max(link.attempt, call.attempt)
     first = f"{number if attempt == 1 else '':>3}  {page.clock(link.started_ns):>7}"
     is_bad = call.has_failed or call.ending == "incomplete"
@@ -404,7 +405,8 @@ def event_entry(x: Exchange, frame: TimedFrame, *, full: bool = False) -> _Entry
     is_comment, is_end = frame.verdict == "comment", frame.verdict == "sentinel"
     name = one_line(frame.type or fields.event or ("comment" if is_comment else "message"))
     if is_end:
-        name, said = "sentinel", fields.data
+        name = "sentinel"
+        said = fields.data
     elif is_comment or full:
         said = one_line(fields.data or (frame.raw or b"").decode("utf-8", "replace"))
     else:

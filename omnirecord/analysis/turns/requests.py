@@ -94,7 +94,8 @@ def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
 
 def _act(exchange: Exchange, response: bytes, kind: Literal["message", "interrupt", "answer"], **fields: Any) -> Act:
     status = exchange.response.status if exchange.response else 0
-    refused, refusal = None, ""
+    refused = None
+    refusal = ""
     if status >= 400:
         code, refusal = error_in(response)
         refused = code or f"HTTP {status}"

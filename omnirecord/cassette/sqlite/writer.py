@@ -54,7 +54,8 @@ WHERE x.end_ns IS NULL OR (x.kind = 'sse' AND x.response_headers NOT LIKE '%cont
 ORDER BY x.exchange"""
 
 
-_NAME, _NUMBER = "made_as", "made_number"
+_NAME = "made_as"
+_NUMBER = "made_number"
 _SHIPPED = "shipped:"
 """The beginning of the keys of `meta` that name a lake with a copy of the cassette."""
 
@@ -114,7 +115,8 @@ class Writer:
     name of a temporary file in errors."""
 
     def __init__(self, path: Path | None, *, named: Path | None = None) -> None:
-        self.path, self._named = path, named or path or "the cassette"
+        self.path = path
+        self._named = named or path or "the cassette"
         self._lock: RecorderLock | None = None
         self._is_new = False
         if path is None:

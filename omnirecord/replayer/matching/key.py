@@ -32,7 +32,8 @@ from .rules import DEFAULT, IGNORE_BODIES, Rules
 _MASKED = re.compile(r"\*{4,}")
 """A secret that `--redact content` or `scrub` masked. Its length may differ in another client."""
 _NOT_IN_GAP = re.compile(r"[/?&\s]")
-_LARGE_QUERY, _MANY_PARAMETERS = 16 * 1024, 200
+_LARGE_QUERY = 16 * 1024
+_MANY_PARAMETERS = 200
 """Characters and parameters above which a query is not parsed: parsing blocks the event loop."""
 Pairs = tuple[tuple[str, str], ...]
 
