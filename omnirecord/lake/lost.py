@@ -23,7 +23,7 @@ from .files import File, files_in
 from .ids import FOLDER, Ids, lost_ids, restore
 from .location import Lake, TableState
 from .scan import scanned
-from .tables import SCHEMAS
+from .tables import SCHEMAS, TABLES
 from .transactions import has_rows
 from .upkeep import ATTEMPTS, discard, is_committed, removal, too_late, without
 
@@ -77,7 +77,7 @@ def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
                 ids = {file.recording_id}
             else:
                 if file.day not in known:
-                    known[file.day] = {id_ for each in lake.tables() for id_ in _all(lake, each, lost, file.day)}
+                    known[file.day] = {id_ for each in TABLES for id_ in _all(lake, each, lost, file.day)}
                 elsewhere = _ids(lake, name, [one for one in files if one.day == file.day and one.path not in paths])
                 ids = {one for one in known[file.day] - elsewhere if file.least <= one <= file.most}
                 ids |= {file.least, file.most}  # a part of their rows may be in another file

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..analysis.gather import model_calls
 from ..cassette.contracts import judge_again, judge_of, of_recording
 from ..cassette.judged import judged
 from ..cassette.select import grouped, strays
@@ -135,26 +133,6 @@ class Snapshot:
         return Batch(tuple(wanted), objects)
 
 
-def calls_of(lake: Lake, group: Sequence[str]) -> list[tuple[str, int, str | None]]:
-    """Return the recording, the exchange and the session of each model call of a cassette. Raises `LakeError`.
-
-    They are computed from the recordings: an older version has shipped them without `model_calls`.
-    """
-    snapshot = Snapshot(lake)
-    days = snapshot.recordings(lake)
-    wanted = [Wanted(days[id_], id_, None, group[0]) for id_ in group if id_ in days]
-    found = []
-    with closing(Reader(lake)) as reader:
-        for batch in snapshot.batches(wanted, len(wanted)):
-            for _, rows in reader.recordings(batch):
-                ids = {one.recording: one.recording_id for one in rows.recordings()}
-                links = model_calls(rows).links
-                found += [
-                    (ids[one.call.recording], one.call.exchange, one.turn and one.turn.session_id) for one in links
-                ]
-    return found
-
-
 def _schema(table: str, columns: Iterable[str]) -> pa.Schema:
     return pa.schema([SCHEMAS[table].field(name) for name in columns])
 
@@ -194,7 +172,8 @@ class Reader:
         for one in sorted(rows["incidents"].to_pylist(), key=itemgetter("at_ns")):
             if (id_ := one["recording_id"]) in numbers:
                 incidents[id_].append(Incident(numbers[id_], one["at_ns"], one["message"]))
-        frames, messages = frames_of(rows["events"]), self._last_messages(batch, exchanges)
+        frames = frames_of(rows["events"])
+        messages = self._last_messages(batch, exchanges)
         for one in batch.each():
             there = [wanted for wanted in one.wanted if wanted.recording_id in recordings]  # else it expired meanwhile
             parts = [
@@ -216,9 +195,8 @@ class Reader:
     def _last_messages(self, batch: Batch, exchanges: dict[str, list[Exchange]]) -> dict[str, int]:
         """The time of the last WebSocket message, in ns, of recordings with a WebSocket that has no end."""
         open_ = {
-            id_: {x.exchange for x in of if x.kind == "websocket" and x.end_ns is None}
-            for id_, of in exchanges.items()
-        }  # fmt: skip
+            id_: {x.exchange for x in of if x.kind == "websocket" and x.end_ns is None} for id_, of in exchanges.items()
+        }
         ids = sorted(id_ for id_, of in open_.items() if of)
         last: dict[str, int] = {}
         if ids:
@@ -240,22 +218,59 @@ class Reader:
 
 COLUMNS: dict[str, list[str]] = {
     "recordings": [
-        "recording_id", "recording", "started_at_text", "version", "contract", "upstream", "run_id", "hop",
-        "contract_given", "labels",
+        "recording_id",
+        "recording",
+        "started_at_text",
+        "version",
+        "contract",
+        "upstream",
+        "run_id",
+        "hop",
+        "contract_given",
+        "labels",
     ],
     "exchanges": [
-        "recording_id", "exchange", "kind", "stream", "session_id", "party", "request_at_ns", "method", "target",
-        "request_headers", "response_at_ns", "end_ns", "status", "reason", "response_headers", "ending",
-        "request_bytes", "response_bytes", "request_cut", "answered_from", "replaced",
-        "request_body", "response_body",
+        "recording_id",
+        "exchange",
+        "kind",
+        "stream",
+        "session_id",
+        "party",
+        "request_at_ns",
+        "method",
+        "target",
+        "request_headers",
+        "response_at_ns",
+        "end_ns",
+        "status",
+        "reason",
+        "response_headers",
+        "ending",
+        "request_bytes",
+        "response_bytes",
+        "request_cut",
+        "answered_from",
+        "replaced",
+        "request_body",
+        "response_body",
     ],
     "events": [
-        "recording_id", "exchange", "stream", "seq", "offset_ns", "sent_ns", "raw", "raw_bytes", "length", "type",
-        "verdict", "issues",
+        "recording_id",
+        "exchange",
+        "stream",
+        "seq",
+        "offset_ns",
+        "sent_ns",
+        "raw",
+        "raw_bytes",
+        "length",
+        "type",
+        "verdict",
+        "issues",
     ],
     "messages": ["recording_id", "exchange", "at_ns"],
     "incidents": ["recording_id", "at_ns", "message"],
-}  # fmt: skip
+}
 """The columns that an analysis needs, by table."""
 
 Frames = dict[int, list[TimedFrame]]
@@ -269,12 +284,21 @@ class RecordingRows:
     places: Mapping[int, Place] = {}
 
     def __init__(
-        self, recording: Recording, exchanges: list[Exchange], bodies: Mapping[tuple[int, Side], bytes],
-        frames: Frames, incidents: list[Incident], messages_ns: int, sessions: Collection[str | None] | None,
-    ) -> None:  # fmt: skip
-        self._recordings, self._bodies = {recording.recording: recording}, bodies
+        self,
+        recording: Recording,
+        exchanges: list[Exchange],
+        bodies: Mapping[tuple[int, Side], bytes],
+        frames: Frames,
+        incidents: list[Incident],
+        messages_ns: int,
+        sessions: Collection[str | None] | None,
+    ) -> None:
+        self._recordings = {recording.recording: recording}
+        self._bodies = bodies
         self._exchanges, self._frames = _judged(recording, exchanges, frames)
-        self._incidents, self._messages_ns, self._sessions = incidents, {recording.recording: messages_ns}, sessions
+        self._incidents = incidents
+        self._messages_ns = {recording.recording: messages_ns}
+        self._sessions = sessions
 
     @classmethod
     def joined(cls, parts: Sequence[RecordingRows]) -> RecordingRows:
@@ -312,16 +336,27 @@ class RecordingRows:
         return judge_of(self._recordings[x.recording], x)
 
     def exchanges(
-        self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
-        method: str | None = None, ending: str | None = None, by_clients: bool = False, in_session: bool | None = None,
-    ) -> list[Exchange]:  # fmt: skip
+        self,
+        *,
+        recording: int | None = None,
+        session_id: str | None = None,
+        kind: str | None = None,
+        method: str | None = None,
+        ending: str | None = None,
+        by_clients: bool = False,
+        in_session: bool | None = None,
+    ) -> list[Exchange]:
         return [
-            x for x in self._exchanges
-            if recording in (None, x.recording) and session_id in (None, x.session_id) and kind in (None, x.kind)
-            and method in (None, x.request.method) and ending in (None, x.ending)
+            x
+            for x in self._exchanges
+            if recording in (None, x.recording)
+            and session_id in (None, x.session_id)
+            and kind in (None, x.kind)
+            and method in (None, x.request.method)
+            and ending in (None, x.ending)
             and not (by_clients and x.party == "runner")
             and in_session in (None, x.session_id is not None)
-        ]  # fmt: skip
+        ]
 
     def each(self, recording: int, /) -> Iterator[Exchange]:
         return iter(self.exchanges(recording=recording))
@@ -380,7 +415,8 @@ class RecordingRows:
 
 def _judged(one: Recording, exchanges: list[Exchange], frames: Frames) -> tuple[list[Exchange], Frames]:
     """Return the exchanges and frames of a recording by the contracts that judge now."""
-    made, verdicts = list(exchanges), dict(frames)
+    made = list(exchanges)
+    verdicts = dict(frames)
     for place, x in enumerate(exchanges):
         own = frames.get(x.exchange, [])
         if x.kind == "sse" and own and (judge := judge_again(one, x)) is not None:
@@ -392,18 +428,22 @@ def _judged(one: Recording, exchanges: list[Exchange], frames: Frames) -> tuple[
 
 def _outlined(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
     """Yield frames; of consecutive deltas of one type without a pause, only the first and the last."""
-    type_, last_ns, held = None, 0, None  # type: str | None, int, TimedFrame | None
+    type_: str | None = None
+    last_ns = 0
+    held: TimedFrame | None = None
     for frame in frames:
         if frame.type is not None and frame.type == type_ and frame.verdict == "valid":
             if held is not None and frame.offset_ns - last_ns > PAUSE:
                 yield held
-            held, last_ns = frame, frame.offset_ns
+            held = frame
+            last_ns = frame.offset_ns
             continue
         if held is not None:
             yield held
             held = None
         yield frame
-        type_, last_ns = frame.type if is_delta(frame.type, frame.verdict) else None, frame.offset_ns
+        type_ = frame.type if is_delta(frame.type, frame.verdict) else None
+        last_ns = frame.offset_ns
     if held is not None:
         yield held
 

@@ -17,7 +17,7 @@ from omnirecord.lake.page_data import LakeAnswers
 from tests.lake.test_get import ALL
 from tests.support.answers import InLake, contradictions, printed, rows
 from tests.support.cassettes import SHIPPED
-from tests.support.lakes import as_an_older_version, shipped
+from tests.support.lakes import shipped
 
 BOTH_HOPS = sorted((SHIPPED / "both_hops").glob("*.jsonl*"))
 AGENTS = [SHIPPED / "agents" / "day.jsonl", SHIPPED / "cities" / "cities.jsonl"]
@@ -108,22 +108,6 @@ def test_hops_of_two_recorders_that_a_cassette_joins_are_analysed_together(tmp_p
     (session,) = rows(path, "sessions")
     with closing(Fetch(lake, session["session_id"])) as fetch:
         assert len(fetch.recordings) == 2
-
-
-def test_a_lake_of_an_older_version_has_no_table_of_model_calls(tmp_path: Path) -> None:
-    """It is read, kept small and completed all the same."""
-    path = SHIPPED / "both_hops" / "both_failed.jsonl"
-    lake = shipped(str(tmp_path / "lake"), path, SHIPPED / "text.jsonl", SHIPPED / "tool.jsonl")
-    as_an_older_version(tmp_path / "lake")
-    assert printed("lake", "sql", "--json", lake.url, "SELECT * FROM model_calls") == []
-    codes = [one["code"] for one in printed("lake", "doctor", "--json", lake.url, "--jobs", "1")]
-    assert "model-failed-hidden" in codes
-    assert printed("lake", "compact", "--json", lake.url) != []
-    assert printed("lake", "expire", "--json", "--dry-run", "--older-than", "90d", lake.url) == []
-    (state,) = printed("lake", "check", "--json", lake.url)
-    assert [one["table"] for one in state["tables"] if one["version"] is None] == ["model_calls"]
-    shipped(lake.url, SHIPPED / "both_hops" / "both_tool.jsonl")
-    assert printed("lake", "sql", "--json", lake.url, "SELECT count(*) AS calls FROM model_calls") == [{"calls": 2}]
 
 
 @pytest.mark.long
