@@ -1,5 +1,5 @@
-"""`show`, `doctor`, `ls`, `sessions`, `stats` and the page say the same of every session of every shipped cassette:
-how it ended, how long it lasted, who was connected, what was asked first."""
+"""`show`, `doctor`, `ls`, `sessions` and `stats` say the same of a session: how it ended, how long it lasted, who was
+connected, what was asked first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from omnirecord.text import clip, one_line, seconds
-from omnirecord.ui.data import Answers
 from tests.support.cassettes import SHIPPED, Made, completed, created, delta, heartbeat, status
 from tests.support.command import invoke
 from tests.support.examples import a_third, each
@@ -36,38 +35,13 @@ def key(row: Row) -> tuple[int, str | None]:
     return row["recording"], row["session_id"]
 
 
-@cache
-def of_the_page(path: Path) -> tuple[list[Row], dict[tuple[int, str | None], Row]]:
-    """The page's list of sessions, and the data of each."""
-    answers = Answers(lambda: path)
-    listed = answers.answer("overview", {})["sessions"]
-    data = {key(one): answers.answer("session", {"key": one["key"]})["family"][0] for one in listed}
-    answers.close()
-    return listed, data
-
-
 @each("path", a_third(CASSETTES))
-def test_all_commands_conclude_the_same(path: Path) -> None:
-    listed, data = of_the_page(path)
-    expected = {key(row): row["conclusion"] for row in rows("sessions", path)}
-    assert {key(row): row["conclusion"] for row in rows("ls", path)} == expected
-    assert {key(row): row["conclusion"] for row in rows("stats", path)} == expected
-    assert {key(row): row["conclusion"] for row in listed} == expected
-    assert {name: one["conclusion"] for name, one in data.items()} == expected
-    shown = {key(row): row["conclusion"] for row in rows("show", path) if row["conclusion"] is not None}
-    assert shown == {name: expected[name] for name in shown}
-
-
-@each("path", a_third(CASSETTES))
-def test_a_session_lasts_equally_long_everywhere(path: Path) -> None:
-    listed, data = of_the_page(path)
-    expected = {key(row): row["duration_s"] for row in rows("sessions", path)}
-    assert {key(row): row["conclusion"]["duration_s"] for row in rows("sessions", path)} == expected
-    assert {key(row): row["duration_s"] for row in rows("ls", path)} == expected
-    assert {key(row): row["duration_s"] for row in rows("stats", path)} == expected
-    for name, row in (*((key(row), row) for row in listed), *data.items()):
-        if row["session_id"] is not None or path.parent.name != "generic":
-            assert (row["ended_ns"] - row["begun_ns"]) / 1e9 == (expected[name] or 0)
+def test_ls_has_the_conclusion_and_the_duration_of_sessions(path: Path) -> None:
+    """`test_one_answer` compares `sessions` with other commands, `tests/ui/test_data.py` the page with `ls`."""
+    listed = rows("sessions", path)
+    same = [(key(row), row["conclusion"], row["duration_s"]) for row in listed]
+    assert [(key(row), row["conclusion"], row["duration_s"]) for row in rows("ls", path)] == same
+    assert [row["conclusion"]["duration_s"] for row in listed] == [row["duration_s"] for row in listed]
 
 
 @each("path", a_third(CASSETTES))

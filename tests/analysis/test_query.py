@@ -267,10 +267,6 @@ def test_model_calls_have_a_row_each_with_their_turn() -> None:
         assert row["input_tokens"] == (call["usage"] or {}).get("input_tokens")
 
 
-def test_a_cassette_without_a_model_hop_has_no_model_calls(store: Store) -> None:
-    assert asked(store, "SELECT * FROM model_calls") == []
-
-
 PATHS = [path for part in (".", "troubled", "corpus") for path in sorted((SHIPPED / part).glob("*.jsonl"))]
 
 

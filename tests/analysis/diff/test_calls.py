@@ -83,9 +83,3 @@ def test_how_a_call_was_stopped_and_its_tokens_count() -> None:
     found = of_calls(one_call(), stopped)
     assert found["[0].endings"] == ("completed", "incomplete (max_output_tokens)")
     assert found["[0].usage.output_tokens"] == (9, 4096)
-
-
-def test_a_recording_without_a_model_hop_is_compared_as_before() -> None:
-    plain = both_hops()
-    del plain._exchanges[3:], plain._hops[1:], plain._contracts[1:]
-    assert differences(both_hops(), plain) == []

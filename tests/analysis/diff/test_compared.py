@@ -12,7 +12,6 @@ import pytest
 
 import omnirecord
 from omnirecord.analysis.diff import compared
-from omnirecord.cassette.open import import_file
 from omnirecord.cassette.select import named_session
 from tests.support.cassettes import Made, completed, created, delta, event, status
 from tests.support.cost import cost
@@ -22,17 +21,6 @@ from tests.support.watchdog import slowness
 CASSETTES = Path(__file__).parent.parent.parent.parent / "cassettes"
 SUBAGENT = CASSETTES / "subagent.jsonl"
 PARENT, CHILD = "9a9099329a1f4e17b8103828f2125a3b", "c6dde6498cf3476ebdda786dfb6f4cfa"
-
-
-def test_both_forms_of_one_cassette_are_alike(tmp_path: Path) -> None:
-    import_file(SUBAGENT, tmp_path / "subagent.db")
-    assert omnirecord.diff(SUBAGENT, tmp_path / "subagent.db", tolerance=0) == []
-
-
-def test_two_cassettes_differ_in_what_was_asked_first() -> None:
-    found = omnirecord.diff(CASSETTES / "text.jsonl", str(CASSETTES / "tool.jsonl"))
-    assert found[0].path == "turns[0].asked[0].text"
-    assert (found[0].a, found[0].kind) == ("What is a flight recorder?", "content")
 
 
 def test_two_sessions_of_one_cassette_are_compared_by_their_names() -> None:

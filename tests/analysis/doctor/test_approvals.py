@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -139,12 +138,6 @@ def test_an_answer_after_which_the_agent_works_is_not_lost() -> None:
 
 def test_an_answer_just_before_the_end_is_not_called_lost() -> None:
     assert "approval-lost" not in {one.code for one in examine(restarted(end=12.0).store())}
-
-
-def test_the_json_has_the_same(tmp_path: Path) -> None:
-    path = asked((5.98, denied()), end=7.0).save(tmp_path / "a.db")
-    row = json.loads(invoke("doctor", path, "--json").stdout)
-    assert (row["code"], row["severity"], row["seqs"]) == ("approval-unanswered", "error", [2, 3])
 
 
 def test_show_says_that_an_answer_came_too_late(tmp_path: Path) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
 import omnirecord
 from omnirecord.analysis.doctor.doctor import examine
-from omnirecord.cassette.open import import_file, open_store
-from omnirecord.cassette.sqlite import Store
-from omnirecord.errors import NotACassette, UsageError
-from tests.support.cassettes import Made, completed, delta, event, heartbeat, status
+from omnirecord.errors import UsageError
+from tests.support.cassettes import Made, delta, event, heartbeat, status
 from tests.support.cost import cost
 from tests.support.examples import each
 from tests.support.faulted import FOLDER, faulted
@@ -74,38 +71,8 @@ def test_a_session_may_be_named_by_the_beginning_of_its_id() -> None:
         examine(made.store(), "zz")
 
 
-def test_a_file_that_is_not_there_is_a_sentence() -> None:
-    with pytest.raises(NotACassette, match="does not exist"):
-        omnirecord.doctor("nowhere.db")
-
-
 def test_a_cassette_without_sessions_gives_nothing() -> None:
     assert examine(Made().store()) == []
-
-
-def test_a_raw_body_has_no_times_and_no_silences(tmp_path: Path) -> None:
-    body = heartbeat() + status("running") + delta("Hi") + completed() + status("idle")
-    (tmp_path / "body.sse").write_bytes(body)
-    import_file(tmp_path / "body.sse", tmp_path / "body.db")
-    codes = {finding.code for finding in omnirecord.doctor(tmp_path / "body.db")}
-    assert not codes & {"heartbeats-late", "heartbeats-stopped", "silent-while-running", "runner-silent"}
-
-
-def test_both_forms_of_a_cassette_give_the_same(tmp_path: Path) -> None:
-    for name in ("failed", "reconnect"):
-        import_file(FOLDER / f"{name}.jsonl", tmp_path / f"{name}.db")
-        assert omnirecord.doctor(tmp_path / f"{name}.db") == omnirecord.doctor(FOLDER / f"{name}.jsonl")
-
-
-def test_an_effect_stands_behind_it() -> None:
-    for path in (FOLDER / "troubled").glob("*.jsonl"):
-        store = open_store(path)
-        found = examine(store)
-        store.close()
-        for place, finding in enumerate(found):
-            if finding.because is not None:
-                causes = [one.code for one in found[:place]]
-                assert finding.because in causes
 
 
 def big(events: int) -> Made:
@@ -133,17 +100,3 @@ def test_a_hundred_thousand_events_take_three_seconds_and_little_memory(tmp_path
     assert spent.stdout == "[]\n"
     assert spent.seconds < (1 + 2 * share) * slowness()
     assert spent.megabytes < 80 + 220 * share
-
-
-@pytest.mark.slow
-def test_the_work_is_linear_in_the_events() -> None:
-    def taken(store: Store) -> float:
-        took = []
-        for _ in range(2):  # the better one counts: other processes use the same core
-            begun = time.process_time()
-            examine(store)
-            took.append(time.process_time() - begun)
-        return min(took)
-
-    small, large = big(4_000).store(), big(16_000).store()
-    assert taken(large) < 8 * taken(small)

@@ -348,12 +348,6 @@ def test_a_further_client_with_the_same_program_is_called_a_client(tape: Made, t
     assert {head.partition(" client 2 ")[0] for head in told_of} == {"OpenAI", "Python"}
 
 
-def test_a_problem_of_a_whole_event_has_no_empty_path(tape: Made, tmp_path: Path) -> None:
-    tape.stream("s", 1.0, (1.0, b"data: just text\n\n"))
-    (line,) = [one for one in told(tape.save(tmp_path / "a.db")) if one.label == "malformed"]
-    assert line.text.startswith("is not JSON")
-
-
 def test_the_text_of_an_unnamed_model_api_is_one_line(tape: Made, tmp_path: Path) -> None:
     tape._contracts[0] = "auto"
     texts = [{"content": ""}, {"content": "Hel"}, {"content": "lo"}, {}]

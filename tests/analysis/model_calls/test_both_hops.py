@@ -7,7 +7,6 @@ from contextlib import closing
 from omnirecord.analysis.gather import model_calls, whole_sessions
 from omnirecord.analysis.model_calls.values import Link, ModelCalls
 from omnirecord.analysis.turns.values import Session
-from omnirecord.cassette.model_calls import calls_in
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED
 from tests.support.examples import each
@@ -60,11 +59,6 @@ def test_the_calls_of_a_sub_agent_belong_to_its_own_turns() -> None:
     assert [said(link)[0] for link in found.links] == [1, 1, 1, 2]
 
 
-def test_three_requests_have_five_calls_of_which_two_are_retries() -> None:
-    found, _ = read("both_retried")
-    assert [(link.request, link.attempt) for link in found.links] == [(1, 1), (2, 1), (2, 2), (2, 3), (3, 1)]
-
-
 @each("name", BOTH)
 def test_no_call_is_linked_to_another_session(name: str) -> None:
     """The text of a call is the text of its turn, and its tools are the tools of its turn."""
@@ -93,9 +87,3 @@ def test_parallel_sessions_with_equal_prompts_have_their_own_calls() -> None:
             assert earlier.turn.session_id == link.turn.session_id
             known += link.certainty == "exact" and earlier.certainty == "likely"
     assert known >= 10
-
-
-def test_a_cassette_without_a_model_hop_has_no_calls() -> None:
-    with closing(open_store(SHIPPED / "responses.jsonl")) as store:
-        assert not list(calls_in(store))
-        assert not model_calls(store).is_recorded

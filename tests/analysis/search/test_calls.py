@@ -98,15 +98,6 @@ def test_the_output_names_the_call_and_the_turn(both: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_growing_recording_is_searched_again(tmp_path: Path) -> None:
-    tape = model_hop(1)
-    path = tape.save(tmp_path / "grows.db")
-    assert search(path, "answer").total == 1
-    path.unlink()
-    tape.post("/v1/responses", 9.0, body=asked(user("a second answer")), answer={"id": "r"})
-    assert search(tape.save(path), "answer").total == 2
-
-
 SAID = {"role": "assistant", "content": "lighthouse keeper"}
 
 

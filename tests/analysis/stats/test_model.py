@@ -39,12 +39,6 @@ def test_calls_retries_and_tokens_are_counted_by_the_provider() -> None:
     assert found.turns[0].model_calls == calls
 
 
-def test_a_cassette_without_a_model_hop_has_no_such_numbers() -> None:
-    with closing(open_store(SHIPPED / "tool.jsonl")) as store:
-        (found,) = measured(store)
-    assert (found.model_calls, found.first_token_parts, found.turns[0].first_token_model_s) == (None, None, None)
-
-
 def test_the_command_prints_them() -> None:
     shown = invoke("stats", BOTH / "both_retried.jsonl").stdout
     assert "before the model was asked" in shown
