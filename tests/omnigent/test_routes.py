@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from omnirecord.analysis.listing import exchange_rows, stream_rows
-from omnirecord.cassette.open import open_store
 from omnirecord.model import Headers
 from omnirecord.omnigent import routes
 from omnirecord.omnigent.routes import Parties, party_name, version_in, version_in_message, version_key
@@ -201,12 +199,6 @@ def test_ls_has_the_name_beside_the_party() -> None:
     for rows in (exchange_rows(store), stream_rows(store)):
         (row,) = rows
         assert (row["party"], row["party_name"]) == ("client", "client")
-
-
-def test_the_shipped_sessions_are_those_of_the_python_client() -> None:
-    store = open_store(Path(__file__).parent.parent.parent / "cassettes" / "text.jsonl")
-    assert {party_name(x) for x in store.exchanges()} == {"Python client"}
-    store.close()
 
 
 @each(

@@ -275,18 +275,6 @@ def test_a_second_recorder_is_refused_until_the_first_has_closed(tmp_path: Path)
     Writer(path).close()
 
 
-def test_a_recorder_in_another_process_is_seen_and_its_lock_dies_with_it(tmp_path: Path) -> None:
-    path = tmp_path / "a.db"
-    with another_recorder(path):
-        assert recorder_is_alive(path)
-        with pytest.raises(CassetteInUse):
-            Writer(path)
-    assert lock_path(path).exists()
-    assert not recorder_is_alive(path)
-    Writer(path).close()
-    assert not lock_path(path).exists()
-
-
 def test_what_a_killed_recorder_left_is_read_as_if_it_had_finished(killed: Path) -> None:
     before = contents(killed.parent)
     with closing(Store.open(killed)) as store:

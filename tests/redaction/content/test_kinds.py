@@ -6,13 +6,11 @@ import json
 import re
 import re._parser as parser  # type: ignore[import-not-found]
 from collections import Counter
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from omnirecord.cassette.open import open_store
 from omnirecord.cassette.scrub import scrub
 from omnirecord.redaction.content import BodyMask
 from omnirecord.redaction.content.patterns import KINDS, beginnings
@@ -62,13 +60,6 @@ def test_a_secret_of_each_kind_is_masked_in_two_deltas_split_anywhere(name: str)
     for cut in range(1, len(text)):
         out = "".join(texts(Disk().feed(b"".join(deltas(text[:cut], text[cut:])))))
         assert has_all_stars(out, whole), cut
-
-
-@each("name", CORPUS)
-def test_a_secret_of_each_kind_is_masked_in_deltas_of_one_character(name: str) -> None:
-    text, secret = CORPUS[name]
-
-    assert is_hidden("".join(texts(Disk().feed(b"".join(deltas(*text))))), text, secret)
 
 
 @each("text", LOOK_ALIKES)
@@ -134,17 +125,6 @@ def cassette(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = [(0.1 + n / 100, event("session.status", note=text)) for n, (text, _) in enumerate(CORPUS.values())]
     tape.stream("s", 0.0, *parts)
     return saved(tape, tmp_path_factory.mktemp("kinds") / "run.jsonl")
-
-
-def test_scrub_leaves_no_secret_of_any_kind(cassette: Path, tmp_path: Path) -> None:
-    scrub(cassette, tmp_path / "copy.jsonl")
-    with closing(open_store(tmp_path / "copy.jsonl")) as store:
-        (x,) = store.exchanges()
-        notes = [json.loads(frame.raw.partition(b"data: ")[2])["note"] for frame in store.frames(x) if frame.raw]
-
-    assert len(notes) == len(CORPUS)
-    assert [name for note, (name, of) in zip(notes, CORPUS.items(), strict=True) if not is_hidden(note, *of)] == []
-    assert scrub(tmp_path / "copy.jsonl", None) == []
 
 
 def test_check_finds_a_secret_of_each_kind(cassette: Path) -> None:
