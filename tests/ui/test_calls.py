@@ -23,7 +23,7 @@ from omnirecord.omnigent.protocol import RESPONSE_OUTPUT_TEXT_DELTA
 from omnirecord.providers.call import call_of
 from omnirecord.ui.calls import ITEMS, SAID, SHOWN, Hops, all_moves, calls
 from omnirecord.ui.data import Answers
-from tests.support.cassettes import HEALTHY, SHIPPED, Made
+from tests.support.cassettes import SHIPPED, Made
 from tests.support.examples import each
 from tests.support.hop_tapes import ANSWER, ASKED, asked, both_hops, model_hop, user
 from tests.support.live_rows import live_rows
@@ -104,16 +104,6 @@ def test_a_conversation_has_its_turns_with_tools_and_answers() -> None:
     assert family["conclusion"]["outcome"] == "finished"
     calls = answer_of(day, "calls", key="2.session.conversation-5")["calls"]
     assert [(one["exchange"], one["turn"]) for one in calls] == [(10, 1), (11, 1), (12, 2)]
-
-
-def test_a_cassette_without_a_model_hop_has_no_calls() -> None:
-    assert answer_of(HEALTHY["turns"], "calls") == {
-        "calls": [],
-        "more": 0,
-        "is_recorded": False,
-        "spent": [],
-        "offsets": [],
-    }
 
 
 def test_a_call_has_its_messages_tools_and_answer(answers: Answers) -> None:

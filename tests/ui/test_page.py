@@ -302,20 +302,6 @@ def test_the_list_of_events_is_filtered_by_type_verdict_text_and_time(browser: A
         counts(f"{early} of 112")
 
 
-def test_two_sessions_are_compared_side_by_side(browser: Any, tmp_path: Path) -> None:
-    db = tmp_path / "two.db"
-    import_file(SHIPPED["turns"], db)
-    import_file(SHIPPED["two_clients"], db)
-    with showing(db) as url, opened(browser, url) as page:
-        page.locator("td.choose input").nth(0).check()
-        page.locator("td.choose input").nth(1).check()
-        page.click(".compare-bar a")
-        page.wait_for_selector(".verdict-line")
-        assert "difference" in page.inner_text(".verdict-line")
-        assert page.locator(".pair .sides").count() >= 3
-        assert page.locator(".differences li").count() > 2
-
-
 def test_two_cassettes_are_compared_and_each_difference_leads_to_its_place(browser: Any) -> None:
     with showing(SHIPPED["turns"], SHIPPED["two_clients"]) as url, opened(browser, url) as page:
         page.wait_for_selector(".verdict-line.bad")

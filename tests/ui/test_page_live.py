@@ -114,24 +114,6 @@ async def test_a_session_that_is_over_before_the_page_follows_is_listed(tmp_path
         await page.unroute_all(behavior="ignoreErrors")
 
 
-async def test_a_file_that_somebody_else_records_is_followed_as_well(tmp_path: Path, async_browser: Any) -> None:
-    source = HEALTHY["approval"]
-    async with (
-        Replay(source, timing="original") as upstream,
-        Proxy(upstream.url, tmp_path / "run.db") as proxy,
-        Viewer(tmp_path / "run.db") as viewer,
-        page_of(async_browser) as page,
-    ):
-        await page.goto(viewer.page)
-        await eventually(lambda: reads(page, ".state", "recording"))
-        with closing(open_store(source)) as store:
-            await Rerun(store, 1, proxy.url).run(120)
-        await page.click("td.name a")
-        await eventually(lambda: has(page, 30))
-        await proxy.stop()
-        await eventually(lambda: reads(page, ".why", "Why it stops here"))
-
-
 async def test_it_goes_on_when_its_server_has_been_away(tmp_path: Path, async_browser: Any) -> None:
     source, db = HEALTHY["turns"], tmp_path / "run.db"
     async with (
