@@ -268,11 +268,6 @@ fleet_options = options(
         metavar="N",
         help="Number of worker processes (default: the number of CPUs).",
     ),
-    click.option(
-        "--shard",
-        metavar="I/N",
-        help="Only part I of N parts. A hash of the session id assigns each session, with its sub-agents, to one part.",
-    ),
 )
 
 
@@ -363,21 +358,19 @@ def _analysed(
     url: str,
     since: str | None,
     jobs: int | None,
-    shard: str | None,
     contract: str | None = None,
 ) -> _Found:
     """Run an analysis, with a progress bar and the deaths of workers on stderr. With `as_json`, print the rows."""
     from ..cassette.contracts import load
-    from ..lake.fleet import Job, Shard, default_jobs, plan, run
+    from ..lake.fleet import Job, default_jobs, plan, run
     from ..lake.reading import Snapshot
 
     after = time_of(since)
-    part = None if shard is None else Shard.of(shard)
     if contract is not None:
         load(contract)  # a mistake is told before any work
     lake = lake_at(url)
     snapshot = Snapshot(lake)
-    wanted = plan(lake, snapshot, after, part)
+    wanted = plan(lake, snapshot, after)
     outcomes = run(lake, snapshot, wanted, Job((analysis,), contract), jobs or default_jobs(), warn)
     found = _Found()
     for one in progress(outcomes, f"{analysis}: recordings", total=sum(one.is_wanted for one in wanted)):

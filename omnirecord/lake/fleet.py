@@ -1,17 +1,14 @@
 """`doctor`, `stats` and `validate` of this version over all sessions of a lake, in worker processes.
 
 The tables `findings`, `turns` and `problems` have the facts of the version that shipped a recording. Here each
-recording is read from its rows and analysed anew, together with the other hops of its cassette. A shard has whole
-session trees: a hash of the id of the root session chooses it. So each session is in one shard, whatever the order and
-the number of recordings. Results come in order; a worker that dies is reported and replaced.
+recording is read from its rows and analysed anew, together with the other hops of its cassette. Results come in
+order; a worker that dies is reported and replaced.
 """
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
-import re
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,14 +28,12 @@ from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
 from ..cassette.contracts import load, reading_with
 from ..errors import OmnirecordError, UsageError
-from ..model import root_of
 from ..text import clip
 from .location import Lake
 from .reading import Batch, Reader, RecordingRows, Snapshot, Wanted
-from .tables import CHILDREN, conversation_ids, recording_of
+from .tables import conversation_ids, recording_of
 
 Row = dict[str, Any]
-_SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,54 +63,26 @@ class Outcome:
     """The table and the path of each missing file, if it is that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One of `count` parts of all sessions, from 1."""
-
-    number: int
-    count: int
-
-    @classmethod
-    def of(cls, text: str) -> Shard:
-        """Return the value of `--shard`. Raises `UsageError`."""
-        found = _SHARD.fullmatch(text.strip())
-        shard = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
-        if not 1 <= shard.number <= shard.count:
-            raise UsageError(f"--shard {text!r} cannot be used: give I/N with I from 1 to N, as in 1/4")
-        return shard
-
-    def has(self, name: str) -> bool:
-        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        return int.from_bytes(digest, "big") % self.count == self.number - 1
-
-
-def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None, shard: Shard | None = None) -> list[Wanted]:
+def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None) -> list[Wanted]:
     """Return the recordings to read, and which of their sessions. Raises `LakeError`.
 
     `since`: only sessions that began then or later. Findings of a whole recording, and streams without a session, go
-    with the recording: by its id, and by its day.
+    with the recording, by its day.
     """
     recordings = snapshot.recordings(lake)
     groups = snapshot.groups(lake)
     group_of = {id_: least for least, ids in groups.items() for id_ in ids}
-    if since is None and shard is None:
+    if since is None:
         return [Wanted(day, id_, None, group_of.get(id_, "")) for id_, day in recordings.items()]
-    rows = snapshot.sessions(lake)
-    parents = {child: one["session_id"] for one in rows for child in one[CHILDREN] or ()}
-    parents |= {one["session_id"]: one["parent_session_id"] for one in rows if one["parent_session_id"] is not None}
-    chosen: dict[str, set[str | None]] = {}
-    for recording_id, day in recordings.items():
-        is_late = since is None or day >= since.date().isoformat()
-        if is_late and (shard is None or shard.has(recording_id)):
-            chosen.setdefault(recording_id, set()).add(None)
-    for one in rows:
+    first_day = since.date().isoformat()
+    chosen: dict[str, set[str | None]] = {id_: {None} for id_, day in recordings.items() if day >= first_day}
+    for one in snapshot.sessions(lake):
         session_id = one["session_id"]
         recording_id = one["recording_id"]
         if session_id is None or recording_of(session_id) is not None or recording_id not in recordings:
             continue
         began = one["started_at"]
-        is_late = since is None or (began is not None and began >= since)
-        if is_late and (shard is None or shard.has(root_of(session_id, parents))):
+        if began is not None and began >= since:
             chosen.setdefault(recording_id, set()).add(session_id)
     for ids in groups.values():
         if any(id_ in chosen for id_ in ids):  # the others are only read

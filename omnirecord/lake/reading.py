@@ -31,7 +31,7 @@ from ..wire.headers import header
 from .files import File, files_of, has_between
 from .location import Lake
 from .scan import TOGETHER, recordings_in, runs, scanned, together, tuples
-from .tables import CHILDREN, SCHEMAS
+from .tables import SCHEMAS
 
 if TYPE_CHECKING:
     from ..providers.grouping import Place
@@ -101,12 +101,9 @@ class Snapshot:
         return {ids[0]: ids for ids in together(scanned(lake, "recordings", files, _schema("recordings", TOGETHER)))}
 
     def sessions(self, lake: Lake) -> list[dict[str, Any]]:
-        """Return the ids of all sessions, of their recordings, parents and children, and their start.
-
-        Raises `LakeError`.
-        """
+        """Return the ids of all sessions and of their recordings, and their start. Raises `LakeError`."""
         objects, _ = files_of(lake, "sessions")
-        columns = ["recording_id", "session_id", "parent_session_id", CHILDREN, "started_at"]
+        columns = ["recording_id", "session_id", "started_at"]
         rows: list[dict[str, Any]] = scanned(lake, "sessions", objects, _schema("sessions", columns)).to_pylist()
         return rows
 

@@ -21,9 +21,8 @@ from omnirecord.analysis.stats.values import stats_row
 from omnirecord.analysis.validate import validation
 from omnirecord.cassette.open import open_store
 from omnirecord.cli import main
-from omnirecord.errors import UsageError
 from omnirecord.lake import fleet
-from omnirecord.lake.fleet import Job, Outcome, Shard, plan
+from omnirecord.lake.fleet import Job, Outcome, plan
 from omnirecord.lake.location import Lake
 from omnirecord.lake.reading import Snapshot
 from omnirecord.lake.tables import TABLES
@@ -60,9 +59,9 @@ def told(message: str) -> None:
     raise AssertionError(message)
 
 
-def outcomes(lake: Lake, *, jobs: int = 1, shard: str | None = None, since: datetime | None = None) -> list[Outcome]:
+def outcomes(lake: Lake, *, jobs: int = 1, since: datetime | None = None) -> list[Outcome]:
     snapshot = Snapshot(lake)
-    wanted = plan(lake, snapshot, since, None if shard is None else Shard.of(shard))
+    wanted = plan(lake, snapshot, since)
     return list(fleet.run(lake, snapshot, wanted, Job(ANALYSES), jobs, told))
 
 
@@ -130,60 +129,6 @@ def test_several_processes_give_the_same_results_in_the_same_order(lake: Lake, w
 def vars_of(found: list[Outcome]) -> Iterator[dict[str, Any]]:
     for one in found:
         yield {"id": one.recording_id, "sessions": one.sessions, "rows": one.rows, "verdicts": one.verdicts}
-
-
-@pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.long)])
-def test_all_shards_together_are_everything_once(lake: Lake, whole: list[Outcome], count: int) -> None:
-    parts = [outcomes(lake, shard=f"{number}/{count}") for number in range(1, count + 1)]
-
-    together = {name: Counter[str]() for name in ANALYSES}
-    for part in parts:
-        for name, rows in as_text(part).items():
-            together[name] += rows
-    assert together == as_text(whole)
-    assert sum(bool(part) for part in parts) > 1
-
-
-def test_a_session_tree_is_in_one_shard(tmp_path: Path) -> None:
-    path = ROOT / "cassettes" / "subagent.jsonl"
-    lake = shipped(str(tmp_path / "lake"), path, *CASSETTES[:2])
-    with closing(open_store(path)) as store:
-        (child, parent), *_ = store.parents().items()
-    where = {
-        row["session_id"]: number
-        for number in range(1, 4)
-        for one in outcomes(lake, shard=f"{number}/3")
-        for row in one.rows["stats"]
-    }
-
-    assert where[child] == where[parent]
-
-
-def test_a_session_tree_that_two_recorders_recorded_is_in_one_shard(tmp_path: Path) -> None:
-    with closing(open_store(ROOT / "cassettes" / "subagent.jsonl")) as store:
-        ((child, _),) = store.parents().items()
-    whole = ROOT / "cassettes" / "subagent.jsonl"
-    lake = shipped(str(tmp_path / "lake"), *split(whole, tmp_path, lambda x: x["session_id"] == child))
-    snapshot = Snapshot(lake)
-    for count in range(2, 9):
-        of_sessions = [
-            {
-                session
-                for wanted in plan(lake, snapshot, None, Shard(number, count))
-                for session in wanted.sessions or ()
-            }
-            for number in range(1, count + 1)
-        ]
-        assert sorted(len(one - {None}) for one in of_sessions)[-1] == 2
-
-
-def test_a_shard_depends_on_the_id_alone() -> None:
-    assert [Shard.of("1/3").has(name) for name in ("a", "b", "c", "d")] == [
-        not Shard.of("2/3").has(name) and not Shard.of("3/3").has(name) for name in ("a", "b", "c", "d")
-    ]
-    for text in ("0/3", "4/3", "3", "a/b", "1/0"):
-        with pytest.raises(UsageError, match="give I/N"):
-            Shard.of(text)
 
 
 def test_only_sessions_since_a_time_are_analysed(lake: Lake, whole: list[Outcome]) -> None:
