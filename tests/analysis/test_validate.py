@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from omnirecord.analysis.validate import LONGEST_EXAMPLE, LONGEST_NAME, MANY_NAM
 from omnirecord.cassette.contracts import load
 from omnirecord.cassette.open import import_file
 from omnirecord.contract.judge import Contract
-from omnirecord.omnigent.contract import ServerStreamEvent
 from tests.omnigent.test_agreement import JSON, mutants
-from tests.support.contract_cases import EXAMPLES, edited
+from tests.support.contract_cases import EXAMPLES, document_of_models, edited
 from tests.support.examples import each, examples
 from tests.support.recorded import calls
 
@@ -240,16 +239,7 @@ def test_only_the_events_of_a_session_that_is_named_are_looked_at() -> None:
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    """An openapi.json with the events of Omnigent."""
-    made: dict[str, Any] = json.loads(_document())
-    return made
-
-
-@cache
-def _document() -> str:
-    schema = TypeAdapter(ServerStreamEvent).json_schema(ref_template="#/components/schemas/{model}")
-    components = {**schema.pop("$defs"), "ServerStreamEvent": schema}
-    return json.dumps({"openapi": "3.1.0", "components": {"schemas": components}})
+    return document_of_models()
 
 
 def against(folder: Path, document: dict[str, Any], name: str) -> Validation:

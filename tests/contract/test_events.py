@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from omnirecord.contract import path_of
 from omnirecord.contract.judge import Contract
 from omnirecord.contract.known import Known, Steps
-from omnirecord.omnigent.contract import MODELS, ServerStreamEvent
+from omnirecord.omnigent.contract import MODELS
 from tests.omnigent.test_agreement import mutants
-from tests.support.contract_cases import DOCUMENTED, OMNIGENT, edited, judge, loaded
+from tests.support.contract_cases import DOCUMENTED, OMNIGENT, document_of_models, edited, judge, loaded
 from tests.support.contract_cases import EXAMPLES as WITH_MORE
 from tests.support.examples import each, examples
 
@@ -189,10 +189,7 @@ def test_a_document_made_of_the_models_names_what_they_name(payload: dict[str, A
 
 @pytest.fixture(scope="module")
 def of_models(tmp_path_factory: pytest.TempPathFactory) -> Contract:
-    schema = TypeAdapter(ServerStreamEvent).json_schema(ref_template="#/components/schemas/{model}")
-    components = {**schema.pop("$defs"), "ServerStreamEvent": schema}
-    document = {"openapi": "3.1.0", "components": {"schemas": components}}
-    return loaded(tmp_path_factory.mktemp("openapi"), document)
+    return loaded(tmp_path_factory.mktemp("openapi"), document_of_models())
 
 
 # Schemas of any kind

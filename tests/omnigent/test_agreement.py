@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
 from omnirecord.contract.judge import Contract
-from omnirecord.omnigent.contract import MODELS, ServerStreamEvent
-from tests.support.contract_cases import DOCUMENTED, EXAMPLES, OMNIGENT, frame, judge, loaded
+from omnirecord.omnigent.contract import MODELS
+from tests.support.contract_cases import DOCUMENTED, EXAMPLES, OMNIGENT, document_of_models, frame, judge, loaded
 from tests.support.examples import examples
 
 # Whatever comes
@@ -57,10 +57,7 @@ def _containers(value: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def from_a_document(tmp_path_factory: pytest.TempPathFactory) -> Contract:
-    schema = TypeAdapter(ServerStreamEvent).json_schema(ref_template="#/components/schemas/{model}")
-    components = {**schema.pop("$defs"), "ServerStreamEvent": schema}
-    document = {"openapi": "3.1.0", "components": {"schemas": components}}
-    return loaded(tmp_path_factory.mktemp("openapi"), document)
+    return loaded(tmp_path_factory.mktemp("openapi"), document_of_models())
 
 
 @settings(deadline=None)

@@ -9,8 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from omnirecord.contract.judge import Contract, Judgement
-from omnirecord.omnigent.contract import load
+from omnirecord.omnigent.contract import ServerStreamEvent, load
 from omnirecord.wire.sse import Frame
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -48,6 +50,13 @@ def edited(payload: Any, path: str, **new: Any) -> Any:
 def _put(payload: Any, parent: Any, name: str, value: Any) -> Any:
     parent[name] = value
     return payload
+
+
+def document_of_models() -> dict[str, Any]:
+    """Return an openapi.json with the events of Omnigent, made of the models."""
+    schema = TypeAdapter(ServerStreamEvent).json_schema(ref_template="#/components/schemas/{model}")
+    components = {**schema.pop("$defs"), "ServerStreamEvent": schema}
+    return {"openapi": "3.1.0", "components": {"schemas": components}}
 
 
 def loaded(folder: Path, document: Any) -> Contract:
