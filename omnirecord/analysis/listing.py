@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cassette.jsonl import text
-from ..cassette.model_calls import without_calls
 from ..cassette.open import named_part
 from ..cassette.select import Moment, Source, span
 from ..cassette.sqlite import Store
@@ -145,15 +144,15 @@ def stream_rows(store: Store) -> Iterator[Row]:
 
 def session_rows(store: Store, *, is_brief: bool = False) -> Iterator[Row]:
     """Return the rows of `ls`: one for each session in each recording, and for each stream without a session.
-    `is_brief`: without its conclusion, for which its events have to be read. Then come the conversations of model calls
-    without a session; if `is_brief`, only in a cassette without sessions, since no session is read."""
+    `is_brief`: without its status and its conclusion, for which its events have to be read. Then come the conversations
+    of model calls without a session; if `is_brief`, only in a cassette without sessions, since no session is read."""
     hops = _Recordings(store).hops
     for one in briefs(store) if is_brief else ():
         tallies = (Counter(store.tally(x)[0]) for x in one.streams)
-        row = _session_row(store, one.session, one.streams, sum(tallies, Counter[str]()), one.exchanges, one.last)
+        row = _session_row(one.session, one.streams, sum(tallies, Counter[str]()), one.exchanges, one.last)
         yield {**row, "hop": hops[one.session.recording]}
     for concluded in () if is_brief else conclusions(store):
-        yield {**session_row(store, concluded, verdicts_of(store, concluded)), "hop": hops[concluded.session.recording]}
+        yield {**session_row(concluded, verdicts_of(store, concluded)), "hop": hops[concluded.session.recording]}
     is_listed = not is_brief or next(briefs(store), None) is None
     for talk in conversations_in(model_calls(store), store.recordings()) if is_listed else ():
         row = talk_row(store, talk)
@@ -166,23 +165,22 @@ def talk_row(store: Store, one: ConcludedTalk) -> Row:
     streams = [x for x in calls if x.stream is not None]
     verdicts = sum((Counter(store.tally(x)[0]) for x in streams), Counter[str]())
     last = max(calls, key=lambda x: x.request.at_ns)
-    return _session_row(store, one.session, streams, verdicts, len(calls), last)
+    return _session_row(one.session, streams, verdicts, len(calls), last)
 
 
-def session_row(store: Store, one: Concluded, verdicts: Counter[str]) -> Row:
+def session_row(one: Concluded, verdicts: Counter[str]) -> Row:
     """Return the row of a session without its hop. `verdicts`: the number of its frames by verdict."""
     exchanges = one.gathered.exchanges
     streams = [x for x in exchanges if x.stream is not None]
-    row = _session_row(store, one.session, streams, verdicts, len(exchanges), exchanges[-1])
+    row = _session_row(one.session, streams, verdicts, len(exchanges), exchanges[-1])
     return {**row, "conclusion": one.conclusion.row()}
 
 
 def _session_row(
-    store: Store, told: Session, streams: Sequence[Exchange], verdicts: Counter[str], exchanges: int, last: Exchange
+    told: Session, streams: Sequence[Exchange], verdicts: Counter[str], exchanges: int, last: Exchange
 ) -> Row:
     """Return the row without the conclusion. `exchanges`: how many it has, `last`: the last one."""
     longest = last_stream(told.streams)
-    last_status = next((one for one in map(store.last_status, reversed(streams)) if one is not None), None)
     return {
         "recording": told.recording,
         "session_id": told.session_id,
@@ -191,7 +189,7 @@ def _session_row(
         "streams": len(streams),
         "exchanges": exchanges,
         "events": verdicts.total() - verdicts["comment"],
-        "last_status": last_status,
+        "last_status": told.status,
         "ending": last.ending if longest is None else longest.ending,
         "parent_session_id": told.parent_id,
     }
@@ -219,7 +217,7 @@ class Summary:
     """The model of its last turn; without one, the agent's name."""
     turns: int
     conclusion: Conclusion
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...] = ()
     """The findings of `doctor`, worst first."""
     conversation: int | None = None
     """The number of the conversation, if this is one of model calls without Omnigent."""
@@ -322,16 +320,9 @@ def summaries(
         talks = conversations_in(model.calls, store.recordings()) if session is None else ()
     else:
         found += [_summary(one) for one in concluded or ()]
-    of = by_key(examined, lambda one: (one.session_id, one.stream if one.session_id is None else None))
-    streams = without_calls(store, store.streams()) if any(one.stream is not None for one in examined) else []
-    recordings = {x.stream: x.recording for x in streams}
-
-    def findings_of(one: Summary) -> tuple[Finding, ...]:
-        named = of.get((one.session_id, one.stream), ())
-        return tuple(each for each in named if recordings.get(each.stream, one.recording) == one.recording)
-
-    told = [replace(one, findings=findings_of(one)) for one in found]
-    return told + [_talk_summary(one, of.get((one.session.session_id, None), ())) for one in talks or ()]
+    of = by_key(examined, lambda one: (one.recording, one.session_id or one.stream))
+    found += map(_talk_summary, talks or ())
+    return [replace(one, findings=tuple(of.get((one.recording, one.session_id or one.stream), ()))) for one in found]
 
 
 def _reading(store: Source, found: list[Summary]) -> Read:
@@ -353,11 +344,10 @@ def _summary(one: Concluded) -> Summary:
     return _of_session(one.session, one.conclusion, stream=one.stream, parent_session_id=one.session.parent_id)
 
 
-def _talk_summary(one: ConcludedTalk, found: Iterable[Finding]) -> Summary:
+def _talk_summary(one: ConcludedTalk) -> Summary:
     return _of_session(
         one.session,
         one.conclusion,
-        findings=tuple(found),
         conversation=one.session.conversation,
         calls=len(one.talk.calls),
         is_ambiguous=one.talk.is_ambiguous,
@@ -371,7 +361,6 @@ def _of_session(
     *,
     stream: int | None = None,
     parent_session_id: str | None = None,
-    findings: tuple[Finding, ...] = (),
     **of_conversation: Any,
 ) -> Summary:
     return Summary(
@@ -384,7 +373,6 @@ def _of_session(
         model=_model(told),
         turns=len(told.turns),
         conclusion=conclusion,
-        findings=findings,
         **of_conversation,
     )
 

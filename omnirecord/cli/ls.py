@@ -61,7 +61,6 @@ _COLUMNS = {
         "streams",
         "exchanges",
         "events",
-        "last_status",
         "ending",
     ],
     "streams": [
@@ -109,7 +108,6 @@ _HEADS = {
     "started_at": "began (UTC)",
     "duration_s": "took s",
     "exchanges": "requests",
-    "last_status": "status",
     "request_bytes": "sent",
     "response_bytes": "received",
     "exchange": "no",

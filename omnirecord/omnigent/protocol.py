@@ -73,7 +73,7 @@ CHILD_EVENTS = frozenset({SESSION_CREATED, SESSION_CHILD_SESSION_UPDATED})
 USAGE_EVENTS = frozenset({SESSION_USAGE, SESSION_MODEL})
 RESENT = frozenset({RESPONSE_CREATED, RESPONSE_OUTPUT_TEXT_DELTA})
 """Text in flight: a server sends its beginning again to each client that connects in the middle of a turn."""
-LANDMARKS = frozenset({SESSION_CREATED, SESSION_STATUS})
+LANDMARKS = frozenset({SESSION_CREATED})
 """A cassette has an index of these."""
 
 INTERRUPTED_TEXT = "[System: interrupted]"

@@ -315,26 +315,17 @@ def overview(
 
 
 def findings(store: Store, session: str | None = None) -> list[Row]:
-    """The findings of the cassette, or of one session, each with its recording; None if that is unknown."""
-    recordings: dict[object, set[int]] = {}
-    for x in store.exchanges():
-        for what in (x.stream, x.session_id):
-            recordings.setdefault(what, set()).add(x.recording)
-    only = {what: min(found) for what, found in recordings.items() if len(found) == 1}
+    """The findings of the cassette, or of one session."""
     is_conversation = conversation_number(session) is not None
     found = examine(store, None if is_conversation else session)
-    return [
-        {**one.row(), "recording": only.get(one.stream or one.session_id)}
-        for one in found
-        if not is_conversation or one.session_id == session
-    ]
+    return [one.row() for one in found if not is_conversation or one.session_id == session]
 
 
 def _session(store: Store, one: Concluded) -> Row:
     exchanges = one.gathered.exchanges
     verdicts = verdicts_of(store, one)
     return {
-        **session_row(store, one, verdicts),
+        **session_row(one, verdicts),
         **_extent(one, exchanges),
         "key": str(key_of_exchange(exchanges[0])),
         "stream": one.stream,

@@ -15,6 +15,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.errors import BrokenCassette, UsageError
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, heartbeat
 from tests.support.examples import each
+from tests.support.faulted import faulted
 
 SUBAGENT = Path(__file__).parent.parent.parent / "cassettes" / "subagent.jsonl"
 
@@ -45,8 +46,16 @@ def test_a_session_is_read_when_its_turn_comes(tmp_path: Path) -> None:
 @each("path", [*HEALTHY.values(), *TROUBLED.values()])
 def test_a_brief_row_says_what_the_row_with_the_conclusion_says(path: Path) -> None:
     with closing(open_store(path)) as store:
-        whole = [{key: value for key, value in row.items() if key != "conclusion"} for row in session_rows(store)]
+        whole = [row | {"last_status": None} for row in session_rows(store)]
+        for row in whole:
+            del row["conclusion"]
         assert list(session_rows(store, is_brief=True)) == whole
+
+
+def test_the_last_status_of_a_session_is_that_of_a_later_read() -> None:
+    made = faulted(SUBAGENT.with_name("text.jsonl"), "drop last session.status")
+    with closing(made.store()) as store:
+        assert [row["last_status"] for row in session_rows(store)] == ["idle"]
 
 
 def test_one_session_is_found_by_the_beginning_of_its_id() -> None:

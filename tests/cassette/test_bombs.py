@@ -139,7 +139,6 @@ def test_a_list_of_streams_decodes_nothing_of_what_the_recorder_is_done_with(
     with closing(open_store(path)) as store:
         (stream,) = store.streams()
         assert store.tally(stream)[0] == {"valid": times * OF_LIMIT // 2}
-        assert store.last_status(stream) is None
 
 
 def test_a_list_of_streams_decodes_no_more_than_a_moment_takes(
@@ -151,7 +150,6 @@ def test_a_list_of_streams_decodes_no_more_than_a_moment_takes(
     with closing(open_store(path)) as store:
         (stream,) = store.streams()
         assert store.tally(stream)[0] == {"valid": OF_LIMIT}
-        assert store.last_status(stream) is None
     assert [one.partition(":")[0] for one in caplog.messages] == ["stream 1"]
 
 

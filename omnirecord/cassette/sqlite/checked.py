@@ -215,19 +215,6 @@ def entries_of(row: Any) -> tuple[int, list[FrameEntry]]:
     return seq, list(zip([start, *ends], ends, reads, types, judged, others, strict=False))
 
 
-def place_of(row: Any, seq: int) -> tuple[int, int] | None:
-    """Return the start and the end of a frame in the content, from the columns seq, frames, start, ends and more of a
-    frame block. None if the block lacks the frame, or its bytes are lost."""
-    first, frames, start, text, more = row
-    ends = _sizes(json.loads(_short(text, "a list")), frames, LIMIT)
-    place = seq - first
-    if not 0 <= place < frames:
-        return None
-    if more is not None and "lost" in json.loads(_short(more, "more")).get(str(place), {}):
-        return None
-    return checked_size(start, "the start of a frame block") + (ends[place - 1] if place else 0), start + ends[place]
-
-
 def times_of(times: Any, first_ns: Any, count: Any) -> list[int]:
     """Return the arrival of each frame of a block, in ns."""
     found = json.loads(times)

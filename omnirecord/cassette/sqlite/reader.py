@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...contract.judge import Contract
 from ...model import Exchange, Missing, Streaming, TimedFrame
-from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
+from ...omnigent.protocol import SESSION_CREATED
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ..contracts import judge_again
 from ..framing import Framed, Framer, storable_type
@@ -52,12 +52,11 @@ _UNDECODED = "more may be recorded than is counted here: `omnirecord events` dec
 
 
 class Unframed(NamedTuple):
-    """Frames after the stored ones: their number by verdict, their total length, the last `session.status`, and whether
-    one of them ends the stream."""
+    """Frames after the stored ones: their number by verdict, their total length, and whether one of them ends the
+    stream."""
 
     verdicts: Counter[str]
     size: int
-    status: bytes | None
     is_done: bool
 
 
@@ -368,25 +367,6 @@ class Store(Tables):
             for some in frame_lists(stream, checked.frame_columns_of(row), after, times, content):
                 yield some if judge is None else [judged(frame, judge) for frame in some]
 
-    def _stored_raw(self, exchange: Exchange, seq: int) -> bytes | None:
-        """Return the bytes of a stored frame, in a fraction of the time of `_stored_frame`."""
-        of_frames = (
-            "SELECT seq, frames, start, ends, more FROM frame_blocks WHERE stream = ? AND seq <= ?"
-            " ORDER BY seq DESC LIMIT 1"
-        )
-        of_bytes = (
-            "SELECT size - (?2 - start), substr(data, ?2 - start + 1, ?3) FROM read_blocks"
-            " WHERE exchange = ?1 AND start <= ?2 ORDER BY n DESC LIMIT 1"
-        )
-        found = self._connection.execute(of_frames, (exchange.stream, seq)).fetchone()
-        if found is not None and not is_coded(exchange) and (place := checked.place_of(found, seq)) is not None:
-            start, end = place
-            row = self._connection.execute(of_bytes, (exchange.exchange, start, end - start)).fetchone()
-            if row is not None and row[1] is not None and row[0] >= end - start:
-                return checked.blob_of(row[1:])
-        frame = self._stored_frame(exchange.exchange, exchange.stream or 0, seq)
-        return None if frame is None else frame.raw
-
     def _stored_frame(self, exchange: int, stream: int, seq: int) -> TimedFrame | None:
         """Return one stored frame; None if there is none from that number on."""
         return next(chain.from_iterable(self._stored_lists(exchange, stream, seq - 1)), None)
@@ -477,7 +457,6 @@ class Store(Tables):
             stored, length = self._stored(exchange)
             verdicts = Counter[str]()
             size = 0
-            status: bytes | None = None
             is_done = False
             if not self._is_framed(exchange, length):
                 api = self.judge_of(exchange).api
@@ -490,11 +469,10 @@ class Store(Tables):
                     verdicts[frame.verdict] += 1
                     size += frame.length
                     is_done = is_done or api.is_end(frame.verdict, frame.type)
-                    status = frame.raw if frame.type == SESSION_STATUS else status
                 self._look = max(0, min(left, self._look - framer.cost))
                 if (left < 0 or framer.stopped_at is not None) and not self.is_being_recorded:
                     self._tell(exchange, _UNDECODED)
-            self._unframed[exchange.exchange] = Unframed(verdicts, size, status, is_done)
+            self._unframed[exchange.exchange] = Unframed(verdicts, size, is_done)
         return self._unframed[exchange.exchange]
 
     def _framer(self, exchange: Exchange, length: int, limit: int | None = None) -> Framer:
@@ -552,17 +530,6 @@ class Store(Tables):
                 yield checked.family_of(frame.raw) if frame is not None and frame.verdict == "valid" else None
 
         return dict(filter(None, self._checked(found)))
-
-    def last_status(self, exchange: Exchange) -> str | None:
-        """Return the status in the last `session.status` event of a stream, or None."""
-        query = "SELECT coalesce(max(seq), 0) FROM landmarks WHERE type = ? AND stream = ?"
-        (seq,) = self._rows(checked.number_of, query, SESSION_STATUS, exchange.stream)
-        last = list(self._checked(lambda: [self._stored_raw(exchange, seq)])) if seq else []
-        if (behind := self._counted(exchange).status) is not None:
-            last.append(behind)
-        payload = next(self._checked(lambda: [checked.payload_of(last[-1])]), {}) if last else {}
-        status = payload.get("status")
-        return status if isinstance(status, str) else None
 
     def tally(self, exchange: Exchange) -> tuple[dict[str, int], int]:
         """Return the number of frames by verdict, and their total length in bytes. The stored frames are counted if
