@@ -159,10 +159,7 @@ class Made:
 
     @property
     def parts(self) -> set[str]:
-        """The parts of the conversation with a change, as in `--match 'ignore conversation PART'`. Empty if the target
-        changes, as it does with the model of a Gemini API: no rule ignores that."""
-        if self.before.target != self.after.target:
-            return set()
+        """The parts of the conversation with a change, as in `--match 'ignore conversation PART'`."""
         before, after = (conversation_of(request.data, request.target) for request in (self.before, self.after))
         return set() if before is None or after is None else {one.part for one in differences(before, after)}
 

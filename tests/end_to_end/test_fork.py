@@ -80,7 +80,12 @@ async def test_another_model_gets_the_calls_from_the_fork_on(tmp_path: Path, age
     await record(tmp_path, agent)
     done, asked = await fork(tmp_path, agent, "--from-call", "2", "--model", "m2", "-o", "b.db")
     assert (done.code, done.out.decode(), len(asked)) == (0, SAID, 3), done.errors.decode()
-    assert (b"replay it with" in done.errors) == (agent.name != "gemini")  # which has the model in the path
+    rule = "ignore conversation model"
+    assert f"omnirecord run --replay b.db --match '{rule}' -- " in done.errors.decode()
+    if agent.name == "gemini":  # which has the model in the path
+        words = ["--replay", "b.db", "--match", rule, "--", sys.executable, "agent.py"]
+        again = await asyncio.to_thread(run, tmp_path, *words, **{agent.variable: "http://127.0.0.1:9"})
+        assert (again.code, again.out.decode()) == (0, SAID), again.errors.decode()
     with open_cassette(tmp_path / "b.db") as cassette:
         targets = [x.request.target for x in cassette.exchanges() if x.answered_from is None]
     models = [target.partition("models/")[2].partition(":")[0] for target in targets]

@@ -2,8 +2,8 @@
 Pure.
 
 By default the key is method, path and query, without `idle` and in any order. Secrets count as equal, so that clients
-with other credentials match. `rules` add and ignore parts. For a request that matches none, `nearest` finds the most
-similar recorded requests, `difference` and `line` say how they differ.
+with other credentials match. `rules` add and ignore parts, such as the model in a path of Gemini. For a request that
+matches none, `nearest` finds the most similar recorded requests, `difference` and `line` say how they differ.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl
 
 from ...model import Headers
 from ...omnigent.routes import path_of, query_of
+from ...providers.register import api_of, model_api
 from ...redaction.redactor import body_without_secrets, header_without_secrets, without_secrets
 from ...text import clip, same_start
 from ...wire.content_coding import decoded
@@ -96,6 +97,8 @@ def _is_large(part: str, separator: str) -> bool:
 def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAULT) -> Key:
     path, _, query = target.partition("?")
     path = path_of(path if _is_large(path, ";") else without_secrets(path))
+    if rules.ignores_model(method, path) and (api := api_of(path)) is not None:
+        path = model_api(api).with_model({}, path, "MODEL")[1]
     pairs = [("", query)]  # a large query is one parameter
     if not _is_large(query, "&"):
         pairs = parse_qsl(query_of(without_secrets(f"?{query}")), keep_blank_values=True)

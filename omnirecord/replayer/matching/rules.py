@@ -131,6 +131,10 @@ class Rules:
         ignores_all = "*" in ignored or not self.body_paths(method, path)
         return {*PARTS, "settings"} if ignores_all else ignored
 
+    def ignores_model(self, method: str, path: str) -> bool:
+        """Whether the model does not count, also if it is in the path of such a request."""
+        return not {"*", "model"}.isdisjoint(self._of("ignore conversation", method, path))
+
     def order(self, method: str, path: str) -> Order:
         found = list(self._of("order", method, path))
         return found[-1] if found else "recorded"  # type: ignore[return-value]  # the parser accepts no others
