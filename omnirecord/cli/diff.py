@@ -53,9 +53,9 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     elif not result.sessions and not result.calls:
         click.echo("nothing to compare: neither cassette has a session")
     else:
-        where = "" if result.fork is None else f", from {result.fork.where} on, where the fork begins"
+        where = f", from {result.fork} on, where the fork begins" if result.fork else ""
         click.echo(headline(found, sessions=result.sessions, turns=result.turns, calls=result.calls) + where)
-        print_lines(report(found, _painted if is_terminal(sys.stdout) else plain))
+        print_lines(report(found, _painted if is_terminal(sys.stdout) else plain, result.names))
         if result.uncompared_calls:
             click.echo("model calls are not compared: only one cassette has them")
     sys.exit(1 if counts(found) else 0)

@@ -62,7 +62,7 @@ def verdict_of(
     without = f" ({unanswered:,} more never got an answer in the recording)" if unanswered else ""
     counts = (
         f"{done} {name}{f', recorded into {into}' if into else ''}: {counted(expected, 'request')} expected{without},"
-        f" {len(served):,} made, {_shares(replay, served)}, {len(missing):,} missing"
+        f" {len(served):,} made, {_shares(replay, served, is_expected)}, {len(missing):,} missing"
     )
     problems = [
         *([] if served or not is_checked else [f"This is an error: {nothing}"]),
@@ -81,14 +81,17 @@ def verdict_of(
     return Verdict(counts, requests if into else [], problems)
 
 
-def _shares(replay: Replay, served: Sequence[Served]) -> str:
+def _shares(replay: Replay, served: Sequence[Served], is_expected: Callable[[Exchange], bool]) -> str:
     """Return how many requests got which answer, as words."""
     found = Counter(one.source for one in served)
+    recorded = [one.exchange for one in served if one.source == "recorded"]
     replaced = replaced_before(replay)
-    old = sum(one.source == "recorded" and one.exchange in replaced for one in served)
-    of_them = {
-        "recorded": f" ({old:,} of them from {'a replaced call' if old == 1 else 'replaced calls'})" if old else ""
-    }
+    old = sum(exchange in replaced for exchange in recorded)
+    others = {x.exchange for hop in replay.hops for x in hop.due if not is_expected(x)}
+    beside = sum(exchange in others for exchange in recorded)
+    more = [f"{old:,} of them from {'a replaced call' if old == 1 else 'replaced calls'}"] if old else []
+    more += [f"{beside:,} of them beside the expected ones"] if beside else []
+    of_them = {"recorded": f" ({', '.join(more)})" if more else ""}
     return ", ".join(
         f"{found[one]:,} {told}{of_them.get(one, '')}" for one, told in _SHARES.items() if found[one] or one in _ALWAYS
     )

@@ -141,10 +141,10 @@ def test_model_calls_of_cassettes_without_turns_are_compared(tmp_path: Path) -> 
     code, out, _ = run(calls, others)
     assert code == 1
     assert out.splitlines()[:4] == [
-        "2 differences: 2 in calls", "model calls", "  call 1",
+        "2 differences: 2 in calls", "model calls", "  call 1 of #1",
         "    calls   request.messages[0]: Hi -> Hello",
     ]  # fmt: skip
-    assert "  call 2\n    calls   the call, only in A:" in out
+    assert "  call 1 of #2\n    calls   the call, only in A:" in out
 
 
 CHAT = "/v1/chat/completions"

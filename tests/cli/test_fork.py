@@ -250,11 +250,11 @@ async def test_show_draws_the_fork_and_diff_compares_from_there_on(tmp_path: Pat
     done = forked.run(["diff", "a.db", "b.db"], tmp_path)
     assert (done.code, done.out.decode().splitlines()[0]) == (
         1,
-        "2 differences: 2 in calls, from call 2 on, where the fork begins",
+        "2 differences: 2 in calls, from call 1 of #2 on, where the fork begins",
     )
     await fork(tmp_path, "--from-call", "2", "--set", "input=One", "-o", "c.db", words=("Hi", "Bye"))
     done = forked.run(["diff", "b.db", "c.db"], tmp_path)
-    assert done.out == b"no difference in 1 model call, from call 2 on, where the fork begins\n"
+    assert done.out == b"no difference in 1 model call, from call 1 of #2 on, where the fork begins\n"
 
 
 async def test_a_changed_fork_says_the_command_that_replays_it_with_the_program_that_made_it(tmp_path: Path) -> None:
@@ -506,7 +506,16 @@ async def test_of_several_conversations_the_fork_says_which_call_it_means(tmp_pa
     assert done.errors.decode().startswith("omnirecord: call 2 of a.db is call 1 of a.db#2\n")
     done, _ = await fork(tmp_path, "--from-call", "1", "-o", "c.db", words=("Hi", "Bye"), of="a.db#2")
     assert " is call " not in done.errors.decode()
-    assert done.errors.decode().endswith("omnirecord: compare it with: omnirecord diff 'a.db#2' c.db\n")
+    errors = done.errors.decode()
+    assert errors.endswith("omnirecord: compare it with: omnirecord diff 'a.db#2' c.db\n")
+    assert "2 made, 1 answered from the recording (1 of them beside the expected ones), 1 live, 0 missing" in errors
+    done, _ = await fork(
+        tmp_path, "--from-call", "1", "--set", "input=One", "-o", "d.db", words=("Hi", "Bye"), of="a.db#2"
+    )
+    for origin in ("a.db", "a.db#2"):
+        first, _, heading, *_ = forked.run(["diff", origin, "d.db"], tmp_path).out.decode().splitlines()
+        assert first == "2 differences: 2 in calls, from call 1 of #2 on, where the fork begins"
+        assert heading == "  call 1 of #2"
 
 
 async def test_a_secret_of_the_change_is_masked(tmp_path: Path) -> None:

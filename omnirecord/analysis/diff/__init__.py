@@ -21,11 +21,12 @@ from typing import Any
 from ...cassette.forked import Fork, forks_in
 from ...cassette.open import named_part, open_store
 from ...errors import UsageError
-from ...model import Recording, TimedFrame
+from ...model import Recording, TimedFrame, since_1970
 from ...omnigent.line import MergedFrame, by_stream, copied, merged
+from ...providers.grouping import conversation_number
 from ...wire.normal import Ids, Normal
 from ..gather import Gathered, gathered, model_calls
-from ..model_calls.values import Link, ModelCalls
+from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns import SessionBuilder
 from ..turns.draft import Draft
 from ..turns.values import Turn
@@ -88,8 +89,11 @@ class Compared:
     """The model calls of the side that has more of them, if the other side has no model hop, and there are no turns."""
     calls: int = 0
     """The calls without turns that are compared, of the side that has more of them."""
-    fork: Fork | None = None
-    """The fork from which on both are compared: one side is a fork of the other, or both of one recording."""
+    fork: str = ""
+    """The call or the turn from which on both are compared, if one side is a fork of the other, or both of one
+    recording: `call 1 of #2`."""
+    names: tuple[Sequence[str], Sequence[str]] = ((), ())
+    """The names of the compared calls of both sides, as `show` numbers them."""
 
 
 def compared(
@@ -115,13 +119,18 @@ def compared(
     most = max(len(one.links) for one in calls)
     fork = _fork(*recordings)
     if turns or not most:
-        return Compared(found, sessions, turns, fork=fork)
+        return Compared(found, sessions, turns, fork="" if fork is None else fork.where)
     if not all(one.is_recorded for one in calls):
         return Compared(found, sessions, turns, uncompared_calls=most)
     out = Differences(None, Ids())
     compare_calls(out, "", calls[0].links, calls[1].links, set())
     live = max(sum(one.call.answered_from is None for one in side.links) for side in calls)
-    return Compared(found + out.found, sessions, turns, calls=most if fork is None else live, fork=fork)
+    names = _Names(calls)
+    where = "" if fork is None else names.of_fork(fork, recordings)
+    of_sides = names.of_side(calls[0]), names.of_side(calls[1])
+    return Compared(
+        found + out.found, sessions, turns, calls=most if fork is None else live, fork=where, names=of_sides
+    )
 
 
 def _fork(a: Sequence[Recording], b: Sequence[Recording]) -> Fork | None:
@@ -131,6 +140,39 @@ def _fork(a: Sequence[Recording], b: Sequence[Recording]) -> Fork | None:
     origins = [{one.recording_id for one in side} for side in forks]
     found = [one for side in (0, 1) for one in forks[side] if one.recording_id in ids[1 - side] | origins[1 - side]]
     return max(found, key=lambda one: (one.turn or 0, one.call or 0), default=None)
+
+
+class _Names:
+    """The names of the calls of two cassettes without turns, as `show` numbers them."""
+
+    def __init__(self, sides: Sequence[ModelCalls]) -> None:
+        self._sides = sides
+        self._has_several = any(len(side.talks) > 1 for side in sides)
+
+    def of_side(self, side: ModelCalls) -> list[str]:
+        """Return the name of each request of a side."""
+        places = {link.call.exchange: place for talk in side.talks for link, place in talk.calls}
+        found = (places.get(request[0].call.exchange) for request in requests_of(side.links))
+        return [
+            f"call {number}" if place is None else self._name(place.conversation, place.call)
+            for number, place in enumerate(found, 1)
+        ]
+
+    def of_fork(self, fork: Fork, recordings: Sequence[Sequence[Recording]]) -> str:
+        """Return the name of the call at which a fork begins. Its number counts in a conversation, or in a cassette."""
+        call = fork.call or 0
+        if "#" in fork.of:
+            name = fork.of.rpartition("#")[2]
+            return self._name(conversation_number(name) or name, call)
+        side = max((0, 1), key=lambda side: len(self._sides[side].links))
+        zeros = {one.recording: since_1970(one.started_at) for one in recordings[side]}
+        calls = [one for talk in self._sides[side].talks for one in talk.calls]
+        calls.sort(key=lambda one: (zeros[one[0].call.recording] + one[0].call.started_ns, one[0].call.exchange))
+        places = list(dict.fromkeys((place.conversation, place.call) for _, place in calls))
+        return self._name(*places[call - 1]) if 0 < call <= len(places) else fork.where
+
+    def _name(self, conversation: int | str, call: int) -> str:
+        return f"call {call} of #{conversation}" if self._has_several else f"call {call}"
 
 
 def _sessions_of(

@@ -238,13 +238,16 @@ _CALL = "call "
 """Beginning of the heading of a model call without a turn."""
 
 
-def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
-    """The lines of the report after the first one, which is `headline`. `paint`: formats a change inside a text."""
+def report(
+    found: Sequence[Difference], paint: Paint = plain, names: tuple[Sequence[str], Sequence[str]] = ((), ())
+) -> Iterator[str]:
+    """The lines of the report after the first one, which is `headline`. `paint`: formats a change inside a text.
+    `names`: those of the calls of both sides that have no turn."""
     session: object = ()
     turn: str | None = None
     told = 0
     for one in found:
-        at, where = _place(one.path)
+        at, where = _place(one, names)
         if one.session_id is None and at == "the session":
             at = where = "the stream"
         group = one.session_id or ("model calls" if at.startswith(_CALL) else "a stream without a session")
@@ -266,15 +269,15 @@ def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
             yield "    … and more: --json has them all"
 
 
-def _place(path: str) -> tuple[str, str]:
+def _place(one: Difference, names: tuple[Sequence[str], Sequence[str]]) -> tuple[str, str]:
     """The heading of a difference, and the rest of its path."""
-    head, _, where = path.partition("]")
+    head, _, where = one.path.partition("]")
     what, _, number = head.partition("[")
     if what == "turns":
         return f"turn {int(number) + 1}", where.lstrip(".") or "the turn"
     if what == "model_calls":
-        return f"{_CALL}{int(number) + 1}", where.lstrip(".") or "the call"
-    return ("the session", "the session") if what == "sessions" else ("around the turns", path)
+        return names[one.a is None and not where][int(number)], where.lstrip(".") or "the call"
+    return ("the session", "the session") if what == "sessions" else ("around the turns", one.path)
 
 
 def _lines(one: Difference, where: str, paint: Paint) -> Iterator[str]:

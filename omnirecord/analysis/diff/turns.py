@@ -235,24 +235,36 @@ def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Li
         if isinstance(found.a, str) and isinstance(found.b, str):
             told.update(zip(_forms(found.a), _forms(found.b), strict=True))
     sides = requests_of(a), requests_of(b)
-    pairs = aligned(*sides, _key, lambda one: _key(one).partition("\0")[0], pair_rest=True)
-    for n, one, other in elements(pairs, *sides):
+    kept = _compared(*sides), _compared(*reversed(sides))
+    ours, theirs = ([side[n] for n in some] for side, some in zip(sides, kept, strict=True))
+    pairs = aligned(ours, theirs, _key, lambda one: _key(one).partition("\0")[0], pair_rest=True)
+    for place, one, other in elements(pairs, ours, theirs):
+        n = kept[one is None][place]
         at = f"{path}.model_calls[{n}]".lstrip(".")
         if one is None or other is None:
             out.add("calls", at, one and _summary(one), other and _summary(other))
             continue
-        if is_recorded(one) or is_recorded(other):
-            continue
-        mine, theirs = _summary(one), _summary(other)
+        mine, its = _summary(one), _summary(other)
         for name in ("model", "attempts", "endings"):
-            if mine[name] != theirs[name]:
-                out.add("calls", f"{at}.{name}", mine[name], theirs[name])
+            if mine[name] != its[name]:
+                out.add("calls", f"{at}.{name}", mine[name], its[name])
         _fields(out, "calls", f"{at}.usage", one[-1].call.usage, other[-1].call.usage, *_OF_CALL)
         if not path:  # a turn has these
             _answers(out, at, one[-1].call, other[-1].call)
         conversations = one[-1].call.conversation, other[-1].call.conversation
         if conversations[0] is not None and conversations[1] is not None:
             _conversations(out, f"{at}.request", conversations[0], conversations[1], told)
+
+
+def _compared(own: Sequence[Sequence[Link]], others: Sequence[Sequence[Link]]) -> list[int]:
+    """Return the indexes of the requests that are compared: not those that the recording of a fork answered, nor those
+    with which it did so."""
+    answers = {link.call.answered_from for request in others if is_recorded(request) for link in request}
+    return [
+        number
+        for number, request in enumerate(own)
+        if not is_recorded(request) and answers.isdisjoint(link.call.exchange for link in request)
+    ]
 
 
 def is_recorded(calls: Sequence[Link]) -> bool:
