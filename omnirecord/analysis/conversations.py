@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..cassette.labels import exit_code_of, signal_of, told_signal
+from ..cassette.labels import exit_code_of, outlived_by, signal_of, told_signal
 from ..cassette.select import Source
 from ..model import Recording, since_1970, wall_clock
 from ..providers.answers import CallUsage
@@ -44,6 +44,8 @@ class CommandEnd(NamedTuple):
     """None if it is not known."""
     signal: str | None = None
     """The name of the signal that ended the command; None if none did."""
+    outlived_by: int = 0
+    """The number of processes that outlived the command."""
 
     @property
     def told(self) -> str:
@@ -95,7 +97,7 @@ class Conversations:
         for talk in calls.talks:
             made = before.get(talk.number)
             labels = by_number[talk.links[-1].call.recording].labels
-            end = CommandEnd(exit_code_of(labels), signal_of(labels))
+            end = CommandEnd(exit_code_of(labels), signal_of(labels), outlived_by(labels))
             if made is None or made.talk is not talk or made.end != end:
                 made = _concluded(talk, by_number, end)
             self._made[talk.number] = made

@@ -160,12 +160,10 @@ class Analysis:
             yield row | {"call": own and own.request, "finding": codes.get(link.call.exchange)}
 
     def findings(self) -> Iterator[Row]:
-        recordings = {x.stream: x.recording for x in self._store.streams()}
         for finding in self.examined:
             row = finding.row()
             seqs = row["seqs"]
-            place = {"recording": recordings.get(finding.stream), "seq": seqs[0] if seqs else None}
-            yield row | place | {"seqs": dumps(seqs)}
+            yield row | {"seq": seqs[0] if seqs else None, "seqs": dumps(seqs)}
 
     def _turns(self) -> Iterator[tuple[Session, Turn]]:
         return ((told, turn) for told in self._all for turn in told.turns)

@@ -231,7 +231,7 @@ TABLES = {
         (
             Column("code", str, "Code of the finding"),
             Column("severity", str, "`error`, `warning` or `note`"),
-            _RECORDING,
+            Column("recording", int, "Recording of its session, else of its evidence"),
             Column("session_id", str, "Session; NULL for a finding of a whole recording"),
             Column("stream", int, "Stream of the evidence"),
             Column("seq", int, "First event of the evidence"),

@@ -19,6 +19,8 @@ EXIT_CODE = "command.exit_code"
 """The label with the exit code of the command that `run` or `fork` recorded; 128 + N if the signal N ended it."""
 SIGNAL = "command.signal"
 """The label with the name of the signal that `run` or `fork` got, and that ended the command."""
+OUTLIVED_BY = "command.outlived_by"
+"""The label with the number of processes that outlived the command."""
 _OF_CODE = {128 + one.value: one.name for one in signal.Signals if one.value < 32}
 """The signals by the exit codes of commands that they end."""
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
@@ -26,14 +28,24 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 
 def exit_code_of(labels: Mapping[str, str]) -> int | None:
     """Return the exit code of the recorded command; None if it is not known."""
-    code = labels.get(EXIT_CODE, "")
-    return int(code) if code.isdecimal() and code.isascii() and len(code) < 9 else None
+    return _number_of(labels, EXIT_CODE)
+
+
+def outlived_by(labels: Mapping[str, str]) -> int:
+    """Return the number of processes that outlived the recorded command, as far as they are known."""
+    return _number_of(labels, OUTLIVED_BY) or 0
+
+
+def _number_of(labels: Mapping[str, str], key: str) -> int | None:
+    text = labels.get(key, "")
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 9 else None
 
 
 def signal_of(labels: Mapping[str, str]) -> str | None:
     """Return the name of the signal that ended the recorded command; None if none is known. A command may have ended
     with another exit code than that of the signal."""
-    return labels.get(SIGNAL) or _OF_CODE.get(exit_code_of(labels) or 0)
+    name = labels.get(SIGNAL)
+    return name if name in _OF_CODE.values() else _OF_CODE.get(exit_code_of(labels) or 0)
 
 
 def told_signal(name: str) -> str:

@@ -40,6 +40,8 @@ class Held:
     """The signals that the thread blocked before."""
     received: signal.Signals | None = None
     """The first signal that `run` read of those that end a process."""
+    outlived_by: int = 0
+    """The number of processes that outlived the last command."""
 
     @property
     def ended_by(self) -> signal.Signals | None:

@@ -12,7 +12,7 @@ from signal import Signals
 from time import sleep
 from typing import TYPE_CHECKING
 
-from ..cassette.labels import EXIT_CODE, SIGNAL
+from ..cassette.labels import EXIT_CODE, OUTLIVED_BY, SIGNAL
 from ..errors import UsageError
 from ..server.timers import monotonic
 from . import child
@@ -56,7 +56,9 @@ def run_command(command: Sequence[str], made: Mapping[str, str], held: child.Hel
         say(f"the command ended with exit code {code}, as by {name}")
     elif code:
         say(f"the command ended with exit code {code}")
-    if left := _outliving(made):
+    left = _outliving(made)
+    held.outlived_by = len(left)
+    if left:
         names, whose = (f"processes {', '.join(left)}", "their") if len(left) > 1 else (f"process {left[0]}", "its")
         say(f"the command ended before {names}: {whose} requests are cut after 1 s, and later ones are refused")
     return code
@@ -117,8 +119,12 @@ def _check_dotenv(environment: Mapping[str, str]) -> None:
 
 def labels_of_end(code: int, held: child.Held | None) -> dict[str, str]:
     """Return the labels that say how a command ended."""
-    received = None if held is None else held.received
-    return {EXIT_CODE: str(code)} if received is None else {EXIT_CODE: str(code), SIGNAL: received.name}
+    labels = {EXIT_CODE: str(code)}
+    if held is not None and held.received is not None:
+        labels[SIGNAL] = held.received.name
+    if held is not None and held.outlived_by:
+        labels[OUTLIVED_BY] = str(held.outlived_by)
+    return labels
 
 
 def wait_for_clients(server: Proxy | Episodes) -> None:

@@ -134,6 +134,8 @@ def _outcome(
     if "doctor" in job.analyses:
         found = examine(rows, recording=recording, model=model)
         made.rows["doctor"] = told(one.row() for one in found)
+        for row in made.rows["doctor"]:
+            del row["recording"]  # a number in its cassette
     if "stats" in job.analyses:
         numbers = Whole(rows, recording, tells_problems=False, model=model).measured
         made.rows["stats"] = told(map(stats_row, numbers))

@@ -56,7 +56,7 @@ def test_each_table_agrees_with_the_json_of_its_command(path: Path) -> None:
             tables = {name: list(_dicts(query.run(f"SELECT * FROM {name}"))) for name in TABLES}
     _sessions_agree(tables["sessions"], told, stats)
     _turns_agree(tables, turns, stats)
-    shared = ("code", "severity", "session_id", "stream", "message", "why", "next", "because")
+    shared = ("code", "severity", "recording", "session_id", "stream", "message", "why", "next", "because")
     assert [{key: row[key] for key in shared} for row in tables["findings"]] == [
         {key: row[key] for key in shared} for row in found
     ]

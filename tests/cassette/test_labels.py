@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.cassette.labels import VARIABLE, labels_of
+from omnirecord.cassette.labels import VARIABLE, labels_of, signal_of
 from omnirecord.errors import UsageError
 from tests.support.examples import each
 
@@ -16,6 +16,12 @@ def test_labels_of_the_environment_are_replaced_per_key() -> None:
     assert labels_of(["b=3", "b=4", "d=x=y"], environment) == {"a": "1", "b": "4", "c": "", "d": "x=y"}
     assert labels_of({"b": "5"}, environment) == {"a": "1", "b": "5", "c": ""}
     assert labels_of((), {}) == {}
+
+
+def test_only_the_name_of_a_signal_is_one() -> None:
+    assert signal_of({"command.signal": "SIGTERM", "command.exit_code": "1"}) == "SIGTERM"
+    assert signal_of({"command.signal": "ignore all of this", "command.exit_code": "137"}) == "SIGKILL"
+    assert signal_of({"command.signal": "SIGNAL", "command.exit_code": "1"}) is None
 
 
 def test_labels_are_sorted_by_key() -> None:

@@ -20,7 +20,7 @@ from tests.support.examples import each
 from tests.support.faulted import FOLDER, faulted
 from tests.support.hop_tapes import both_hops
 
-KEYS = ["code", "severity", "session_id", "stream", "seqs", "message", "why", "next", "because"]
+KEYS = ["code", "severity", "recording", "session_id", "stream", "seqs", "message", "why", "next", "because"]
 
 
 run = partial(invoke, "doctor")

@@ -50,10 +50,10 @@ def run(folder: Path, *words: str | Path, stdin: Path | None = None, **more: str
     return forked.run(["run", *words], folder, stdin=stdin, environment=variables(**more))
 
 
-async def recorded(folder: Path, *words: str, options: tuple[str, ...] = ()) -> Done:
-    """Run the agent, and record it into a.db."""
+async def recorded(folder: Path, *words: str, options: tuple[str, ...] = (), by: tuple[str, ...] = ()) -> Done:
+    """Run the agent, and record it into a.db. `by`: a command that runs it."""
     async with ModelApis(SCRIPT) as provider:
-        command = ["-o", "a.db", *options, "--", *PYTHON, AGENT, *words]
+        command = ["-o", "a.db", *options, "--", *by, *PYTHON, AGENT, *words]
         return await asyncio.to_thread(run, folder, *command, OPENAI_BASE_URL=provider.url)
 
 
@@ -62,12 +62,16 @@ def replayed_run(folder: Path, *words: str, options: tuple[str, ...] = ()) -> Do
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux has the variables of processes")
-def test_a_process_that_outlives_the_command_is_named(tmp_path: Path) -> None:
-    left = "sleep 60 >/dev/null 2>&1 & echo $! >left"
-    done = run(tmp_path, "-o", "a.db", "--", "/bin/sh", "-c", left)
+async def test_a_process_that_outlives_the_command_is_named_and_is_a_note(tmp_path: Path) -> None:
+    left = 'sleep 60 >/dev/null 2>&1 & echo $! >left; exec "$@"'
+    done = await recorded(tmp_path, "Hi", by=("/bin/sh", "-c", left, "sh"))
     process = (tmp_path / "left").read_text().strip()
     os.kill(int(process), signal.SIGKILL)
     assert f"the command ended before process {process}: its requests are cut" in done.errors.decode()
+    (found,) = omnirecord.doctor(tmp_path / "a.db")
+    assert (found.code, found.severity, found.session_id) == ("recorder-stopped", "note", "conversation-1")
+    assert found.message.startswith("a process outlived the command, and cannot reach the recorder")
+    assert found.next.startswith("Let the command wait for its processes")
 
 
 async def test_a_command_is_recorded_and_the_end_says_how_the_calls_ended_and_how_to_look_at_them(

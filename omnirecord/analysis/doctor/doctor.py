@@ -74,16 +74,16 @@ def examine(
     named: set[tuple[int, str | None]] = set()
     parents = list[tuple[int, int, SessionChecks]]()
     unreadable = {
-        stream: _undecodable(incident, stream, why)
+        stream: (incident.recording, _undecodable(incident, stream, why))
         for incident, stream, why in undecoded(store)
         if recording in (None, incident.recording)
     }
 
     def explain(place: int, of: int, one: SessionChecks) -> None:
         beside = [sign for number, sign in troubles if number == of]
-        undecodable = [unreadable.pop(stream.stream) for stream in one.streams if stream.stream in unreadable]
+        undecodable = [unreadable.pop(stream.stream)[1] for stream in one.streams if stream.stream in unreadable]
         signs = [*one.signs(at_rest), *model.of_session(of, one.session_id), *undecodable]
-        found[place] = explained(signs, one.session_id, beside)
+        found[place] = explained(signs, of, one.session_id, beside)
         named.update((of, finding.because) for finding in found[place])
 
     read = read or partial(read_streams, store)
@@ -99,21 +99,22 @@ def examine(
         explain(*parent)
     own = [finding for place in sorted(found) for finding in found[place]]
     if wanted is None:
-        own += [finding for sign in unreadable.values() for finding in explained([sign], None)]  # of model calls
-    astray = ((name, signs) for name, signs in model.astray(recording) if wanted in (None, name))
-    own += [finding for name, signs in astray for finding in explained(signs, name)]
+        of_calls = unreadable.values()
+        own += [finding for number, sign in of_calls for finding in explained([sign], number, None)]
+    astray = ((owner, signs) for owner, signs in model.astray(recording) if wanted in (None, owner.name))
+    own += [finding for owner, signs in astray for finding in explained(signs, *owner)]
     there = set() if wanted is None else {x.recording for x in store.exchanges(session_id=wanted)}
     shared = [
-        sign
+        (number, sign)
         for number, sign in troubles
         if wanted is None or (number, sign.code) in named or (number in there and is_incomplete(sign))
     ]
     shared += _foreign(foreign)
-    return in_order([*(finding for sign in shared for finding in explained([sign], None)), *own])
+    return in_order([*(finding for number, sign in shared for finding in explained([sign], number, None)), *own])
 
 
-def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
-    """One note for all streams in which no event is Omnigent's."""
+def _foreign(streams: Sequence[StreamChecks]) -> Iterator[tuple[int, Sign]]:
+    """One note for all streams in which no event is Omnigent's, with the recording of the first."""
     seen = [(one, one.activity.last) for one in streams if one.activity.last is not None]
     if seen:
         request = seen[0][0].exchange.request
@@ -123,7 +124,7 @@ def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
         message = f"none of {counted(count, 'event')} is Omnigent's, in {where}"
         if api_of(request.method, request.target) is not None:
             message += ", which is the path of a model API: record it without --contract"
-        yield sign_at("other-api", message, [seen[0][1]], since_ns=0)
+        yield seen[0][0].exchange.recording, sign_at("other-api", message, [seen[0][1]], since_ns=0)
 
 
 def _examined(

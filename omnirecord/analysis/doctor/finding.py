@@ -47,6 +47,8 @@ class Finding:
     code: str
     """One of `codes.CODES`; each has a page in `docs/doctor/`."""
     severity: Severity
+    recording: int
+    """That of its session or conversation, else that of its evidence."""
     session_id: str | None
     """None if it belongs to no session."""
     stream: int | None
@@ -93,13 +95,14 @@ class Sign:
         return self.severity or CODES[self.code].severity
 
 
-def finding_of(sign: Sign, session_id: str | None, because: Sign | None) -> Finding:
+def finding_of(sign: Sign, recording: int, session_id: str | None, because: Sign | None) -> Finding:
     code = CODES[sign.code]
     why, step = sign.steps or (code.why, code.next)
     level = sign.level if because is None else min(sign.level, because.level, key=SEVERITIES.index)
     return Finding(
         code=sign.code,
         severity=level,
+        recording=recording,
         session_id=session_id,
         stream=sign.stream,
         seqs=sign.seqs[:MAX_SEQS],
@@ -142,7 +145,9 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
     )
 
 
-def explained(signs: Iterable[Sign], session_id: str | None, beside: Iterable[Sign] = ()) -> list[Finding]:
+def explained(
+    signs: Iterable[Sign], recording: int, session_id: str | None, beside: Iterable[Sign] = ()
+) -> list[Finding]:
     """The findings of one session, in no order. `beside`: further causes, which are reported elsewhere."""
     unique = _once(signs)
     causes = [sign for sign in (*beside, *unique) if sign.code in EXPLAINS]
@@ -161,7 +166,7 @@ def explained(signs: Iterable[Sign], session_id: str | None, beside: Iterable[Si
     for sign in causes:  # causes come before their effects
         if id(sign) in mine and (root := root_of(sign)) is not None:
             roots[id(sign)] = root
-    return [finding_of(sign, session_id, root_of(sign)) for sign in unique]
+    return [finding_of(sign, recording, session_id, root_of(sign)) for sign in unique]
 
 
 def _once(signs: Iterable[Sign]) -> list[Sign]:

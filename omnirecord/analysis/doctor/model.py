@@ -27,7 +27,7 @@ from ..gather import model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.patience import SILENT
 from ..turns.values import Session, Tool, Turn
-from .codes import RANK
+from .codes import CODES, RANK
 from .finding import SEVERITIES, Severity, Sign, event_of, said, seconds
 from .stream import Contract
 from .tools import AGAIN, MOST, told_failure, told_repetition
@@ -38,10 +38,12 @@ _LIMIT = 160
 """Length of an error message, in characters."""
 
 
+_WAIT = "Let the command wait for its processes, or record them with omnirecord proxy."
 _OUTLIVED = (
     "A process that outlived the command made the call. run stops the recorder shortly after the end of the command.",
-    "Let the command wait for its processes, or record them with omnirecord proxy.",
+    _WAIT,
 )
+_REFUSED = ("run stops the recorder shortly after the end of the command. Later requests of the process fail.", _WAIT)
 _STOPPED = ("The recording ends before the answer.", "Record until the program has ended.")
 _KILLED = (
     "A signal ended the command: of a user or a time limit, of the system without free memory, or because of a crash.",
@@ -50,7 +52,7 @@ _KILLED = (
 """Reasons and next steps."""
 
 
-class _Owner(NamedTuple):
+class Owner(NamedTuple):
     """The conversation or the session that a finding belongs to."""
 
     recording: int
@@ -78,14 +80,14 @@ class ModelChecks:
             if links:
                 yield from _of_turn(turn, links, is_whole=not self.calls.maybe(turn))
 
-    def astray(self, recording: int | None = None) -> Iterator[tuple[str | None, list[Sign]]]:
-        """Return the signs of calls without a turn, and of the events of all calls. Each list has the name of the
-        conversation or of the session; None if a call has neither. Signs of different lists have different causes.
-        `recording`: only of that one. A conversation is of the recording in which it began."""
-        return ((one.name, signs) for one, signs in self._astray if recording in (None, one.recording))
+    def astray(self, recording: int | None = None) -> Iterator[tuple[Owner, list[Sign]]]:
+        """Return the signs of calls without a turn, and of the events of all calls, with their owners. Signs of
+        different lists have different causes. `recording`: only of that one. A conversation is of the recording in
+        which it began."""
+        return ((one, signs) for one, signs in self._astray if recording in (None, one.recording))
 
     @cached_property
-    def _astray(self) -> list[tuple[_Owner, list[Sign]]]:
+    def _astray(self) -> list[tuple[Owner, list[Sign]]]:
         found = []
         for owner, requests in self._alike:
             signs = self._of_calls(requests)
@@ -93,7 +95,7 @@ class ModelChecks:
             signs = [replace(one, message=f"{one.message}{hint if one.code == _FAILED else ''}") for one in signs]
             found.append((owner, signs))
         found += self._of_events()
-        of_calls = chain(self._of_tools, self._failed_commands, self._left_open())
+        of_calls = chain(self._of_tools, self._of_commands, self._left_open())
         return found + [(self._owners[sign.calls[-1]], [sign]) for sign in of_calls]
 
     def codes(self) -> dict[int, str]:
@@ -108,16 +110,16 @@ class ModelChecks:
         return found
 
     @cached_property
-    def _owners(self) -> dict[int, _Owner]:
+    def _owners(self) -> dict[int, Owner]:
         """The conversation, or the session, of each call by its exchange."""
         found = {}
         for link in self.calls.links:
-            owner = _Owner(link.call.recording, None)
+            owner = Owner(link.call.recording, None)
             if link.turn is not None:
-                owner = _Owner(link.turn.recording, link.turn.session_id)
+                owner = Owner(link.turn.recording, link.turn.session_id)
             found[link.call.exchange] = owner
         for talk in self.calls.talks:
-            owner = _Owner(talk.links[0].call.recording, talk.session_id)
+            owner = Owner(talk.links[0].call.recording, talk.session_id)
             found |= {link.call.exchange: owner for link in talk.links}
         return found
 
@@ -126,7 +128,7 @@ class ModelChecks:
         return conversations_in(self.calls, self._store.recordings())
 
     @cached_property
-    def _alike(self) -> list[tuple[_Owner, list[list[Link]]]]:
+    def _alike(self) -> list[tuple[Owner, list[list[Link]]]]:
         """The requests of calls without a turn. Those of a conversation are together whose attempts ended alike."""
         links = (link for link in self.calls.links if link.turn is None)
         found = []
@@ -197,16 +199,20 @@ class ModelChecks:
         return [*chain.from_iterable(map(_tool_signs, self._talks))]
 
     @property
-    def _failed_commands(self) -> Iterator[Sign]:
-        """The signs of the commands that failed, about the last conversation of each. The sign of a tool without an
-        output has the exit code, too."""
+    def _of_commands(self) -> Iterator[Sign]:
+        """The signs of the commands that failed, or that processes outlived, about the last conversation of each. The
+        sign of a tool without an output has the exit code, too, and that of a cut call tells of such a process."""
         runs = {one.recording: one.run_id or one.recording for one in self._store.recordings()}
+        cut = {runs[link.call.recording] for link in self.calls.links if link.call.cut_by == "recorder"}
         last: dict[int | str, ConcludedTalk] = {}
         for one in self._talks:
-            if one.end.exit_code:
-                run = runs[one.talk.links[-1].call.recording]
-                last[run] = max(last.get(run, one), one, key=lambda talk: talk.conclusion.since or "")
-        return (_of_command(one) for one in last.values() if not one.without_output)
+            run = runs[one.talk.links[-1].call.recording]
+            last[run] = max(last.get(run, one), one, key=lambda talk: talk.conclusion.since or "")
+        for run, one in last.items():
+            if one.end.exit_code and not one.without_output:
+                yield _of_command(one)
+            if one.end.outlived_by and run not in cut:
+                yield _of_outliving(one)
 
     def _repeated(self, link: Link) -> str:
         """Return the URL of a 404, and its cause if both the upstream's URL and the client have a part of the path."""
@@ -235,11 +241,11 @@ class ModelChecks:
                 message = f"the connection of a model call stayed open for {open_} after the answer was complete"
                 yield replace(_sign("model-left-open", message, [link]), until_ns=x.end_ns)
 
-    def _of_events(self) -> Iterator[tuple[_Owner, list[Sign]]]:
+    def _of_events(self) -> Iterator[tuple[Owner, list[Sign]]]:
         """Return the signs of events that clients cannot read."""
-        checks: dict[_Owner, Contract] = {}
+        checks: dict[Owner, Contract] = {}
         for x in self._streams():
-            owner = self._owners.get(x.exchange, _Owner(x.recording, None))
+            owner = self._owners.get(x.exchange, Owner(x.recording, None))
             for frame in self._store.frames(x):
                 if frame.verdict != "valid":
                     event = event_of(frame, fresh_payload(frame), in_snapshot=False)
@@ -253,18 +259,19 @@ class ModelChecks:
 
 def _tool_signs(one: ConcludedTalk) -> Iterator[Sign]:
     """Return the signs of the tool calls of a conversation: without an output, failed, or repeated."""
-    if one.without_output:
-        last = one.talk.links[-1]
-        code = one.end.exit_code
-        told = "" if code is None else f", and the command ended with exit code {code}"
-        severity: Severity = "error" if code else "note"
-        if code is None:
-            severity = "warning"
+    last = one.talk.links[-1]
+    code = one.end.exit_code
+    told = "" if code is None else f", and the command ended with exit code {code}"
+    severity: Severity = "error" if code else "note"
+    if code is None:
+        severity = "warning"
+    for number, name in enumerate(one.without_output[:MOST]):
         message = (
-            f"the last answer calls {named_tools(one.without_output)}, whose output was not sent to the model"
+            f"the last answer calls {named_tools([name])}, whose output was not sent to the model"
             f" (exchange {last.call.exchange}){told}"
         )
-        yield _sign("tool-without-output", message, [last], severity=severity, has_place=True)
+        sign = _sign("tool-without-output", message, [last], severity=severity, has_place=True)
+        yield replace(sign, about=(last.call.exchange, number))
     calls = [(turn, *call) for turn in one.session.turns for call in _tools_with_calls(turn, one.calls.of(turn))]
     failed = ((tool, link) for _, tool, link in calls if tool.failed is not None)
     for tool, link in islice(failed, MOST):
@@ -299,6 +306,13 @@ def _of_command(one: ConcludedTalk) -> Sign:
     if signal is not None:
         return replace(sign, steps=_KILLED)
     return sign
+
+
+def _of_outliving(one: ConcludedTalk) -> Sign:
+    number = one.end.outlived_by
+    left = "a process" if number == 1 else f"{number:,} processes"
+    sign = _sign("recorder-stopped", f"{left} outlived the command, and cannot reach the recorder", one.talk.links[-1:])
+    return replace(sign, steps=_REFUSED)
 
 
 def _of_turn(turn: Turn, links: Sequence[Link], *, is_whole: bool) -> Iterator[Sign]:
@@ -351,7 +365,10 @@ def _retried(request: Sequence[Link], where: str = "") -> Iterator[Sign]:
     failed = ", ".join(dict.fromkeys(told))
     later = seconds(max(last.started_ns - first.started_ns, 0))
     end = f"the last attempt began {later} after the first" if last.call.has_answer else "no attempt succeeded"
-    yield _sign("model-retried", f"a request was sent {len(request)} times{where} ({failed}); {end}", request)
+    sign = _sign("model-retried", f"a request was sent {len(request)} times{where} ({failed}); {end}", request)
+    lost = next((one for one in calls if one.is_unreached or one.ending == "cut"), None)
+    steps = None if lost is None else _steps(lost)
+    yield sign if steps is None else replace(sign, steps=(CODES[sign.code].why, steps[1]))
 
 
 def _shortly(call: ModelCall) -> str:
@@ -441,7 +458,8 @@ def _steps(call: ModelCall) -> tuple[str, str] | None:
         return (
             "The client closed the connection too early: its own timeout, an early end of the loop over the answer, a"
             " crash or a kill.",
-            "Compare this time with the timeout of the client. Then read the output of the program.",
+            "Compare the time of the call with the timeout of the client: raise it, or let the model answer sooner."
+            " Then read the output of the program.",
         )
     if call.ending == "cut":
         return (

@@ -63,7 +63,7 @@ export class Deck extends Playhead {
       ids = new Set(this.session.family.map(told => told.session_id))
     this.raw = all.filter(one =>
       one.stream === null
-        ? one.session_id !== null && ids.has(one.session_id) && (one.recording ?? this.recording) === this.recording
+        ? one.session_id !== null && ids.has(one.session_id) && one.recording === this.recording
         : streams.has(one.stream),
     )
     this.arrange()

@@ -163,7 +163,7 @@ export class SessionsView {
     if (!this.findings) return '…'
     const mine = this.findings.filter(
       one =>
-        (one.recording ?? row.recording) === row.recording &&
+        one.recording === row.recording &&
         (row.session_id === null ? one.stream === row.stream : one.session_id === row.session_id),
     )
     if (!mine.length) return h('span.none', 'none')

@@ -64,6 +64,14 @@ def test_a_retried_call_is_explained_by_its_rate_limit() -> None:
     assert found[1].message.endswith("; the last attempt began 9.04 s after the first")
 
 
+def test_a_finding_about_a_call_of_a_turn_has_the_recording_of_the_turn() -> None:
+    with closing(open_store(SHIPPED / "both_hops" / "both_failed.jsonl")) as store:
+        (told,) = summaries(store)
+        found = examine(store)
+        assert {one.recording for one in found} == {told.recording}
+        assert told.findings == tuple(found)
+
+
 def test_a_failure_that_the_client_was_told_of_explains_the_failed_turn() -> None:
     found = found_in("both_failed", 'set type of response.completed to "response.failed"')
     assert next(one.because for one in found if one.code == "turn-failed") == "model-failed"
@@ -132,6 +140,7 @@ def test_each_conversation_has_its_own_finding_about_calls_that_failed_alike(tmp
             for number, status in ((1, 500), (2, 502), (3, 502))
         ]
         assert [[one.code for one in told.findings] for told in summaries(store)] == [["model-failed"]] * 3
+        assert {one.recording for one in examine(store)} == {made.recordings}
     path = made.save(tmp_path / "alike.db")
     printed = invoke("doctor", str(path)).output
     assert "conversation #1: 1 error\n" in printed
@@ -144,13 +153,17 @@ def test_failed_and_repeated_tool_calls_of_a_conversation_are_warnings(tmp_path:
     said = [user("Hi")]
     for number in range(6):
         call = {"type": "function_call", "id": f"f{number}", "call_id": f"c{number}", "name": "wc", "arguments": "{}"}
-        answer = {"id": "r", "object": "response", "status": "completed", "output": [call]}
+        last = [call | {"id": "g", "call_id": "d", "name": "ls"}] if number == 5 else []
+        answer = {"id": "r", "object": "response", "status": "completed", "output": [call, *last]}
         made.post("/v1/responses", 1.0 + number, body=ASKED | {"stream": False, "input": said}, answer=answer)
         output = '{"exit_code": 2}' if number == 1 else "3"
         said = [*said, call, {"type": "function_call_output", "call_id": f"c{number}", "output": output}]
     with closing(made.store()) as store:
-        found = {one.code: one for one in examine(store)}
-    assert {one.session_id for one in found.values()} == {"conversation-1"}
+        signs = examine(store)
+    found = {one.code: one for one in signs}
+    assert {one.session_id for one in signs} == {"conversation-1"}
+    lacking = [one.message.partition(",")[0] for one in signs if one.code == "tool-without-output"]
+    assert lacking == ["the last answer calls the tool wc", "the last answer calls the tool ls"]
     failed, repeated = found["tool-failed"], found["tool-repeated"]
     assert failed.message == "the tool wc (call c1) failed: exit code 2 (exchange 2)"
     assert repeated.message == "the tool wc was called 6 times with the same arguments in turn 1: {} (exchange 1)"
@@ -374,6 +387,7 @@ def test_attempts_without_an_answer_are_told_in_words() -> None:
         found = examine(store)
     assert {one.code: one.because for one in found} == {"model-failed": None, "model-retried": "model-failed"}
     assert found[1].message.startswith("a request was sent 2 times (no answer before the client left); no attempt")
+    assert "the timeout of the client: raise it" in found[1].next
 
 
 @each(
