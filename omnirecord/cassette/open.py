@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..contract import Api
 from ..contract.judge import Contract
@@ -99,6 +99,13 @@ def _in_memory(rows_by: Callable[[Reader], Iterator[Row]], path: Path, *, judges
     store = Store(writer.connection)
     store.is_judged_now = True
     return store
+
+
+def held(lines: Iterable[dict[str, Any]]) -> Store:
+    """Return a cassette in memory from the values of its text form. Raises `CassetteError`."""
+    from .jsonl import encoded
+
+    return _in_memory(lambda reader: reader.rows(encoded(lines)), Path("the session"))
 
 
 def judged_now(store: Store) -> Store:

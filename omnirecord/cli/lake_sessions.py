@@ -373,7 +373,8 @@ def _analysed(
     wanted = plan(lake, snapshot, after)
     outcomes = run(lake, snapshot, wanted, Job((analysis,), contract), jobs or default_jobs(), warn)
     found = _Found()
-    for one in progress(outcomes, f"{analysis}: recordings", total=sum(one.is_wanted for one in wanted)):
+    total = sum(one.is_wanted for one in wanted if not one.tree or analysis != "validate")
+    for one in progress(outcomes, f"{analysis}: recordings", total=total):
         found.sessions.update(one.sessions)
         found.events += one.events
         found.verdicts.update(one.verdicts)

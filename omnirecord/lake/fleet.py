@@ -1,8 +1,9 @@
 """`doctor`, `stats` and `validate` of this version over all sessions of a lake, in worker processes.
 
 The tables `findings`, `turns` and `problems` have the facts of the version that shipped a recording. Here each
-recording is read from its rows and analysed anew, together with the other hops of its cassette. Results come in
-order; a worker that dies is reported and replaced.
+recording is read from its rows and analysed anew, together with the other hops of its cassette. A session tree with
+parts in several recordings is analysed once, as the cassette that `get` makes of it. Results come in order; a worker
+that dies is reported and replaced.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -23,15 +24,18 @@ from typing import Any
 from ..analysis.doctor.doctor import examine
 from ..analysis.doctor.model import ModelChecks
 from ..analysis.query import Whole
-from ..analysis.stats import astray_row, astray_rows
+from ..analysis.stats import astray_row, astray_rows, measured
 from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
 from ..cassette.contracts import load, reading_with
+from ..cassette.open import held
 from ..errors import OmnirecordError, UsageError
+from ..model import root_of
 from ..text import clip
+from .get import Fetch
 from .location import Lake
 from .reading import Batch, Reader, RecordingRows, Snapshot, Wanted
-from .tables import conversation_ids, recording_of
+from .tables import CHILDREN, conversation_ids, recording_of
 
 Row = dict[str, Any]
 
@@ -47,9 +51,10 @@ class Job:
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of one recording."""
+    """The result of one recording, or of a session tree in several recordings."""
 
     recording_id: str
+    """That of `Wanted`."""
     sessions: list[str] = field(default_factory=list)
     """A name for each session and conversation. The parts of a session in several recordings have the same name."""
     events: int = 0
@@ -64,7 +69,8 @@ class Outcome:
 
 
 def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None) -> list[Wanted]:
-    """Return the recordings to read, and which of their sessions. Raises `LakeError`.
+    """Return the recordings to read, and which of their sessions; then the session trees in several recordings. Raises
+    `LakeError`.
 
     `since`: only sessions that began then or later. Findings of a whole recording, and streams without a session, go
     with the recording, by its day.
@@ -72,33 +78,73 @@ def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None) -> list[
     recordings = snapshot.recordings(lake)
     groups = snapshot.groups(lake)
     group_of = {id_: least for least, ids in groups.items() for id_ in ids}
-    if since is None:
-        return [Wanted(day, id_, None, group_of.get(id_, "")) for id_, day in recordings.items()]
-    first_day = since.date().isoformat()
-    chosen: dict[str, set[str | None]] = {id_: {None} for id_, day in recordings.items() if day >= first_day}
-    for one in snapshot.sessions(lake):
+    rows = [
+        one
+        for one in snapshot.sessions(lake)
+        if one["session_id"] is not None
+        and recording_of(one["session_id"]) is None
+        and one["recording_id"] in recordings
+    ]
+    parents = {child: one["session_id"] for one in rows for child in one[CHILDREN] or ()}
+    parents |= {one["session_id"]: one["parent_session_id"] for one in rows if one["parent_session_id"] is not None}
+    roots = {one["session_id"]: root_of(one["session_id"], parents) for one in rows}
+    trees: dict[str, set[str]] = defaultdict(set)
+    for one in rows:
+        trees[roots[one["session_id"]]].add(one["recording_id"])
+    split: dict[str, set[str]] = {root: set() for root, ids in trees.items() if len(ids) > 1}
+    sessions_of: dict[str, set[str]] = defaultdict(set)
+    whole: dict[str, set[str]] = defaultdict(set)
+    chosen: dict[str, set[str | None]] = defaultdict(set)
+    for recording_id, day in recordings.items():
+        if since is None or day >= since.date().isoformat():
+            chosen[recording_id].add(None)
+    for one in rows:
         session_id = one["session_id"]
-        recording_id = one["recording_id"]
-        if session_id is None or recording_of(session_id) is not None or recording_id not in recordings:
-            continue
+        root = roots[session_id]
         began = one["started_at"]
-        if began is not None and began >= since:
-            chosen.setdefault(recording_id, set()).add(session_id)
+        is_wanted = since is None or (began is not None and began >= since)
+        if is_wanted:
+            chosen[one["recording_id"]].add(session_id)
+        if root in split:
+            sessions_of[root].add(session_id)
+            whole[one["recording_id"]].add(session_id)
+            if is_wanted:
+                split[root].add(session_id)
     for ids in groups.values():
         if any(id_ in chosen for id_ in ids):  # the others are only read
             chosen |= {id_: set() for id_ in ids if id_ not in chosen and id_ in recordings}
-    return [
-        Wanted(recordings[id_], id_, frozenset(sessions), group_of.get(id_, ""))
-        for id_, sessions in sorted(chosen.items())
+    own = [
+        Wanted(
+            recordings[id_],
+            id_,
+            None if since is None else frozenset(chosen[id_]),
+            group_of.get(id_, ""),
+            frozenset(whole[id_]) if id_ in whole else frozenset(),
+        )
+        for id_ in (recordings if since is None else sorted(chosen))
+    ]
+    return own + [
+        Wanted(
+            min(map(recordings.__getitem__, trees[root])),
+            min(sessions),
+            frozenset(sessions),
+            tree=frozenset(sessions_of[root]),
+            last_day=max(map(recordings.__getitem__, trees[root])),
+        )
+        for root, sessions in sorted(split.items())
+        if sessions
     ]
 
 
 Begun = Callable[[str, list[str]], None]
-"""Called before recordings are analysed, with the id of the first one and its sessions."""
+"""Called before recordings are analysed, with the id of the first one and its sessions. A session tree has no id."""
 
 
 def analysed(reader: Reader, batch: Batch, job: Job, begun: Begun) -> Iterator[Outcome]:
     """Yield the result of each recording of a batch. Raises `UsageError` for a contract of another API."""
+    if batch.wanted[0].tree:
+        yield _of_tree(reader, batch.wanted[0], job, begun)
+        return
     for group, rows in reader.recordings(batch):
         numbers = {one.recording_id: one.recording for one in rows.recordings()}
         first = group[0].recording_id
@@ -108,6 +154,42 @@ def analysed(reader: Reader, batch: Batch, job: Job, begun: Begun) -> Iterator[O
         for wanted in group:
             if wanted.is_wanted:
                 yield _outcome(wanted, rows, numbers[wanted.recording_id], model, names, job)
+
+
+def _of_tree(reader: Reader, wanted: Wanted, job: Job, begun: Begun) -> Outcome:
+    """Return the result of a session tree in several recordings."""
+    sessions = sorted(filter(None, wanted.sessions or ()))
+    begun("", sessions)
+    lake = reader.tree_lake
+    lake.missing.clear()
+    days = date.fromisoformat(wanted.day), date.fromisoformat(wanted.last_day)
+    fetch = Fetch.of_tree(reader.query, wanted.tree, days)
+    made = Outcome(wanted.recording_id, sessions)
+    if not fetch.recordings:  # it expired meanwhile
+        return made
+    with closing(held(fetch.values())) as store:
+        if missing := lake.missing.files():
+            failure = f"session {wanted.recording_id} cannot be analysed: a file with a part of it is lost"
+            return Outcome(wanted.recording_id, failure=failure, missing=missing)
+        model = ModelChecks(store)
+        ids = {one.recording: one.recording_id for one in store.recordings()}
+        exchanges = [x for x in store.exchanges() if x.session_id in sessions]
+        first = {x.session_id: x.recording for x in reversed(exchanges)}
+        of_stream = {x.stream: x.recording for x in exchanges if x.stream is not None}
+
+        def told(found: Iterable[Row]) -> list[Row]:
+            return [
+                row | {"recording_id": ids[number]}
+                for row in found
+                if (session_id := row["session_id"]) in first
+                if (number := row.get("recording") or of_stream.get(row.get("stream") or 0, first[session_id]))
+            ]
+
+        if "doctor" in job.analyses:
+            made.rows["doctor"] = told(one.row() for one in examine(store, model=model))
+        if "stats" in job.analyses:
+            made.rows["stats"] = told(map(stats_row, measured(store, calls=model.calls)))
+        return made
 
 
 def _outcome(
@@ -123,6 +205,7 @@ def _outcome(
             row | mark | {"session_id": names.get(row["session_id"], row["session_id"])}
             for row in found
             if (None if row["session_id"] in names else row["session_id"]) in known
+            and row["session_id"] not in wanted.elsewhere
         ]
 
     sessions = [one for one in rows.sessions(recording) if wanted.sessions is None or one in wanted.sessions]
@@ -164,12 +247,16 @@ _SPAWN = multiprocessing.get_context("spawn")
 def run(
     lake: Lake, snapshot: Snapshot, wanted: Sequence[Wanted], job: Job, jobs: int, tell: Callable[[str], None]
 ) -> Iterator[Outcome]:
-    """Yield the result of each recording, by day and id. `tell` is called with a sentence when a worker dies.
+    """Yield the result of each recording, by day and id, then those of session trees. `tell` is called with a sentence
+    when a worker dies.
 
     A recording whose worker dies is read again alone; if that worker dies too, its result is a failure. Raises
     `UsageError` for a contract of another API.
     """
-    batches = list(snapshot.batches(wanted, _most(len(wanted), jobs)))
+    recordings = [one for one in wanted if not one.tree]
+    batches = list(snapshot.batches(recordings, _most(len(recordings), jobs)))
+    if {"doctor", "stats"} & set(job.analyses):
+        batches += [Batch((one,), {}) for one in wanted if one.tree]
     jobs = min(jobs, len(batches))
     if jobs <= 1:
         with closing(Reader(lake)) as reader, reading_with(job.contract):
@@ -203,7 +290,8 @@ def _guarded(reader: Reader, batch: Batch, job: Job, begun: Begun = lambda *_: N
         said = str(error) if isinstance(error, OmnirecordError) else f"{type(error).__name__}: {error}"
         for id_ in (of.recording_id for one in left for of in one.wanted if of.is_wanted):
             missing = reader.lake.missing.files()
-            yield Outcome(id_, failure=f"recording {id_} cannot be analysed: {said}", missing=missing)
+            what = "session" if batch.wanted[0].tree else "recording"
+            yield Outcome(id_, failure=f"{what} {id_} cannot be analysed: {said}", missing=missing)
 
 
 def _work(connection: Connection, url: str, job: Job) -> None:
@@ -250,8 +338,8 @@ class _Worker:
         recording_id, sessions = self.at
         more = f" and {len(sessions) - _NAMED} more" if len(sessions) > _NAMED else ""
         word = "session" if len(sessions) == 1 else "sessions"
-        named = f", {word} {', '.join(clip(one, 80) for one in sessions[:_NAMED])}{more}" if sessions else ""
-        return f" in recording {recording_id}{named}"
+        named = [f"{word} {', '.join(clip(one, 80) for one in sessions[:_NAMED])}{more}"] if sessions else []
+        return " in " + ", ".join([*([f"recording {recording_id}"] if recording_id else []), *named])
 
 
 class _Pool:

@@ -66,6 +66,18 @@ class Fetch:
             failed.pop_all()
         self.exchanges = self.events = 0
 
+    @classmethod
+    def of_tree(cls, query: LakeQuery, sessions: Collection[str], days: Days) -> Fetch:
+        """Return a whole session tree of recordings that began on these days, the first and the last. `query` stays
+        open. Raises `LakeError`."""
+        made = cls.__new__(cls)
+        made._query = query
+        made.exchanges = made.events = 0
+        made.sessions = sorted(sessions)
+        made.session_id = made.sessions[0]
+        made._find_exchanges((days[0] - _DAYS, days[1] + _DAYS))
+        return made
+
     def _find_stream(self, name: str, stream: int) -> None:
         known = sorted(self._query.recordings())
         ids = [one for one in known if one.startswith(name)]
@@ -94,6 +106,9 @@ class Fetch:
         )
         self.session_id, days = the_session(self._query, name, rows)
         self.sessions, days = _tree(self._query, self.session_id, days, rows)
+        self._find_exchanges(days)
+
+    def _find_exchanges(self, days: Days) -> None:
         with self._query.narrowed(days=days) as near:
             of = near.scan("exchanges", ("recording_id", "exchange"), among={"session_id": self.sessions})
         self._exchanges = defaultdict(list)

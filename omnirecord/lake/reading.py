@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, groupby
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
@@ -30,8 +32,9 @@ from ..wire.content_coding import decoded as decoded_content
 from ..wire.headers import header
 from .files import File, files_of, has_between
 from .location import Lake
+from .query import LakeQuery
 from .scan import TOGETHER, recordings_in, runs, scanned, together, tuples
-from .tables import SCHEMAS
+from .tables import CHILDREN, SCHEMAS
 
 if TYPE_CHECKING:
     from ..providers.grouping import Place
@@ -44,14 +47,20 @@ _ID = attrgetter("recording_id")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A recording to read. `sessions`: the ids that are wanted, None for what belongs to no session; all by default.
-    No session: it is only read, for another one of its cassette."""
+    """A recording to read, or a session tree in several recordings. `sessions`: the ids that are wanted, None for what
+    belongs to no session; all by default. No session: it is only read, for another one of its cassette."""
 
     day: str
     recording_id: str
     sessions: frozenset[str | None] | None = None
     group: str = ""
     """The least id of the recordings that are read together; empty for a recording that is read alone."""
+    elsewhere: frozenset[str] = frozenset()
+    """The sessions of trees in several recordings: `doctor` and `stats` of the recording leave them out."""
+    tree: frozenset[str] = frozenset()
+    """The sessions of a tree in several recordings, which began on days from `day` to `last_day`. Then `recording_id`
+    is the id of one of them."""
+    last_day: str = ""
 
     @property
     def together(self) -> str:
@@ -101,9 +110,12 @@ class Snapshot:
         return {ids[0]: ids for ids in together(scanned(lake, "recordings", files, _schema("recordings", TOGETHER)))}
 
     def sessions(self, lake: Lake) -> list[dict[str, Any]]:
-        """Return the ids of all sessions and of their recordings, and their start. Raises `LakeError`."""
+        """Return the ids of all sessions, of their recordings, parents and children, and their start.
+
+        Raises `LakeError`.
+        """
         objects, _ = files_of(lake, "sessions")
-        columns = ["recording_id", "session_id", "started_at"]
+        columns = ["recording_id", "session_id", "parent_session_id", CHILDREN, "started_at"]
         rows: list[dict[str, Any]] = scanned(lake, "sessions", objects, _schema("sessions", columns)).to_pylist()
         return rows
 
@@ -138,6 +150,9 @@ class Reader:
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
         self._threads = ThreadPoolExecutor(_THREADS)
+        self._open = ExitStack()
+        self.tree_lake = Lake(lake.url)
+        """The lake for `query`: its files that are missing are those of one session tree."""
 
     def recordings(self, batch: Batch) -> Iterator[tuple[list[Wanted], RecordingRows]]:
         """Yield the recordings of a batch, those of a group together. Raises `LakeError`, or `ValueError` for an
@@ -209,7 +224,13 @@ class Reader:
         files = batch.objects[table]
         return scanned(self.lake, table, files, schema, among={"recording_id": ids}, skips=())
 
+    @cached_property
+    def query(self) -> LakeQuery:
+        """A query for sessions that have parts in several recordings."""
+        return self._open.enter_context(LakeQuery(self.tree_lake))
+
     def close(self) -> None:
+        self._open.close()
         self._threads.shutdown()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from omnirecord.lake.page import Fetched
 from omnirecord.lake.page_data import LakeAnswers
 from tests.lake.test_get import ALL
 from tests.support.answers import InLake, contradictions, printed, rows
-from tests.support.cassettes import SHIPPED
-from tests.support.lakes import shipped
+from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED
+from tests.support.command import invoke
+from tests.support.lakes import shipped, split
 
 BOTH_HOPS = sorted((SHIPPED / "both_hops").glob("*.jsonl*"))
 AGENTS = [SHIPPED / "agents" / "day.jsonl", SHIPPED / "cities" / "cities.jsonl"]
@@ -106,6 +108,52 @@ def test_hops_of_two_recorders_that_a_cassette_joins_are_analysed_together(tmp_p
     (session,) = rows(path, "sessions")
     with closing(Fetch(lake, session["session_id"])) as fetch:
         assert len(fetch.recordings) == 2
+
+
+def _is_stream(x: dict[str, Any]) -> bool:
+    return bool(x["kind"] == "sse")
+
+
+def _is_late(x: dict[str, Any]) -> bool:
+    """The second recorder has what came after the first one was killed."""
+    return bool(x["request"]["at_ns"] > 1_500_000_000)
+
+
+@pytest.mark.parametrize("is_second", [_is_stream, _is_late])
+def test_a_lake_says_of_a_split_session_what_the_fetched_cassette_says(
+    tmp_path: Path, is_second: Callable[[dict[str, Any]], bool]
+) -> None:
+    paths = [HEALTHY["turns"], HEALTHY["subagent"], HEALTHY["reconnect"], TROUBLED["tool_hangs"]]
+    lake = shipped(str(tmp_path / "lake"), SHIPPED / "text.jsonl")
+    for path in paths:
+        folder = tmp_path / path.stem
+        folder.mkdir()
+        shipped(lake.url, *split(path, folder, is_second, path.stem))
+    listed, stats, found = (
+        printed("lake", name, "--json", lake.url, *more)
+        for name, more in (("sessions", ()), ("stats", ("--jobs", "1")), ("doctor", ("--jobs", "1")))
+    )
+    assert len(stats) == len(listed)
+    assert sum(len(one["recordings"]) == 2 for one in listed) >= 4
+    for row in listed:
+        target = tmp_path / f"{row['session_id']}.db"
+        printed("lake", "get", "--json", lake.url, row["session_id"], "-o", str(target))
+        answers = [rows(target, name) for name in ("sessions", "stats", "doctor")]
+        of_row, *of_get = ([one for one in some if one["session_id"] == row["session_id"]] for some in answers)
+        of_lake = ([one for one in some if one["session_id"] == row["session_id"]] for some in (stats, found))
+        assert [plain(one) for one in of_lake] == [plain(one) for one in of_get]
+        assert row["conclusion_code"] == of_row[0]["conclusion"]["code"]
+        assert [row[f"{one}s"] for one in ("error", "warning", "note")] == [*of_row[0]["findings"].values()]
+        assert row["turns"] == of_row[0]["turns"]
+
+
+def test_a_split_session_with_a_lost_file_is_a_failure(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), *split(HEALTHY["turns"], tmp_path))
+    next((tmp_path / "lake" / "events").rglob("*.parquet")).unlink()
+    done = invoke("lake", "stats", "--json", lake.url, "--jobs", "1")
+    assert done.exit_code == 2
+    assert "cannot be analysed" in done.stderr
+    assert [[*json.loads(line)] for line in done.stdout.splitlines()] == [["missing"]]
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from omnirecord.lake.location import Lake
 from omnirecord.lake.ship import Shipper
@@ -72,11 +73,14 @@ def _ship(url: str, paths: Collection[Path], labels: dict[str, str] | None) -> l
 
 
 def split(
-    cassette: Path, folder: Path, is_second: Callable[[dict[str, Any]], bool] = lambda x: x["kind"] == "sse"
+    cassette: Path,
+    folder: Path,
+    is_second: Callable[[dict[str, Any]], bool] = lambda x: x["kind"] == "sse",
+    seed: str = "",
 ) -> tuple[Path, Path]:
     """Return a cassette as two proxies behind a load balancer record it: one has the requests, one the streams.
 
-    `is_second`: whether the second one has an exchange.
+    `is_second`: whether the second one has an exchange. `seed`: the ids of its recordings follow from it.
     """
     head, *values = [json.loads(line) for line in cassette.read_text().splitlines()]
     requests: list[dict[str, Any]] = []
@@ -87,14 +91,15 @@ def split(
             part = streams if is_second(value) else requests
         part.append(value)
     return (
-        _written(folder / "requests.jsonl", _head(head, "1"), requests),
-        _written(folder / "streams.jsonl", _head(head, "2"), streams),
+        _written(folder / "requests.jsonl", _head(head, "1", seed), requests),
+        _written(folder / "streams.jsonl", _head(head, "2", seed), streams),
     )
 
 
-def _head(head: dict[str, Any], digit: str) -> dict[str, Any]:
+def _head(head: dict[str, Any], digit: str, seed: str) -> dict[str, Any]:
+    of = f"{crc32(seed.encode()) & 0xFFFF:04x}"
     recordings = [
-        {**one, "recording_id": f"01a2144{digit}-0000-7000-8000-{one['recording']:012d}"} for one in head["recordings"]
+        {**one, "recording_id": f"01a2144{digit}-{of}-7000-8000-{one['recording']:012d}"} for one in head["recordings"]
     ]
     return {**head, "recordings": recordings}
 
