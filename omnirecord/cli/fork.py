@@ -385,6 +385,8 @@ class _Branch:
         """The reasons why the branch failed, apart from those of any replay."""
         if self._server.served and not (self.branch.has_forked or self.branch.is_stopped):
             yield self._told_missing()
+        if self.branch.is_stopped:
+            yield from self._told_alone()
         if self.live_calls:
             outcome = self.outcome()
             for failure in dict.fromkeys(outcome.failed):
@@ -404,6 +406,20 @@ class _Branch:
             told = "so no call went to the provider"
         again = f". It repeats call {point.again}, since the program started again. Fork at call {point.again}"
         return f"Call {point.number} was not made, {told}{again if point.again else ''}"
+
+    def _told_alone(self) -> Iterator[str]:
+        """Return how to fork with all conversations, if only one of the cassette answers."""
+        from ..cassette.select import named_session
+        from ..forks.point import call_number
+
+        cassette, name = named_session(self._point.source)
+        if name is not None:
+            words = ["omnirecord", "fork", by_name(str(cassette)), "--from-call"]
+            number = call_number(cassette, min(self._point.attempts))
+            yield (
+                f"Only {self._name} answers, since another conversation has an equal request. If the program makes the"
+                f" calls of the others, too: {shlex.join(words)} {number}"
+            )
 
     def _told_change(self) -> str:
         """Return in how many live calls the change is; empty if there is no change, or no live call."""

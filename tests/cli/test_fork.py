@@ -500,6 +500,16 @@ async def test_without_a_command_the_addresses_are_printed_and_a_signal_ends_the
     assert b"2 made, 1 answered from the recording, 1 live, 0 missing" in errors
 
 
+async def test_a_fork_of_one_of_two_equal_runs_says_how_to_fork_the_program_of_both(tmp_path: Path) -> None:
+    await record(tmp_path, "Bye", "Hi", "Hi")
+    done, asked = await fork(tmp_path, "--from-call", "1", "-o", "b.db", words=("Bye", "Hi", "Hi"), of="a.db#3")
+    assert (done.code, asked) == (1, [])
+    assert (
+        "If the program makes the calls of the others, too: omnirecord fork a.db --from-call 3\n"
+        in done.errors.decode()
+    )
+
+
 async def test_of_several_conversations_the_fork_says_which_call_it_means(tmp_path: Path) -> None:
     await record(tmp_path, "Hi", "Bye")
     done, _ = await fork(tmp_path, "--from-call", "2", "-o", "b.db", words=("Hi", "Bye"))
