@@ -72,14 +72,18 @@ def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
         table = lake.table(name)
         with lake.failures(name):
             files = files_in(table)
+        without_rows: dict[str, set[str]] = {}
+        """The recordings of each day that have no rows in the other files of the table."""
         for file in (one for one in files if one.path in paths):
             if file.recording_id is not None:
                 ids = {file.recording_id}
             else:
                 if file.day not in known:
                     known[file.day] = {id_ for each in TABLES for id_ in _all(lake, each, lost, file.day)}
-                elsewhere = _ids(lake, name, [one for one in files if one.day == file.day and one.path not in paths])
-                ids = {one for one in known[file.day] - elsewhere if file.least <= one <= file.most}
+                if file.day not in without_rows:
+                    left = [one for one in files if one.day == file.day and one.path not in paths]
+                    without_rows[file.day] = known[file.day] - _ids(lake, name, left)
+                ids = {one for one in without_rows[file.day] if file.least <= one <= file.most}
                 ids |= {file.least, file.most}  # a part of their rows may be in another file
             folded = stored.among(ids) | unstored
             ids = {one for one in ids if has_rows(table, one, folded)}
