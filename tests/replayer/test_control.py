@@ -52,15 +52,6 @@ async def look(server: Replay, what: str) -> Any:
     return json.loads((await ask(server.url, get(CONTROL + what, host="localhost"))).body)
 
 
-async def test_steps_are_exact_and_say_where_they_led(tmp_path: Path) -> None:
-    async with listening(letters(), tmp_path) as (server, wire):
-        position = await server.step()
-        assert (position.type, position.at_s) == ("session.heartbeat", 0.0)
-        position = await server.step(2)
-        assert (position.seq, position.at_s, position.paused) == (3, 2.0, True)
-        assert await heard(wire, 3) == ["heartbeat", "a", "b"]
-
-
 async def test_it_runs_until_an_event_and_the_client_has_nothing_behind_it(tmp_path: Path) -> None:
     async with listening(letters(), tmp_path, timing="instant") as (server, wire):
         position = await server.run_until("response.output_text.*", nth=3)

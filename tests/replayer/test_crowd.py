@@ -15,10 +15,9 @@ import pytest
 import omnirecord
 from omnirecord.replayer.server import Replay
 from omnirecord.replayer.verify import quantile
-from tests.replayer.test_server import MESSAGE, STREAM, heard
-from tests.support.cassettes import Made, conversation, delta
+from tests.support.cassettes import Made, delta
 from tests.support.watchdog import slowness
-from tests.support.wire import ask, connected, get
+from tests.support.wire import connected, get
 
 STREAMS, EVENTS_EACH = 100, 25
 
@@ -133,28 +132,3 @@ def files_for(wanted: int) -> Iterator[int]:
         yield may
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-@pytest.mark.slow
-async def test_many_replays_live_in_one_process_and_leave_nothing_behind(tmp_path: Path, long: bool) -> None:
-    """Three hundred with `--long`, otherwise 80."""
-    path = conversation().save(tmp_path / "tape.db")
-    before, most = len(list(Path("/proc/self/fd").iterdir())), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    count = min(300 if long else 80, most // 8)
-
-    async def once(server: Replay) -> list[str]:
-        async with connected(server.url, get(STREAM)) as wire:
-            await wire.head()
-            told = await heard(wire, 2)
-            await ask(server.url, MESSAGE)
-            return told + await heard(wire, 6)
-
-    servers = [Replay(path, timing="instant") for _ in range(count)]
-    for server in servers:
-        await server.__aenter__()
-    told = await asyncio.gather(*map(once, servers))
-    for server in servers:
-        await server.stop()
-    await asyncio.sleep(0)
-    assert told == [["heartbeat", "presence", "running", "created", "Hel", "lo", "completed", "idle"]] * count
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1

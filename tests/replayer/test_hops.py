@@ -8,7 +8,6 @@ import signal
 import time
 from pathlib import Path
 
-import openai
 import pytest
 
 import omnirecord
@@ -18,8 +17,11 @@ from tests.replayer.player.test_models import ANSWER, BODY, PATH, called
 from tests.replayer.test_server import MESSAGE, STREAM, heard, post
 from tests.support import forked
 from tests.support.cassettes import SHIPPED, Made, conversation, event
+from tests.support.later import later
 from tests.support.stage import EVENTS, gists
 from tests.support.wire import Answer, ask, connected, get
+
+openai = later("openai")
 
 BOTH = SHIPPED / "both_hops" / "both_text.jsonl"
 CALL = json.dumps(BODY).encode()

@@ -213,18 +213,6 @@ async def test_after_the_time_for_a_gate_an_answer_is_given_too(tmp_path: Path) 
         assert (await ask(server.url, post(EVENTS))).body == b'{"queued": true}'
 
 
-async def test_a_message_is_answered_once_its_approval_was_given(tmp_path: Path) -> None:
-    tape = Made()
-    tape.post(EVENTS, 1.0, until=3.0, status=202, answer={"queued": True})
-    tape.post(RESOLVE, 2.0, status=202, answer={"resolved": True})
-    async with Replay(tape.save(tmp_path / "tape.db"), timing="instant") as server:
-        answer = asyncio.create_task(ask(server.url, post(EVENTS)))
-        await asyncio.wait({answer}, timeout=0.2)
-        assert not answer.done()
-        assert (await ask(server.url, post(RESOLVE))).body == b'{"resolved": true}'
-        assert (await answer).body == b'{"queued": true}'
-
-
 async def test_a_session_that_began_anew_leaves_a_waiting_listener_its_own_gates(tmp_path: Path) -> None:
     async with listening(conversation(), tmp_path, skip_gates_after=0.3) as (server, wire):
         await heard(wire, 2)
@@ -259,12 +247,6 @@ async def test_it_tells_what_came_what_was_missed_and_what_was_different(tmp_pat
     assert told["mismatches"] == [
         {"request": f"POST {EVENTS}", "field": "type", "recorded": "message", "got": "interrupt"}
     ]
-
-
-async def test_below_its_own_path_there_is_nothing_but_the_state(tmp_path: Path) -> None:
-    async with Replay(conversation().save(tmp_path / "tape.db")) as server:
-        assert (await ask(server.url, get("/-/omnirecord/other", host="localhost"))).status.startswith(b"HTTP/1.1 404")
-        assert server.unmatched == []
 
 
 async def test_in_a_loop_each_client_gets_the_session_from_its_start(

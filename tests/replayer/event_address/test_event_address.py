@@ -13,7 +13,7 @@ from omnirecord.replayer.event_address import Address, parse_address
 from omnirecord.replayer.event_address.matcher import Stream
 from tests.support.cassettes import DONE, completed, created, delta, event, heartbeat, presence, status
 from tests.support.examples import each
-from tests.support.recorded import calls, recorded
+from tests.support.recorded import recorded
 
 ONE = recorded(
     1, heartbeat(), presence(), status("running"), created(), delta("Hel", 2), delta("lo", 3), b": nothing\n\n",
@@ -229,21 +229,3 @@ def test_an_address_in_words_reads_as_itself(text: str) -> None:
     address = parse_address(text)
     assert parse_address(str(address)) == address
     assert isinstance(address, Address)
-
-
-def test_json_is_parsed_only_where_the_type_fits_and_a_condition_asks() -> None:
-    stream = recorded(1, *[delta("a")] * 50, *[status("running")] * 3, status("idle"))
-    address = parse_address("session.status with status=idle")
-    assert calls(lambda: address.resolve([stream]), "payload_of") == 4
-    assert calls(lambda: parse_address("last response.output_text.delta").resolve([stream]), "payload_of") == 0
-
-
-def test_the_work_grows_with_the_frames() -> None:
-    address = parse_address("every event after 3rd session.status")
-
-    def work(size: int) -> int:
-        stream = recorded(1, *[status("running")] * size)
-        return calls(lambda: address.resolve([stream]))
-
-    work(10)
-    assert work(2000) < 2.5 * work(1000)

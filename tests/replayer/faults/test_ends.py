@@ -117,7 +117,3 @@ def test_a_reset_forgets_what_has_happened() -> None:
     assert faults.happened("cut before response.created")
     faults.reset()
     assert faults.on(1, parts_of(STREAM)).end == "clean"
-
-
-def test_what_no_fault_said_has_not_happened() -> None:
-    assert not bound("drop response.created").happened("drop response.created")

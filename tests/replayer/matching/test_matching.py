@@ -14,11 +14,6 @@ from tests.support.wire import ask, get
 ID = "04cc962c53894fceb438253de1a3c240"
 
 
-def post(target: str, body: bytes, header: bytes = b"") -> bytes:
-    head = b"POST %b HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n" % (target.encode(), header, len(body))
-    return head + body
-
-
 @pytest.mark.parametrize("coding", [(), (("content-encoding", "gzip"),)], ids=["plain", "gzip"])
 async def test_a_clients_own_id_comes_out_of_every_answer(tmp_path: Path, coding: tuple[tuple[str, str], ...]) -> None:
     reads = [(0.1, heartbeat()), (0.3, event("session.status", conversation_id=ID, status="idle"))]
@@ -34,16 +29,3 @@ async def test_a_clients_own_id_comes_out_of_every_answer(tmp_path: Path, coding
     assert stream.body == b"".join(data for _, data in reads).replace(ID.encode(), b"mine")
     assert not any(name.lower() == b"content-encoding" for name, _ in stream.headers)
     assert server.unmatched == []
-
-
-async def test_after_a_reset_ids_are_given_anew(tmp_path: Path) -> None:
-    tape = Made()
-    for n, name in enumerate(("conv_1", "conv_2")):
-        tape.get(f"/v1/sessions/{name}", n, {"number": n})
-    async with Replay(tape.save(tmp_path / "tape.db"), timing="instant", match=["sessions mapped"]) as server:
-        numbers = []
-        for name in ("a", "b"):
-            numbers.append(json.loads((await ask(server.url, get(f"/v1/sessions/{name}"))).body)["number"])
-        await server.reset()
-        numbers.append(json.loads((await ask(server.url, get("/v1/sessions/b"))).body)["number"])
-    assert numbers == [0, 1, 0]

@@ -16,7 +16,7 @@ from omnirecord.replayer.player import Answering, GateRule, Incoming, Mismatch
 from omnirecord.replayer.player.plan import ReplayPlan
 from tests.support.cassettes import Made, conversation, heartbeat
 from tests.support.examples import each
-from tests.support.stage import EVENTS, SESSION, Stage
+from tests.support.stage import EVENTS, Stage
 
 TEXT = "body $.data.text"
 RESOLVE = "/v1/sessions/s/elicitations/e/resolve"
@@ -44,14 +44,6 @@ def answered(stage: Stage, *bodies: Any, **more: Any) -> list[bytes]:
 def test_the_next_with_the_same_at_a_json_path_answers() -> None:
     stage = Stage(talk("a", "b", "a"), match=(TEXT,))
     assert answered(stage, said("b"), said("a"), said("a")) == [b"2", b"1", b"3"]
-
-
-def test_without_a_rule_the_next_answers_whatever_it_says() -> None:
-    assert answered(Stage(talk("a", "b")), said("b"), said("x")) == [b"1", b"2"]
-
-
-def test_nothing_else_in_a_body_counts() -> None:
-    assert answered(Stage(talk("a"), match=(TEXT,)), said("a", more=1)) == [b"1"]
 
 
 def test_a_body_that_says_something_else_is_a_miss_that_tells_both() -> None:
@@ -82,17 +74,6 @@ def test_several_values_at_a_path_are_compared_as_a_list() -> None:
     miss = stage.misses("POST", EVENTS, body={"a": [{"x": 2}, {"x": 1}]})
     assert miss.nearest[0]["differs"] == "body $.a[*].x: recorded [1, 2], got [2, 1]"
     assert answered(stage, {"a": [{"x": 1.0, "y": 5}, {"x": 2}]}) == [b"1"]
-
-
-@each(
-    ("recorded", "got", "equal"),
-    [(1, 1.0, True), (1, True, False), ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True), ("1", 1, False), (None, 0, False)],
-)
-def test_values_are_compared_as_json(recorded: Any, got: Any, equal: bool) -> None:
-    tape = Made()
-    tape.post(EVENTS, 1.0, body={"x": recorded}, answer={"n": 1})
-    answer = Stage(tape, match=("body $.x",)).asks("POST", EVENTS, {"x": got})
-    assert isinstance(answer, Answering) is equal
 
 
 def test_a_secret_in_a_body_counts_as_equal_and_is_not_told() -> None:
@@ -183,32 +164,6 @@ def test_a_message_that_came_more_often_than_with_this_body_is_a_miss() -> None:
 # Queries and headers
 
 
-def test_a_parameter_that_is_ignored_does_not_keep_a_request_from_its_answer() -> None:
-    tape = Made()
-    tape.get("/v1/x?nonce=1&a=1", 1.0, {"found": 1})
-    stage = Stage(tape, match=("ignore query nonce",))
-    assert stage.reads("/v1/x?nonce=2&a=1") == {"found": 1}
-    assert stage.misses("GET", "/v1/x?nonce=1&a=2")
-
-
-def test_a_header_that_is_added_tells_requests_apart() -> None:
-    tape = Made()
-    tape.get("/v1/x", 1.0, {"n": 1}, sent=(("X-Team", "red"),))
-    tape.get("/v1/x", 2.0, {"n": 2}, sent=(("X-Team", "blue"),))
-    stage = Stage(tape, match=("add header x-team",))
-    assert stage.reads("/v1/x", headers=(("x-team", "red"),)) == {"n": 1}
-    assert stage.reads("/v1/x", headers=(("x-team", "blue"),)) == {"n": 2}
-    assert stage.misses("GET", "/v1/x").nearest[0]["differs"].startswith("header x-team (nothing instead of")
-
-
-def test_a_limit_that_is_added_is_no_matter_of_detail() -> None:
-    tape = Made()
-    tape.get(f"{SESSION}/items?limit=20", 1.0, {"n": 1})
-    assert Stage(tape).reads(f"{SESSION}/items?limit=50") == {"n": 1}
-    miss = Stage(tape, match=("add query limit",)).misses("GET", f"{SESSION}/items?limit=50")
-    assert miss.nearest[0]["differs"] == "query (limit=50 instead of limit=20)"
-
-
 # Order
 
 
@@ -247,12 +202,6 @@ def approval() -> Made:
     tape.post(RESOLVE, 2.0, status=202, body={"action": "accept"}, answer={"n": 2})
     tape.post(EVENTS, 3.0, status=202, body=said("b"), answer={"n": 3})
     return tape
-
-
-def test_by_default_different_requests_come_in_any_order() -> None:
-    stage = Stage(approval())
-    assert stage.posts(RESOLVE, {"action": "accept"}).body == b'{"n": 2}'
-    assert answered(stage, said("a")) == [b"1"]
 
 
 def test_in_strict_order_a_request_that_comes_too_early_is_a_miss_that_says_after_what() -> None:
@@ -356,13 +305,6 @@ def test_a_decline_where_an_accept_was_recorded_is_reported_whatever_the_order()
         stage = Stage(approval(), match=match)
         stage.posts(RESOLVE, {"action": "decline"})
         assert stage.player.mismatches == [Mismatch(f"POST {RESOLVE}", "action", "accept", "decline")]
-
-
-def test_a_decline_is_a_miss_where_a_rule_says_that_the_action_counts() -> None:
-    miss = Stage(approval(), match=("body $.action for POST */resolve",)).misses(
-        "POST", RESOLVE, body={"action": "decline"}
-    )
-    assert miss.nearest[0]["differs"] == 'body $.action: recorded "accept", got "decline"'
 
 
 def test_a_stream_that_is_asked_for_by_post_is_found_by_its_body() -> None:

@@ -114,11 +114,6 @@ async def test_without_it_a_browser_gets_only_what_was_recorded(tape: Path) -> N
         assert (server.page, server.made_up) == ("", [])
 
 
-def test_a_folder_that_is_no_web_ui_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no index\.html"):
-        Replay(HEALTHY["text"], web_ui=tmp_path)
-
-
 def test_a_page_keeps_the_recorded_ids(ui: Path) -> None:
     with pytest.raises(UsageError, match="exclude each other"):
         Replay(HEALTHY["text"], web_ui=ui, match=["sessions mapped"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.cassettes import Made, conversation, delta, heartbeat, presence, status
+from tests.support.cassettes import Made, conversation, heartbeat, presence, status
 from tests.support.examples import each
 from tests.support.stage import EVENTS, SESSION, Stage
 
@@ -37,15 +37,6 @@ def test_nothing_that_followed_a_message_comes_before_it(mode: str) -> None:
     stage.posts()
     stage.at(2000)
     assert listener.hears() == TURN
-
-
-def test_time_stands_still_at_a_closed_gate_and_what_is_left_of_the_gap_counts_from_the_message() -> None:
-    stage = Stage(conversation())
-    listener = stage.opens()
-    stage.at(1000)
-    listener.hears()
-    stage.posts()
-    assert listener.next_in() == pytest.approx(0.5)
 
 
 def test_a_message_that_comes_early_is_remembered_and_time_does_not_jump() -> None:
@@ -146,20 +137,6 @@ def test_whatever_can_be_a_gate_can_be_opened(glob: str) -> None:
 def test_without_gates_nothing_is_waited_for() -> None:
     listener = Stage(conversation(), "instant", no_gate=True).opens()
     assert listener.hears() == GREETING + TURN
-
-
-def test_a_silence_is_capped_and_divided() -> None:
-    tape = Made()
-    tape.stream("s", 1.0, (1.0, heartbeat()), (61.0, status("idle")))
-    listener = Stage(tape, max_gap=0.4, speed=2).opens()
-    listener.hears()
-    assert listener.next_in() == pytest.approx(0.2)
-
-
-def test_instant_plays_an_hour_at_once() -> None:
-    tape = Made()
-    tape.stream("s", 1.0, *((1.0 + n * 36, delta(str(n))) for n in range(100)), end=3700.0)
-    assert len(Stage(tape, "instant").opens().hears()) == 100
 
 
 @pytest.mark.parametrize("ending", ["done", "eof", "upstream_lost"])

@@ -144,14 +144,6 @@ def test_a_304_answers_only_the_validator_that_it_answered() -> None:
     assert stage.reads("/", if_none_match='"v1"') == 304
 
 
-def test_what_was_recorded_only_as_304_is_a_miss_that_says_what_to_do() -> None:
-    tape = Made()
-    tape.get("/assets/a.js", 1.0, status=304, sent=CACHED)
-    stage = Stage(tape)
-    assert "cold cache" in stage.misses("GET", "/assets/a.js").message
-    assert stage.reads("/assets/a.js", if_none_match='"v1"') == 304
-
-
 def test_what_belongs_to_no_session_is_read_as_of_the_session_that_is_furthest_on() -> None:
     stage = Stage(lists())
     assert stage.reads("/v1/sessions") == {"seen": "nothing"}

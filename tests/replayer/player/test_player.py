@@ -29,55 +29,6 @@ def due(answer: object, stage: Stage) -> int | None:
     return answer.due(stage.now)
 
 
-def test_what_belongs_to_no_session_begins_again_when_all_of_it_was_given() -> None:
-    tape = Made()
-    tape.post("/v1/hosts", 1.0, answer={"n": 1})
-    tape.post("/v1/hosts", 2.0, answer={"n": 2})
-    stage = Stage(tape)
-    assert [stage.posts("/v1/hosts").body[-2:-1] for _ in range(4)] == [b"1", b"2", b"1", b"2"]
-
-
-@pytest.mark.parametrize("asked", ["/v1/x?b=2&a=1", "/v1/x?a=1&b=2&idle=true", "/v1/x?idle=false&b=2&a=1"])
-def test_idle_and_the_order_of_a_query_do_not_matter(asked: str) -> None:
-    tape = Made()
-    tape.get("/v1/x?a=1&b=2", 1.0, {"found": True})
-    assert Stage(tape).reads(asked) == {"found": True}
-
-
-def test_another_query_is_another_request() -> None:
-    tape = Made()
-    tape.get("/v1/x?a=1", 1.0, {"found": True})
-    assert "never recorded" in Stage(tape).misses("GET", "/v1/x?a=2").message
-
-
-def test_a_client_with_another_token_in_its_query_gets_the_same() -> None:
-    tape = Made()
-    tape.get("/v1/x?token=~token:aaaaaaaaaaaaaaaa~&a=1", 1.0, {"found": True})
-    assert Stage(tape).reads("/v1/x?token=sk-12345678901234567890&a=1") == {"found": True}
-
-
-def test_a_miss_names_the_nearest_requests_and_what_differs() -> None:
-    tape = Made()
-    tape.get("/v1/sessions/s/items?limit=5", 1.0, {})
-    tape.post("/v1/hosts", 1.0)
-    miss = Stage(tape).misses("POST", "/v1/sessions/s/items?limit=5")
-    assert miss.message == "POST /v1/sessions/s/items?limit=5 was never recorded"
-    assert miss.nearest[0] == {"request": "GET /v1/sessions/s/items?limit=5", "differs": "method"}
-    assert len(miss.nearest) == 2
-
-
-def test_what_is_asked_more_often_than_it_was_recorded_is_a_miss_that_says_so() -> None:
-    stage = Stage(conversation())
-    stage.posts()
-    assert "was recorded once and answered as often" in stage.misses("POST", EVENTS).message
-
-
-def test_what_was_recorded_without_an_answer_is_a_miss_that_says_so() -> None:
-    tape = Made()
-    tape.get("/v1/x", 1.0, answered=False, ending="client_left")
-    assert "never answered" in Stage(tape).misses("GET", "/v1/x").message
-
-
 def test_a_put_may_come_more_often_than_it_was_recorded() -> None:
     tape = conversation()
     tape.request("PUT", "/v1/sessions/s/title", 1.0, answer={"ok": 1})
@@ -99,12 +50,6 @@ def test_a_body_does_not_decide_but_another_type_in_it_is_reported() -> None:
     stage = Stage(conversation())
     assert stage.posts(body={"type": "interrupt", "data": 1}).exchange.response is not None
     assert stage.player.mismatches == [Mismatch(f"POST {EVENTS}", "type", "message", "interrupt")]
-
-
-def test_another_action_is_reported() -> None:
-    stage = Stage(approval())
-    stage.posts(RESOLVE, {"action": "decline"})
-    assert [(m.field, m.recorded, m.got) for m in stage.player.mismatches] == [("action", "accept", "decline")]
 
 
 @each("body", [{"type": "message", "other": 1}, b"--x\r\nanother bundle", b'{"type": "mess', b""])

@@ -205,15 +205,6 @@ def test_a_compressed_stream_is_given_uncompressed_at_the_same_times() -> None:
     assert listener.playing.takes_a_frame
 
 
-def test_an_id_that_was_cut_by_the_wire_is_renamed() -> None:
-    tape = Made()
-    data = delta(ONE)
-    at = data.index(ONE.encode()) + 4
-    tape.stream(ONE, 1.0, (1.0, heartbeat()), (2.0, data[:at]), (3.0, data[at:]))
-    stage = Stage(tape, "instant", match=MAPPED)
-    assert stage.opens("mine").hears() == ["heartbeat", "mine"]
-
-
 def test_who_joins_later_hears_the_clients_id_too() -> None:
     stage = Stage(two_sessions(), "instant", match=MAPPED)
     stage.posts("/v1/sessions/mine/events")
