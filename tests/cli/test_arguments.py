@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -105,10 +103,6 @@ def test_a_missing_cassette_is_an_object_with_json(name: str, tmp_path: Path) ->
 
 def test_an_unknown_command_is_an_object_too() -> None:
     assert "No such command" in failure(run("shwo", "--json"))["error"]
-
-
-def test_without_json_an_error_is_a_sentence(tmp_path: Path) -> None:
-    assert run("ls", tmp_path / "none.db").stderr.startswith("Error: ")
 
 
 @each("name", READERS)
@@ -300,16 +294,3 @@ def test_an_id_that_is_too_short_gets_all_that_begin_so(tmp_path: Path) -> None:
 def test_a_session_of_a_scrubbed_copy_is_the_only_one(two: Path, tmp_path: Path) -> None:
     assert run("scrub", f"{two}#c6", "-o", tmp_path / "safe.db").exit_code == 0
     assert [row["session_id"] for row in objects("ls", tmp_path / "safe.db")] == [CHILD]
-
-
-def test_one_session_is_served_and_no_other(two: Path, tmp_path: Path) -> None:
-    found = forked.run(["serve", f"{two}#586", "--listen", "127.0.0.1:0"], tmp_path, signal.SIGINT)
-    assert found.code == 0
-    assert f"{two}#586".encode() in found.out
-
-
-def test_a_reader_that_goes_away_ends_it_without_a_word() -> None:
-    words = f"request {HEALTHY['text']} 4 --body response"
-    command = f"{sys.executable} -m omnirecord {words} | head -n 1 >/dev/null"
-    found = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=60)
-    assert found.stderr == b""

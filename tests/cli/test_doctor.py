@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
-
-import pytest
 
 from tests.support import forked
 from tests.support.cassettes import TROUBLED, Made, completed, event, heartbeat, status
@@ -94,21 +89,6 @@ def test_only_errors_fail_unless_something_else_is_said(tmp_path: Path) -> None:
     assert (run(path).exit_code, run(path, "--fail-on", "warning").exit_code) == (0, 1)
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (("nowhere.db",), "nowhere.db does not exist"),
-        ((FOLDER / "text.jsonl", "zz"), "no session begins with 'zz'"),
-        ((FOLDER / "README.md",), "README.md"),
-    ],
-)
-def test_what_cannot_be_examined_is_a_sentence(words: tuple[str | Path, ...], sentence: str) -> None:
-    result = run(*words)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert sentence in result.stderr
-    assert "Traceback" not in result.stderr
-
-
 def test_sessions_are_told_apart_the_worst_first(tmp_path: Path) -> None:
     made = faulted(FOLDER / "subagent.jsonl", "corrupt response.output_text.delta in stream 2")
     told = run(made.save(tmp_path / "two.db")).stdout
@@ -138,15 +118,6 @@ def test_many_findings_are_few_lines(tmp_path: Path) -> None:
     odd = b"".join(event(f"odd.{n}") for n in range(3000)) + completed()
     made.stream("s", 1.0, (1.0, heartbeat() + odd))
     assert len(run(made.save(tmp_path / "odd.db")).stdout.splitlines()) < 450
-
-
-def test_a_reader_that_has_enough_ends_it_as_a_broken_pipe_does() -> None:
-    read, write = os.pipe()
-    os.close(read)
-    words = [sys.executable, "-m", "omnirecord", "doctor", str(FOLDER / "failed.jsonl")]
-    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, check=False)
-    os.close(write)
-    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_terminal_gets_colours() -> None:

@@ -336,16 +336,6 @@ def test_reading_ahead_by_less_than_nothing_gets_a_sentence() -> None:
         Proxy(NOBODY, read_ahead=-1)
 
 
-def test_an_error_that_quotes_a_cassette_moves_no_cursor(tmp_path: Path) -> None:
-    body = tmp_path / "evil.sse"
-    body.write_bytes(b'data: {"type": "session.status", "conversation_id": "\\u001b[2J\\u001b]0;owned\\u0007"}\n\n')
-    import_file(body, tmp_path / "evil.db")
-    result = invoke("show", tmp_path / "evil.db", "nobody")
-    assert result.exit_code == 2
-    assert "owned" in result.stderr
-    assert "\x1b" not in result.output
-
-
 def test_a_lack_of_threads_is_a_sentence_and_no_finding(cassette: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was a traceback with exit code 1."""
 

@@ -57,12 +57,19 @@ SCRIPT: dict[str, Step] = {
 }
 
 
+_KEPT: dict[tuple[str, ...], bytes] = {}
+"""Recordings by the words of the agent."""
+
+
 async def record(folder: Path, *words: str) -> None:
-    """Run the agent, and record it into a.db."""
-    async with ModelApis(SCRIPT) as provider:
-        command = ["-o", "a.db", "--", *PYTHON, AGENT, *words]
-        done = await asyncio.to_thread(run, folder, *command, OPENAI_BASE_URL=provider.url)
-    assert done.code == 0, done.errors.decode()
+    """Put a recording of the agent into a.db. It is made once."""
+    if words not in _KEPT:
+        async with ModelApis(SCRIPT) as provider:
+            command = ["-o", "a.db", "--", *PYTHON, AGENT, *words]
+            done = await asyncio.to_thread(run, folder, *command, OPENAI_BASE_URL=provider.url)
+        assert done.code == 0, done.errors.decode()
+        _KEPT[words] = (folder / "a.db").read_bytes()
+    (folder / "a.db").write_bytes(_KEPT[words])
 
 
 async def fork(folder: Path, *options: str, words: tuple[str, ...], of: str = "a.db") -> tuple[Done, list[Any]]:

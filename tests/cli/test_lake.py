@@ -15,7 +15,6 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import Result
-from deltalake import DeltaTable
 
 from omnirecord.lake.tables import FORMAT_VERSION
 from tests.support import forked
@@ -304,9 +303,3 @@ def test_ctrl_c_ends_a_long_query(url: str) -> None:
     out, errors = process.communicate(timeout=10)
     assert (process.returncode, out) == (130, b"")
     assert b"Traceback" not in errors
-
-
-def test_the_newest_version_of_a_table_is_what_check_tells(url: str) -> None:
-    told = json.loads(run("check", url, "--json").stdout)
-    versions = {one["table"]: one["version"] for one in told["tables"]}
-    assert versions["events"] == DeltaTable(f"{url}/events").version()

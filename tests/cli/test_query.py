@@ -20,7 +20,7 @@ from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite import Writer
 from tests.cassette.sqlite.test_store import begun, received
 from tests.support import forked
-from tests.support.cassettes import HEALTHY, TROUBLED, Made, conversation, delta, heartbeat
+from tests.support.cassettes import HEALTHY, TROUBLED, Made, delta, heartbeat
 from tests.support.command import invoke
 from tests.support.examples import each
 
@@ -248,9 +248,3 @@ def test_an_infinite_number_is_a_number_in_json() -> None:
     assert json.loads(done.stdout, parse_constant=pytest.fail) == {
         "a": sys.float_info.max, "b": -sys.float_info.max, "c": None
     }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["pieces", "pages"])
-def test_a_former_name_of_a_table_is_no_table(name: str, tmp_path: Path) -> None:
-    refused = run(conversation().save(tmp_path / "a.db"), f"SELECT * FROM {name}")
-    assert (refused.exit_code, f"there is no table or view {name}" in refused.stderr) == (2, True)

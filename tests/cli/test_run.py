@@ -57,6 +57,18 @@ async def recorded(folder: Path, *words: str, options: tuple[str, ...] = (), by:
         return await asyncio.to_thread(run, folder, *command, OPENAI_BASE_URL=provider.url)
 
 
+_KEPT: dict[tuple[str, ...], bytes] = {}
+"""Recordings by the words of the agent."""
+
+
+async def recording(folder: Path, *words: str) -> None:
+    """Put a recording of the agent into a.db, for tests of what is done with it. It is made once."""
+    if words not in _KEPT:
+        await recorded(folder, *words)
+        _KEPT[words] = (folder / "a.db").read_bytes()
+    (folder / "a.db").write_bytes(_KEPT[words])
+
+
 def replayed_run(folder: Path, *words: str, options: tuple[str, ...] = ()) -> Done:
     return run(folder, "--replay", "a.db", *options, "--", *PYTHON, AGENT, *words)
 
@@ -91,7 +103,7 @@ async def test_a_command_is_recorded_and_the_end_says_how_the_calls_ended_and_ho
 
 
 async def test_a_replay_answers_the_command_offline_again_and_again(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi", "Weather?")
+    await recording(tmp_path, "Hi", "Weather?")
     for _ in range(2):
         done = replayed_run(tmp_path, "Hi", "Weather?")
         assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
@@ -101,7 +113,7 @@ async def test_a_replay_answers_the_command_offline_again_and_again(tmp_path: Pa
 
 
 async def test_a_changed_word_fails_a_replay_also_if_the_command_goes_on(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi", "Weather?")
+    await recording(tmp_path, "Hi", "Weather?")
     program = f"try:\n  exec({AGENT!r})\nexcept Exception: pass"
     done = run(tmp_path, "--replay", "a.db", "--", *PYTHON, program, "Hi", "Wether?")
     assert done.code == 1
@@ -112,7 +124,7 @@ async def test_a_changed_word_fails_a_replay_also_if_the_command_goes_on(tmp_pat
 
 
 async def test_a_call_that_is_not_made_fails_a_replay_and_so_does_a_command_without_calls(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi", "Weather?")
+    await recording(tmp_path, "Hi", "Weather?")
     done = replayed_run(tmp_path, "Weather?")
     assert (done.code, done.out) == (1, b"Sunny.\n")
     assert '(call 1 of 2, exchange 1: "Hi")' in done.errors.decode()
@@ -124,7 +136,7 @@ async def test_a_call_that_is_not_made_fails_a_replay_and_so_does_a_command_with
 
 
 async def test_a_replay_takes_rules_and_faults_and_the_exit_code_of_the_command_wins(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi")
+    await recording(tmp_path, "Hi")
     done = replayed_run(tmp_path, "Hello", options=("--match", "ignore conversation messages"))
     assert (done.code, done.out) == (0, b"Hello there.\n"), done.errors.decode()
     fault = ("--fault", "answer POST /v1/responses with 429")

@@ -14,7 +14,7 @@ import pytest
 
 import omnirecord
 from omnirecord.cassette.sqlite import Writer, rows
-from tests.cli.test_run import AGENT, PYTHON, SCRIPT, recorded, replayed_run, run, variables
+from tests.cli.test_run import AGENT, PYTHON, SCRIPT, recording, replayed_run, run, variables
 from tests.omnigent_rig.provider import Answer
 from tests.support import forked
 from tests.support.forked import Done
@@ -37,7 +37,7 @@ def asked(provider: ModelApis) -> list[str]:
 
 
 async def test_a_call_that_is_missing_goes_to_the_provider_and_into_a_new_cassette(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi")
+    await recording(tmp_path, "Hi")
     before = (tmp_path / "a.db").read_bytes()
     async with ModelApis(SCRIPT) as provider:
         done = await extended(tmp_path, provider, "Hi", "Weather?", options=("-o", "new.db"))
@@ -59,7 +59,7 @@ async def test_a_call_that_is_missing_goes_to_the_provider_and_into_a_new_casset
 
 
 async def test_without_a_new_cassette_it_is_appended_and_no_unused_provider_gets_a_recording(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi")
+    await recording(tmp_path, "Hi")
     async with ModelApis(SCRIPT) as provider:
         for live in (1, 0):
             done = await extended(tmp_path, provider, "Hi", "Weather?")
@@ -73,7 +73,7 @@ async def test_without_a_new_cassette_it_is_appended_and_no_unused_provider_gets
 
 
 async def test_a_provider_that_the_recording_lacks_is_recorded_beside_it(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi")
+    await recording(tmp_path, "Hi")
     body = '{"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Weather?"}]}'
     other = AGENT.replace("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL").replace('+ "/responses"', '+ "/v1/messages"')
     other = other.replace('json.dumps({"model": "m", "input": word})', repr(body)).replace(
@@ -92,7 +92,7 @@ async def test_a_provider_that_the_recording_lacks_is_recorded_beside_it(tmp_pat
 async def test_a_changed_call_takes_the_place_of_the_recorded_one_but_a_call_that_is_not_made_fails(
     tmp_path: Path,
 ) -> None:
-    await recorded(tmp_path, "Hi", "Weather?")
+    await recording(tmp_path, "Hi", "Weather?")
     async with ModelApis(SCRIPT) as provider:
         done = await extended(tmp_path, provider, "Hi", "My key", options=("-o", "new.db"))
         assert done.code == 0, done.errors.decode()
@@ -107,7 +107,7 @@ async def test_a_changed_call_takes_the_place_of_the_recorded_one_but_a_call_tha
 
 
 async def test_a_live_call_that_fails_and_a_command_without_calls_never_pass(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi")
+    await recording(tmp_path, "Hi")
     async with ModelApis(SCRIPT) as provider:
         done = await extended(tmp_path, provider, "Hi", "No", options=("-o", "b.db"), program=TOLERANT)
         assert done.code == 1
@@ -123,7 +123,7 @@ async def test_a_live_call_that_fails_and_a_command_without_calls_never_pass(tmp
 
 
 async def test_a_replay_counts_faults_and_requests_that_are_sent_more_often_than_recorded(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi")
+    await recording(tmp_path, "Hi")
     fault = ("--fault", "answer 1st POST /v1/responses with 429")
     program = f"for _ in range(2):\n  try:\n    exec({AGENT!r}); break\n  except OSError: pass"
     done = run(tmp_path, "--replay", "a.db", *fault, "--", *PYTHON, program, "Hi")
@@ -155,7 +155,7 @@ async def test_the_cassette_says_which_variable_had_the_address_of_a_server(tmp_
 
 
 async def test_an_upstream_is_named_with_or_without_the_path_of_the_recorded_requests(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi")
+    await recording(tmp_path, "Hi")
     async with ModelApis(SCRIPT) as provider:
         for number, url in enumerate([provider.url, provider.url.removesuffix("/v1"), f"openai={provider.url}"]):
             words = [
@@ -176,7 +176,7 @@ async def test_an_upstream_is_named_with_or_without_the_path_of_the_recorded_req
 
 
 async def test_secrets_of_live_calls_are_masked_as_by_proxy(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi")
+    await recording(tmp_path, "Hi")
     async with ModelApis(SCRIPT) as provider:
         done = await extended(tmp_path, provider, "Hi", "My key", options=("-o", "b.db", "--redact", "content"))
     assert done.code == 0, done.errors.decode()
@@ -193,7 +193,7 @@ async def test_secrets_of_live_calls_are_masked_as_by_proxy(tmp_path: Path) -> N
     ],
 )
 async def test_a_mistake_gets_one_sentence(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
-    await recorded(tmp_path, "Hi")
+    await recording(tmp_path, "Hi")
     omnirecord.scrub(tmp_path / "a.db", tmp_path / "a.jsonl")
     done = run(tmp_path, *words, "--", "true")
     assert done.code == 2
@@ -230,7 +230,7 @@ async def test_a_conversation_that_is_chosen_by_its_number_is_expected_whole_tho
 
 
 async def test_a_replay_says_how_many_answers_are_from_replaced_calls(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi", "Weather?")
+    await recording(tmp_path, "Hi", "Weather?")
     async with ModelApis(SCRIPT) as provider:
         assert (await extended(tmp_path, provider, "Hi", "My key")).code == 0
     done = replayed_run(tmp_path, "Hi", "Weather?")
@@ -242,7 +242,7 @@ async def test_a_replay_says_how_many_answers_are_from_replaced_calls(tmp_path: 
 
 
 async def test_a_replay_of_a_recording_that_expects_no_request_never_passes(tmp_path: Path) -> None:
-    await recorded(tmp_path, "Hi")
+    await recording(tmp_path, "Hi")
     with closing(Writer(tmp_path / "a.db")) as writer:
         writer.write([rows.replaced(1)])
     done = replayed_run(tmp_path, "Hi")

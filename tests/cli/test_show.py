@@ -51,11 +51,6 @@ def test_what_cannot_be_is_said(words: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_session_that_is_not_there_is_said() -> None:
-    done = show(TOOL, "nope")
-    assert (done.exit_code, "no session begins with 'nope'" in done.stderr) == (2, True)
-
-
 def test_a_number_of_an_exchange_in_place_of_a_session_is_told_as_one() -> None:
     assert "4 is the number of an exchange, which `omnirecord request` prints" in show(TOOL, "4").stderr
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import pytest
 
 from omnirecord import stats
 from omnirecord.analysis.stats.values import stats_row
-from omnirecord.cli.stderr import busy
 from tests.support import forked
 from tests.support.cassettes import Made
 from tests.support.command import invoke
@@ -52,12 +49,6 @@ def test_the_only_session_is_a_page_and_so_is_one_that_is_named() -> None:
     assert "sub-agent of 9a9099329a1f4e17b8103828f2125a3b" in named
 
 
-def test_a_session_that_is_not_there_is_a_usage_error_that_names_those_that_are() -> None:
-    result = run(CASSETTES / "tool.jsonl", "nosuch")
-    assert result.exit_code == 2
-    assert "no session begins with 'nosuch': there are 586d66e2" in result.stderr
-
-
 def test_an_empty_cassette_says_so_and_has_no_objects(tmp_path: Path) -> None:
     path = Made().save(tmp_path / "empty.db")
     assert run(path).stdout == f"no session in {path}\n"
@@ -82,34 +73,6 @@ def test_on_a_terminal_the_table_fits_and_ids_can_still_be_told_apart(columns: i
     assert max(map(len, lines)) <= columns
     assert [line[:8] for line in lines[-2:]] == ["9a909932", "c6dde649"]
     assert lines[-2].split()[-1] in ("0.630", "17.3kB")
-
-
-class Terminal:
-    """A stderr that is one."""
-
-    def __init__(self) -> None:
-        self.written = ""
-
-    def isatty(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        self.written += text
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize(("after", "shows"), [(60.0, False), (0.01, True)])
-def test_work_is_shown_where_it_takes_long(after: float, shows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("omnirecord.cli.stderr._AFTER", after)
-    with busy("measuring"):
-        time.sleep(0.5)
-    assert ("measuring" in terminal.written) is shows
 
 
 def test_streams_without_turns_have_no_medians(tmp_path: Path) -> None:

@@ -99,10 +99,4 @@ def test_a_call_that_is_unusable_gets_a_sentence(words: list[str], said: str) ->
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["nowhere.db", "."])
-def test_a_cassette_that_is_none_gets_a_sentence(name: str) -> None:
-    result = run(name)
-    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
-
-
 # The real server
