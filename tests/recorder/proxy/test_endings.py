@@ -11,7 +11,7 @@ import pytest
 
 from omnirecord.recorder.proxy.server import Proxy
 from tests.support import wire
-from tests.support.wire import END, STREAM, Upstream, Wire, ask, chunk, connected, event, get, recorded
+from tests.support.wire import END, STREAM, Wire, ask, chunk, connected, event, get, recorded
 
 DONE = b"data: [DONE]\n\n"
 COUNTED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000\r\n\r\n"
@@ -149,15 +149,6 @@ async def test_the_body_of_a_request_that_did_not_reach_the_upstream_is_recorded
         assert (await ask(proxy.url, head + b"b" * 200_000)).status == b"HTTP/1.1 502 Bad Gateway"
     assert wire.ending(proxy.db) == "upstream_unreachable"
     assert wire.body(proxy.db, "request") == b"b" * 200_000
-
-
-async def test_an_upstream_that_speaks_no_tls_is_upstream_unreachable(tmp_path: Path) -> None:
-    async with (
-        Upstream(lambda conn: conn.send(b"hello, this is no TLS\r\n")) as upstream,
-        Proxy(upstream.url.replace("http", "https"), tmp_path / "run.db") as proxy,
-    ):
-        assert (await ask(proxy.url, get())).status == b"HTTP/1.1 502 Bad Gateway"
-    assert wire.ending(proxy.db) == "upstream_unreachable"
 
 
 async def test_an_upstream_that_speaks_no_http_is_lost_and_the_client_is_told(tmp_path: Path) -> None:

@@ -174,12 +174,6 @@ async def test_a_request_without_a_body_gets_no_length(method: str, tmp_path: Pa
     assert [name for name, _ in headers] == [b"Host", b"Connection"]
 
 
-async def test_a_post_without_a_body_gets_no_content_type(tmp_path: Path) -> None:
-    _, headers, body, _ = await sent_on(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n", tmp_path)
-    assert {name.lower() for name, _ in headers} <= {b"host", b"content-length", b"connection"}
-    assert body == b""
-
-
 async def test_a_compressed_upload_passes_as_it_is(tmp_path: Path) -> None:
     packed = gzip.compress(b"hi" * 1000)
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from itertools import pairwise
 
@@ -13,25 +12,14 @@ from hypothesis import strategies as st
 from omnirecord.model import Direction
 from omnirecord.recorder.proxy import websocket
 from omnirecord.recorder.proxy.websocket import MessageReader
+from tests.recorder.proxy.test_websocket import BINARY, CLOSE, PING, PONG, TEXT, ws
 from tests.support.examples import each, examples
 
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-MASK = b"\x37\xfa\x21\x3d"
 DEFLATE = "permessage-deflate"
 
 
 def frame(opcode: int, data: bytes, direction: Direction = "down", *, fin: bool = True, rsv1: bool = False) -> bytes:
-    is_up = direction == "up"
-    head = bytes([fin << 7 | rsv1 << 6 | opcode])
-    if len(data) < 126:
-        head += bytes([is_up << 7 | len(data)])
-    elif len(data) < 65536:
-        head += struct.pack("!BH", is_up << 7 | 126, len(data))
-    else:
-        head += struct.pack("!BQ", is_up << 7 | 127, len(data))
-    if not is_up:
-        return head + data
-    return head + MASK + bytes(byte ^ MASK[n % 4] for n, byte in enumerate(data))
+    return ws(opcode, data, mask=direction == "up", fin=fin, rsv1=rsv1)
 
 
 def fragments(opcode: int, parts: list[bytes], direction: Direction = "down", *, rsv1: bool = False) -> list[bytes]:
