@@ -109,13 +109,3 @@ async def test_a_page_whose_name_was_made_to_mean_us_gets_nothing(async_browser:
         assert not server.paused
         assert told["fetch"] == told["json post"] == told["header post"] == "basic 403"
         assert {told[name] for name in ("image", "script", "events", "socket")} == {"refused"}
-
-
-async def test_a_page_that_the_replay_itself_serves_presses_no_button(async_browser: Any, tmp_path: Path) -> None:
-    async with replay(tmp_path) as server, page_of(async_browser) as page:
-        await page.goto(f"{server.url}/page")
-        told = await page.evaluate(ATTACKS, f"{server.url}/-/omnirecord/")
-        await page.wait_for_timeout(300)  # the beacon
-        assert not server.paused
-        assert (told["fetch"], told["json post"], told["header post"]) == ("basic 403",) * 3
-        assert {told[name] for name in ("image", "script", "events", "socket")} == {"refused"}

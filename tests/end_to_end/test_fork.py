@@ -37,12 +37,20 @@ async def provider_of(agent: Agent) -> AsyncIterator[tuple[Provider, dict[str, s
         yield provider, {agent.variable: url, agent.key: "key"}
 
 
+_KEPT: dict[str, bytes] = {}
+"""Recordings by the name of the agent."""
+
+
 async def record(folder: Path, agent: Agent) -> None:
+    """Put a recording of an agent into a.db. It is made once."""
     (folder / "agent.py").write_text(agent.program)
-    async with provider_of(agent) as (provider, settings):
-        words = ["-o", "a.db", "--", sys.executable, "agent.py"]
-        done = await asyncio.to_thread(run, folder, *words, **settings)
-    assert (done.code, done.out.decode(), len(provider.requests)) == (0, SAID, 4), done.errors.decode()
+    if agent.name not in _KEPT:
+        async with provider_of(agent) as (provider, settings):
+            words = ["-o", "a.db", "--", sys.executable, "agent.py"]
+            done = await asyncio.to_thread(run, folder, *words, **settings)
+        assert (done.code, done.out.decode(), len(provider.requests)) == (0, SAID, 4), done.errors.decode()
+        _KEPT[agent.name] = (folder / "a.db").read_bytes()
+    (folder / "a.db").write_bytes(_KEPT[agent.name])
 
 
 async def fork(folder: Path, agent: Agent, *words: str, program: str = "agent.py") -> tuple[Done, list[dict[str, Any]]]:

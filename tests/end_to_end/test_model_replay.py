@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -184,21 +183,6 @@ async def test_a_miss_is_an_error_of_the_api_that_is_not_retried(recorded: Recor
         assert server.unplayed
 
 
-async def test_a_body_that_is_no_json_is_a_miss(recorded: Recorded) -> None:
-    async with omnirecord.replay(recorded.db, timing="instant") as server, httpx.AsyncClient(trust_env=False) as http:
-        answer = await http.post(f"{server.url}/v1/responses", content=b"{broken")
-        assert answer.status_code == 404
-        assert "its body is no request to a model" in answer.json()["error"]["message"]
-
-
-async def test_a_compressed_request_is_matched(recorded: Recorded) -> None:
-    body = gzip.compress(json.dumps({"input": "Hi", "model": "m"}).encode())
-    async with omnirecord.replay(recorded.db, timing="instant") as server, httpx.AsyncClient(trust_env=False) as http:
-        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
-        answer = await http.post(f"{server.url}/v1/responses", content=body, headers=headers)
-        assert answer.json()["output"][0]["content"][0]["text"] == SCRIPT["Hi"].text  # type: ignore[union-attr]
-
-
 async def test_a_prompt_of_over_a_megabyte_is_matched_to_its_last_character(tmp_path: Path) -> None:
     story = "On evening 12 the keeper wrote /tmp/a1b2/log.txt in the book. " * 18_000
     bodies = [{"model": "m", "input": story + end} for end in ("one", "two")]
@@ -260,10 +244,6 @@ async def test_a_client_without_retries_gets_the_error_of_its_api(recorded: Reco
                 await other.messages.create(model="c", max_tokens=9, messages=HI)
             body: Any = limited.value.body
             assert body["error"]["type"] == "rate_limit_error"
-
-
-class Cut(Exception):
-    """What a client says of a stream that ends too early."""
 
 
 async def read_twice(url: str) -> list[str]:

@@ -9,15 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import anthropic
-import openai
 import pytest
 
 import omnirecord
 from omnirecord.analysis.gather import model_calls
 from tests.support import wire
 from tests.support.command import invoke
+from tests.support.later import later
 from tests.support.wire import Upstream, Wire, opened
+
+openai = later("openai")
+anthropic = later("anthropic")
 
 QUESTION = "What is in this file? " + "abcdefghij " * 800_000
 """8.8 MB: more than the sockets hold of what the server does not read."""
@@ -68,10 +70,12 @@ async def ask_anthropic(url: str) -> str:
         return str(made.content[0].text)  # type: ignore[union-attr]
 
 
-@pytest.fixture(params=[(ask_openai, CHAT), (ask_anthropic, MESSAGE)], ids=["openai", "anthropic"])
-def recorded(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Callable[[str], Any]]:
+@pytest.fixture(scope="module", params=[(ask_openai, CHAT), (ask_anthropic, MESSAGE)], ids=["openai", "anthropic"])
+def recorded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Callable[[str], Any]]:
     ask, value = request.param
-    db = tmp_path / "run.db"
+    db = tmp_path_factory.mktemp("refused") / "run.db"
 
     async def record() -> None:
         async with (

@@ -57,7 +57,7 @@ def test_an_answer():
 """
 
 
-async def test_the_clients_of_openai_and_anthropic_are_recorded_and_replayed_twice(tmp_path: Path) -> None:
+async def test_the_clients_of_openai_and_anthropic_are_recorded_and_replayed(tmp_path: Path) -> None:
     program = tmp_path / "agent.py"
     program.write_text(AGENT)
     command = [sys.executable, str(program)]
@@ -69,13 +69,9 @@ async def test_the_clients_of_openai_and_anthropic_are_recorded_and_replayed_twi
         asked = len(provider.requests)
     assert (done.code, done.out, asked) == (0, SAID, 6), done.errors.decode()
     assert "recorded 6 exchanges (5 of openai, 1 of anthropic) into a.db" in done.errors.decode()
-    for _ in range(2):
-        done = run(tmp_path, "--replay", "a.db", "--", *command, "Hi")
-        assert (done.code, done.out) == (0, SAID), done.errors.decode()
-        assert "6 requests expected, 6 made, 6 answered from the recording, 0 live, 0 missing" in done.errors.decode()
-    done = run(tmp_path, "--replay", "a.db", "--", *command, "Hello")
-    assert done.code == 1
-    assert "item 1 (user): [-Hi-]{+Hello+}" in done.errors.decode()
+    done = run(tmp_path, "--replay", "a.db", "--", *command, "Hi")
+    assert (done.code, done.out) == (0, SAID), done.errors.decode()
+    assert "6 requests expected, 6 made, 6 answered from the recording, 0 live, 0 missing" in done.errors.decode()
     done = run(tmp_path, "--replay", "a.db", "--", *command, "Hi", "openai")
     assert (done.code, done.out) == (1, SAID[: SAID.rindex(b"Hello")])
     assert '1 request recorded, but not sent:\n  POST /v1/messages (call 1 of 1, exchange 6: "Hi")' in (
@@ -96,9 +92,8 @@ async def test_a_program_that_calls_another_provider_too_is_recorded_on(tmp_path
         done = await asyncio.to_thread(run, tmp_path, *words, **keys, **urls)
         assert (done.code, done.out, len(provider.requests)) == (0, SAID, 6), done.errors.decode()
     assert "5 requests expected, 6 made, 5 answered from the recording, 1 live, 0 missing" in done.errors.decode()
-    for _ in range(2):
-        done = run(tmp_path, "--replay", "b.db", "--", *command)
-        assert (done.code, done.out) == (0, SAID), done.errors.decode()
+    done = run(tmp_path, "--replay", "b.db", "--", *command)
+    assert (done.code, done.out) == (0, SAID), done.errors.decode()
 
 
 async def test_a_test_suite_is_recorded_and_then_runs_offline(tmp_path: Path) -> None:
