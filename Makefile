@@ -58,13 +58,13 @@ endif
 # oldest of pyproject.toml, the newest 3.13, which many packages require, and the newest of all. If the latter is the one
 # of requirements-dev.lock, `make test` has run these tests on it. On the newest, they run once more without the fast
 # path: a copy of aiohttp has other private names. Beside the oldest aiohttp, the other dependencies are at the oldest
-# version of pyproject.toml, too, and more tests run.
+# version of pyproject.toml, too, and more tests run. On other versions, only those files run that use private names.
 AIOHTTP := $(shell sed -n 's/^ *"\(aiohttp>=[^"]*\)".*/\1/p' pyproject.toml)
 AIOHTTP_OLDEST := $(shell sed -n 's/^ *"aiohttp>=\([0-9.]*\),.*/\1/p' pyproject.toml)
-AIOHTTP_SERVERS := tests/recorder/proxy tests/server tests/replayer/test_server.py \
-	tests/replayer/omnigent_ui/test_session_updates.py
-AIOHTTP_TESTS := $(AIOHTTP_SERVERS) tests/ui/test_control.py tests/pytest_plugin/test_plugin.py
-OLDEST_TESTS := tests/wire tests/contract tests/replayer/matching
+AIOHTTP_PRIVATE := tests/recorder/proxy tests/server
+AIOHTTP_SERVERS := $(AIOHTTP_PRIVATE) tests/replayer/test_server.py tests/replayer/omnigent_ui/test_session_updates.py
+OLDEST_TESTS := $(AIOHTTP_SERVERS) tests/ui/test_control.py tests/pytest_plugin/test_plugin.py \
+	tests/wire tests/contract tests/replayer/matching
 AIOHTTP_OWN := aiohttp|aiohappyeyeballs|aiosignal|attrs|frozenlist|multidict|propcache|yarl
 AIOHTTP_PYTEST := .tools/aiohttp/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m
 
@@ -74,7 +74,7 @@ test-aiohttp: $(UV)
 	@resolve() { echo "$$1" | $(UV) pip compile --quiet --no-header --no-annotate --no-deps -; }; \
 	newest=$$(resolve '$(AIOHTTP)') && before=$$(resolve 'aiohttp>=3.13,<3.14') || exit 1; \
 	$(UV) pip compile --quiet --resolution lowest-direct --no-header --no-annotate --output-file .tools/oldest.txt pyproject.toml || exit 1; \
-	with="--requirements .tools/oldest.txt" more="$(OLDEST_TESTS)"; \
+	with="--requirements .tools/oldest.txt" tests="$(OLDEST_TESTS)"; \
 	for version in "aiohttp==$(AIOHTTP_OLDEST)" "$$before" "$$newest"; do \
 		$(UV) venv --quiet --clear --python "$$([ -x $(BIN)/python ] && echo $(BIN)/python || echo $(PYTHON))" .tools/aiohttp && \
 		$(UV) pip install --quiet --python .tools/aiohttp --constraint .tools/without-aiohttp.txt --editable ".[lake]" "$$version" \
@@ -83,8 +83,8 @@ test-aiohttp: $(UV)
 		if grep -q "^$$version " requirements-dev.lock; then \
 			echo "==> $$version is in requirements-dev.lock: make test runs the servers' tests on it"; continue; \
 		fi; \
-		echo "==> the servers' tests on $$version" && $(AIOHTTP_PYTEST) "not timed and not slow" $(AIOHTTP_TESTS) $$more || exit 1; \
-		with= more=; \
+		echo "==> the servers' tests on $$version" && $(AIOHTTP_PYTEST) "not timed and not slow" $$tests || exit 1; \
+		with= tests="$(AIOHTTP_PRIVATE)"; \
 	done; \
 	echo "==> the servers' tests on $$newest without the fast path"; \
 	rm -rf .tools/renamed && mkdir .tools/renamed && \
@@ -92,7 +92,8 @@ test-aiohttp: $(UV)
 		$(AIOHTTP_PYTEST) "not timed and not slow and not fast_path" $(AIOHTTP_SERVERS)
 
 # The environment is .tools/python, from requirements-dev.lock; Omnigent needs a newer Python.
-PYTHON_TESTS := tests/cli tests/server tests/replayer tests/recorder tests/pytest_plugin tests/end_to_end/hostile tests/test_surface.py
+PYTHON_TESTS := tests/cli tests/server $(wildcard tests/replayer/test_*.py) tests/replayer/omnigent_ui tests/recorder \
+	tests/pytest_plugin tests/end_to_end/hostile tests/test_surface.py
 
 TESTED_PYTHON := $(if $(IS_GIVEN),$(PYTHON),$(OLDEST_PYTHON))
 
