@@ -48,12 +48,19 @@ def told(store: Store) -> list[str]:
     return lines
 
 
+def writing(db: Path) -> closing[Writer]:
+    """A writer that ends at once: it would wait a second for the follower, which here cannot read meanwhile."""
+    writer = Writer(db)
+    writer.connection.execute("PRAGMA busy_timeout = 0")
+    return closing(writer)
+
+
 def followed(
     path: Path, folder: Path, looks: random.Random, by: int | None = None, *, named: bool = False
 ) -> list[str]:
     """The same while the rows come bit by bit. `by`: so many at a time. `named`: with the names before the lines."""
     db, found, left = folder / f"{random.random()}.db", [], live_rows(path)
-    with closing(Writer(db)) as writer:
+    with writing(db) as writer:
         store = Store.open(db)
         following = Following(None, Page(10_000))
         while left:
@@ -88,7 +95,7 @@ def final_rows(path: Path, folder: Path, cuts: random.Random, session: str | Non
     left, found = live_rows(path), dict[Key, Row]()
     places = sorted(cuts.choices(range(len(left)), k=cuts.choice([1, 3, 10])))
     db = folder / f"{cuts.random()}.db"
-    with closing(Writer(db)) as writer:
+    with writing(db) as writer:
         store = Store.open(db)
         following = Following(session)
         for begin, end in pairwise([0, *places, len(left)]):
@@ -148,7 +155,7 @@ def test_each_call_stands_in_the_conversation_that_show_gives_it(tmp_path: Path)
 def test_the_answer_of_a_model_is_told_before_the_recording_ends(tmp_path: Path) -> None:
     path = ROOT / "cassettes" / "agents" / "day.jsonl"
     left, db = live_rows(path), tmp_path / "live.db"
-    with closing(Writer(db)) as writer:
+    with writing(db) as writer:
         store = Store.open(db)
         following = Following(None)
         writer.write(left)
@@ -175,7 +182,7 @@ def test_a_request_continues_an_answer_whose_connection_stays_open(tmp_path: Pat
 
 def test_an_event_of_an_unknown_api_is_told_before_the_recorder_has_made_its_frame(tmp_path: Path) -> None:
     db = tmp_path / "live.db"
-    with closing(Writer(db)) as writer:
+    with writing(db) as writer:
         row_maker = RowMaker(1, Redactor(b"key"), FrameMaker(writer, 1, load("auto")))
         writer.write([rows.recording(Recording(1, "2026-01-01T00:00:00Z", "0", "auto", None))])
         sse = (("content-type", "text/event-stream"),)
@@ -220,7 +227,7 @@ def conversation(words: int) -> Made:
 
 
 def test_it_may_be_begun_before_there_is_a_session(tmp_path: Path) -> None:
-    with closing(Writer(tmp_path / "a.db")) as writer:
+    with writing(tmp_path / "a.db") as writer:
         store = Store.open(tmp_path / "a.db")
         following = Following("s")
         following.look(store)
@@ -257,7 +264,7 @@ def test_several_sessions_are_told_behind_their_names() -> None:
 
 def test_what_grows_is_shown_and_its_end_is_kept_short(tmp_path: Path) -> None:
     db = tmp_path / "a.db"
-    with closing(Writer(db)) as writer:
+    with writing(db) as writer:
         store = Store.open(db)
         following = Following(None, Page(100))
         made = Made()
@@ -296,7 +303,7 @@ def test_a_long_turn_that_is_looked_at_often_is_not_quadratic(tmp_path: Path) ->
     def took(pieces: int) -> float:
         db = tmp_path / f"{pieces}.db"
         (exchange,) = conversation(20_000)._exchanges
-        with closing(Writer(db)) as writer:
+        with writing(db) as writer:
             writer.write([RECORDING])
             store, following, spent = Store.open(db), Following(None), 0.0
             size = len(exchange.rows) // pieces + 1
@@ -337,7 +344,7 @@ def test_an_end_that_a_later_event_changes_is_told_again(tmp_path: Path) -> None
     path = tmp_path / "a.jsonl"
     path.write_text("".join(f"{line}\n" for line in lines(made.store())))
     found = []
-    with closing(Writer(tmp_path / "a.db")) as writer:
+    with writing(tmp_path / "a.db") as writer:
         store = Store.open(tmp_path / "a.db")
         following = Following(None)
         for row in live_rows(path):
