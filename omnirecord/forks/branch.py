@@ -52,6 +52,7 @@ class Branch:
         if self.is_stopped:
             return Miss(f"{request.method} {request.target} is refused, because an earlier call matched nothing")
         if x is not None and x.exchange in self._point.before:
+            self.is_stopped = is_call and not x.is_answered
             return "recording"
         if not is_call:
             return request

@@ -24,6 +24,7 @@ from tests.omnigent_rig.provider import Answer, Failure, InTurn, Step
 from tests.support import forked
 from tests.support.cassettes import SHIPPED
 from tests.support.forked import Done
+from tests.support.hop_tapes import model_hop
 from tests.support.providers import ModelApis, Raw
 
 AGENT = """
@@ -505,6 +506,15 @@ async def test_without_a_command_the_addresses_are_printed_and_a_signal_ends_the
             process.kill()
     assert (said.stdout, len(provider.requests), process.returncode) == (b"Hello.\nGoodbye.\n", 1, 0)
     assert b"2 made, 1 answered from the recording, 1 live, 0 missing" in errors
+
+
+async def test_a_call_that_never_got_an_answer_is_made_live_by_a_fork_from_it(tmp_path: Path) -> None:
+    made = model_hop(0)
+    asked = {"model": "m", "input": "Hi"}
+    made.post("/v1/responses", 1.0, until=2.0, body=asked, ending="client_left", answered=False)
+    made.save(tmp_path / "a.db")
+    done, live = await fork(tmp_path, "--from-call", "1", "-o", "b.db", words=("Hi",))
+    assert (done.code, live) == (0, ["Hi"]), done.errors.decode()
 
 
 async def test_a_fork_of_one_of_two_equal_runs_says_how_to_fork_the_program_of_both(tmp_path: Path) -> None:

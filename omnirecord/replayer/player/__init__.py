@@ -123,12 +123,16 @@ class Player:
         return self._act(request, session, now)
 
     def next_exchange(self, request: Incoming) -> Exchange | None:
-        """Return the exchange whose turn it is to answer a request; None if no recorded request matches. Changes
-        nothing."""
+        """Return the exchange whose turn it is to answer a request, else one that never got an answer; None if no
+        recorded request matches. Changes nothing."""
         request = self._sessions.request(request)
         session = self._plan.sessions.get(routes.session_of(request.target) or "")
         asked = self._asked if session is None else self.streams.playthrough(session).asked
-        return self._lookup.next(request, set(asked), again=session is None and self._repeats)
+        found = self._lookup.next(request, set(asked), again=session is None and self._repeats)
+        if found is not None:
+            return found
+        unanswered = (x for x in self._lookup.alike(request) if not x.is_answered and x.exchange not in asked)
+        return next(unanswered, None)
 
     def pass_over(self, exchange: Exchange) -> None:
         """Let an exchange count as sent, because its request got another answer."""
