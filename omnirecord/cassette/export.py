@@ -1,4 +1,4 @@
-"""Exports a cassette as bytes in another format: `jsonl`, `zst` or `sse`.
+"""Exports a cassette as bytes in another format: `jsonl`, `zst`, `sse` or `datasette`.
 
 To add a format, write its function here, and add it to `exported` and to `FORMATS` in `cli/export.py`. The page
 (`html`) is in `ui/export.py`. `write_lines` writes the lines of a text form as a new cassette.
@@ -6,6 +6,7 @@ To add a format, write its function here, and add it to `exported` and to `FORMA
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
@@ -19,7 +20,7 @@ from ..wire.content_coding import packed
 from .files import folder_for, pieces_of, put, sibling, whole_or_not
 from .jsonl import Line, Reader, encoded, jsonl_bytes, values
 from .select import first_of, the_stream
-from .sqlite import Store, Writer
+from .sqlite import Store, Writer, datasette_metadata, is_sqlite
 from .sqlite.connection import clear_errors
 from .sqlite.search_index import remove_index
 from .sqlite.writer import mark
@@ -51,6 +52,7 @@ def exported(
         "jsonl": lambda: encoded(_noted(values(store), lacks)),
         "sse": lambda: _content(store, _the_stream(store, stream), lacks),
         "zst": lambda: packed_bytes(store, cassette, output),
+        "datasette": lambda: datasette_bytes(cassette),
     }
     return writers[form]()
 
@@ -81,6 +83,14 @@ def packed_bytes(store: Store, cassette: Path, output: Path | None) -> Iterator[
     if output is not None and named(output)[0] == ".jsonl":
         return packed(jsonl_bytes(store))
     return packed(store.database_bytes(output))
+
+
+def datasette_bytes(cassette: Path) -> Iterator[bytes]:
+    """Yield the metadata for `datasette -m`. Raises `UsageError` if Datasette cannot open the cassette."""
+    if not is_sqlite(cassette):
+        stem = cassette.name.removesuffix(SUFFIX).rpartition(".")[0] or cassette.stem
+        raise UsageError(f"Datasette opens a .db only: omnirecord import {cassette} --db {stem}.db")
+    yield json.dumps(datasette_metadata(cassette.stem), indent=2).encode() + b"\n"
 
 
 def _the_stream(store: Store, number: int | None) -> Exchange:

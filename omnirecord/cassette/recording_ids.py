@@ -1,7 +1,7 @@
 """The ids of recordings.
 
-`uuid7` makes those of new recordings. A `.jsonl` that another program wrote may have none: `derived_id` makes it from
-the content.
+`uuid7` makes those of new recordings. A recording of an older omnirecord has no id in its file: `derived_id` makes it
+from the content.
 """
 
 from __future__ import annotations

@@ -260,6 +260,8 @@ def scrub(
         refuse_leftovers(target)
     found: list[Leak] = []
     with closing(open_store(source)) as store:
+        if store.pseudonym_key() is not None:
+            found.append(Leak("cassette", "pseudonym key", 1))
         key = _key_of(store, pseudonym_key) if target is not None else b""
         scrubber = Scrubber(Redactor(key, scanner), found.append)
         takes = None if session is None else part_named(store, session)[0]
@@ -291,7 +293,10 @@ def _has_secret_requests(store: Store, redactor: Redactor) -> bool:
 
 def _key_of(store: Store, named: File | None) -> bytes:
     """Return the key of the cassette's pseudonyms; a random key if the cassette names none."""
+    inside = store.pseudonym_key()
     derived = store.pseudonyms_of()
+    if inside is not None:
+        return inside
     return os.urandom(32) if derived is None else user_key(named).of(derived[0])
 
 

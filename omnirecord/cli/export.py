@@ -20,7 +20,7 @@ from .common import is_terminal, json_line, output_options, pattern_option
 from .listen import say
 from .stderr import busy, progress
 
-FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html"}
+FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "datasette": None}
 """Export formats, with the suffix of an output that selects each."""
 _MOST_MISSING = 10
 """Number of lines that name an event without bytes, at most."""
@@ -33,7 +33,8 @@ _MOST_MISSING = 10
     "form",
     type=click.Choice(list(FORMATS)),
     help="jsonl: the cassette as text. sse: the decoded body of one stream, byte for byte. zst: the cassette,"
-    " compressed. html: a page in one file, to share. Default: the suffix of --output selects the format.",
+    " compressed. html: a page in one file, to share. datasette: metadata for Datasette, which opens the"
+    " cassette itself. Default: the suffix of --output selects the format.",
 )
 @click.option(
     "--stream",
@@ -72,7 +73,8 @@ def export(
     Exit code 1 if the cassette lacks the bytes of an event (jsonl, sse): it was too large, or the recorder dropped it.
 
     With CASSETTE#SESSION or --session, write only that session and its sub-agents. Every command reads a compressed
-    cassette. The page opens in any browser, without a server and without a network.
+    cassette. The page opens in any browser, without a server and without a network. With --format datasette, write a
+    metadata file for `datasette CASSETTE -m FILE`.
 
     \b
     Example:
@@ -91,6 +93,8 @@ def export(
         return
     if redact is not None or redact_patterns:
         raise UsageError("--redact and --redact-pattern need --format html; see omnirecord scrub")
+    if form == "datasette" and session is not None:
+        raise UsageError("--format datasette describes the whole cassette: leave out the session")
     with opened(cassette, session) as store:
         if output is not None:
             refuse_to_overwrite(output, cassette)
@@ -137,7 +141,7 @@ def _form(given: str | None, output: Path | None) -> str:
     suffix = "" if output is None else output.suffix
     named = next((name for name, one in FORMATS.items() if one == suffix), None)
     if named == "zst":
-        if given in ("sse", "html"):
+        if given in ("sse", "html", "datasette"):
             raise UsageError(f"{given} is not compressed: remove .zst from {output}, or compress a whole cassette")
         if given == "jsonl" and output is not None and not output.name.endswith(".jsonl.zst"):
             raise UsageError(f"name a compressed text form .jsonl.zst instead of {output}")

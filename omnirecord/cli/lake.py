@@ -122,8 +122,7 @@ def check(url: str, deep: bool, as_json: bool) -> None:
         hints.append(place.about_skew(ahead))
     more: dict[str, Any] = {}
     if deep:
-        lost = list[Lost]()
-        unfinished = list[str]()
+        lost, unfinished = list[Lost](), list[str]()
         try:
             with busy("looking for lost rows"):
                 lost = lost_in(place, states)
@@ -362,7 +361,6 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     Example:
       omnirecord lake compact s3://team-lake/omnirecord
     """
-    from ..lake.tables import TABLES
     from ..lake.upkeep import Merged, merge, merges
 
     target = size_of("--target-size", target_size, "a size as in 128MiB")
@@ -370,8 +368,9 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     lake = lake_at(url)
     _skew(lake, dry_run)
     changed = forgotten_rows(lake, dry_run=dry_run)
-    found = [one for name in progress(TABLES, "reading the tables") for one in merges(lake, name, target)]
-    merged = {name: Merged() for name in TABLES}
+    tables = lake.tables()
+    found = [one for name in progress(tables, "reading the tables") for one in merges(lake, name, target)]
+    merged = {name: Merged() for name in tables}
     if dry_run:
         for one in found:
             merged[one.table].add(one, ())
@@ -380,7 +379,7 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
         run_steps(steps, "merging objects", sum(len(one.files) for one in found))
     if left_out := lake.missing.files():
         warn(f"{counted(len(left_out), 'file')} could not be merged: omnirecord lake check --deep {url} names them")
-    left = removed_objects(lake, age, changed.union(name for name in TABLES if merged[name].into), dry_run)
+    left = removed_objects(lake, age, changed.union(name for name in tables if merged[name].into), dry_run)
     rows: list[dict[str, Any]] = [
         {"table": name, **asdict(one), "removed": len(left[name]), "dry_run": dry_run}
         for name, one in merged.items()
@@ -434,7 +433,6 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
     Example:
       omnirecord lake expire s3://team-lake/omnirecord --older-than 90d
     """
-    from ..lake.tables import TABLES
     from ..lake.upkeep import arrived_since, expiring, first_day_kept
     from ..lake.upkeep import expire as expired_from
 
@@ -451,7 +449,7 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
     if days and not dry_run and not yes and is_terminal(sys.stdin):
         click.confirm("Remove them from the lake?", abort=True, err=True)
     if not dry_run:
-        run_steps(expired_from(lake, until), "removing days", len(TABLES))
+        run_steps(expired_from(lake, until), "removing days", len(lake.tables()))
     removed = sum(map(len, removed_objects(lake, age, changed.union(one.table for one in days), dry_run).values()))
     if as_json:
         print_rows({**asdict(one), "dry_run": dry_run} for one in days)

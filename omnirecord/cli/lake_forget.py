@@ -132,10 +132,9 @@ def _report(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    from ..lake.tables import TABLES
     from ..lake.upkeep import remove
 
-    left = sum(len(remove(lake, name, timedelta(0), dry_run=True)) for name in TABLES)
+    left = sum(len(remove(lake, name, timedelta(0), dry_run=True)) for name in lake.tables())
     done_at = forgotten.done_at
     until = None if done_at is None or not left else done_at + age
     logs = None if done_at is None or datetime.now(UTC) > done_at + _LOGS else done_at + _LOGS

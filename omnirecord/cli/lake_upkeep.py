@@ -39,12 +39,11 @@ def run_steps(steps: Iterable[object], label: str, total: int) -> None:
 def finish_forgetting(lake: Lake, forgotten: Forgotten, gone: Counter[str]) -> None:
     """Remove the rows that `lake forget` has still to remove, and add their number by table to `gone`."""
     from ..lake.forget import finish
-    from ..lake.tables import TABLES
 
     if not forgotten.leaving():
         return
     try:
-        run_steps(finish(lake, forgotten, gone), "removing rows", len(TABLES))
+        run_steps(finish(lake, forgotten, gone), "removing rows", len(lake.tables()))
     except KeyboardInterrupt:
         click.echo(f"not all rows are removed: omnirecord lake forget {visible(lake.url)} completes it", err=True)
         raise
@@ -72,15 +71,15 @@ def removed_objects(lake: Lake, age: timedelta, changed: set[str], dry_run: bool
     Returns the paths by table; with `dry_run`, those that would be removed.
     """
     from ..lake.ids import fold
-    from ..lake.tables import TABLES
     from ..lake.upkeep import remove, shorten_log
 
+    tables = lake.tables()
     if not dry_run and fold(lake):
-        changed = set(TABLES)
+        changed = set(tables)
     label = "looking for old objects" if dry_run else "removing old objects"
-    found = {name: remove(lake, name, age, dry_run=dry_run) for name in progress(TABLES, label)}
+    found = {name: remove(lake, name, age, dry_run=dry_run) for name in progress(tables, label)}
     if not dry_run:
-        names = [name for name in TABLES if name in changed or found[name]]
+        names = [name for name in tables if name in changed or found[name]]
         run_steps(shorten_log(lake, names), "writing checkpoints", len(names))
     return found
 

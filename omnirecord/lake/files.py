@@ -22,8 +22,8 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
 from ..text import dumps
-from .location import Lake
-from .tables import MEASURED, PARTITION, SCHEMAS
+from .location import Lake, MissingTable
+from .tables import ADDED, MEASURED, PARTITION, SCHEMAS
 
 _COLUMNS = (
     "path",
@@ -77,8 +77,13 @@ Files = tuple[list[File], pa.Schema]
 
 
 def files_of(lake: Lake, name: str) -> Files:
-    """Return the files of a table. Raises `LakeError`."""
-    table = lake.table(name)
+    """Return the files of a table; none if a lake of an older version lacks it. Raises `LakeError`."""
+    try:
+        table = lake.table(name)
+    except MissingTable:
+        if name not in ADDED:
+            raise
+        return [], SCHEMAS[name]
     with lake.failures():
         files = files_in(table)
         lake.refuse_foreign(name, (one.path for one in files))

@@ -28,7 +28,7 @@ from .forgotten import Forgotten, Leaving
 from .location import Lake
 from .reading import Reader, Snapshot, Wanted
 from .scan import Lost, runs, scanned, tuples
-from .tables import SCHEMAS, TABLES
+from .tables import SCHEMAS
 from .upkeep import ATTEMPTS, discard, is_committed, removal, rewritten, too_late
 
 IsGone = Callable[[str | None], bool]
@@ -191,7 +191,7 @@ def finish(lake: Lake, forgotten: Forgotten, gone: Counter[str] | None = None) -
     Adds the number of removed rows of each table to `gone`. Raises `LakeError`.
     """
     leaving = forgotten.leaving()
-    for name in TABLES if leaving else ():
+    for name in lake.tables() if leaving else ():
         _remove(lake, name, leaving, forgotten, Counter() if gone is None else gone)
         yield name
     forgotten.done()

@@ -24,7 +24,7 @@ from ..model import FORMAT_VERSION, children_of, reached, root_of
 from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
-from .scan import tuples
+from .scan import TOGETHER, together, tuples
 from .tables import CHILDREN, LINKED, recording_of
 
 _LISTED = 5
@@ -35,6 +35,8 @@ _DAYS = timedelta(days=1)
 """Time before and after the known parts in which further parts are looked for. A recorder may see a session through its
 runner only, and such a part has no row in `sessions`."""
 
+_APART = 1000
+"""Time between the ids of the recordings of one cassette, at most, in ms."""
 _CALL = ("recording_id", "exchange", "session_id")
 _PARENT = "parent_session_id"
 _TABLES = ("recordings", "sessions", "exchanges", "incidents", "events", "reads")
@@ -122,8 +124,11 @@ class Fetch:
         """Yield the recordings and exchanges of the model calls of the sessions."""
         own = {*self._exchanges, *filter(None, map(recording_of, self.sessions))}
         rows = self._query.scan("recordings", ("recording_id", LINKED), recordings=own)
-        own.update(one for _, linked in tuples(rows, *rows.column_names) for one in linked or ())
-        calls = tuples(self._query.scan("model_calls", _CALL, recordings=own), *_CALL)
+        known = list(tuples(rows, *rows.column_names))
+        own.update(one for _, linked in known for one in linked or ())
+        calls = list(tuples(self._query.scan("model_calls", _CALL, recordings=own), *_CALL))
+        for group in _groups_of(self._query, [id_ for id_, linked in known if linked is None]):
+            calls += _computed(self._query.lake, group)
         return ((recording, exchange) for recording, exchange, session_id in calls if session_id in self.sessions)
 
     def _rows_of(self, recordings: Collection[str]) -> list[Row]:
@@ -157,6 +162,38 @@ class Fetch:
                     self.exchanges += "request" in value
                     self.events += "seq" in value
                     yield value
+
+
+def _groups_of(query: LakeQuery, recordings: Collection[str]) -> list[list[str]]:
+    """Return the recordings that are analysed together, of those that an older version has shipped.
+
+    The ids of one cassette are made at the same time, and begin with it (UUID version 7). So the rows of few others are
+    read.
+    """
+    made = [at for id_ in recordings if (at := _made_at(id_)) is not None]
+    begins = {f"{at >> 16:08x}" for of in made for at in (of - _APART, of, of + _APART)}
+    near = [
+        id_
+        for id_ in query.recordings()
+        if id_[:8] in begins and any(abs((_made_at(id_) or 0) - at) <= _APART for at in made)
+    ]
+    found = together(query.scan("recordings", TOGETHER, recordings=near)) if len(near) > len(recordings) else []
+    return [ids for ids in found if not set(ids).isdisjoint(recordings)]
+
+
+def _made_at(recording_id: str) -> int | None:
+    """Return when an id was made, in ms since 1970; None if it does not begin with a time."""
+    try:
+        return int(recording_id[:13].replace("-", ""), 16)
+    except ValueError:
+        return None
+
+
+def _computed(lake: Lake, group: Sequence[str]) -> list[tuple[str, int, str | None]]:
+    """Return the recording, the exchange and the session of each model call, which an older version did not store."""
+    from .reading import calls_of  # loads the analyses
+
+    return calls_of(lake, group)
 
 
 Days = tuple[date, date]

@@ -25,9 +25,9 @@ from deltalake.exceptions import CommitFailedError
 
 from ..errors import LakeError
 from .files import files_in
-from .location import Damaged, Lake
+from .location import FOLDED_FORMAT, Damaged, Lake
 from .scan import naming, scanned
-from .tables import PARTITION, SCHEMAS, TABLES
+from .tables import PARTITION, SCHEMAS
 
 FOLDER = "ids"
 _DIGITS = 6
@@ -100,13 +100,15 @@ def _those(ids: Sequence[str], stored: pa.Array) -> list[str]:
 def fold(lake: Lake) -> int:
     """Take the transactions of complete recordings out of the logs; return the number of recordings.
 
-    Raises `LakeError`.
+    A lake of an older format keeps them: versions that read that format know no other place. Raises `LakeError`.
     """
+    if lake.marker().format < FOLDED_FORMAT:
+        return 0
     stored = set[str]()
     for _ in range(_ATTEMPTS):
         # First: a repair since then conflicts. After an earlier one, `recordings` lacks the recording, since a repair
         # drops its row there first.
-        tables = [lake.table(name) for name in TABLES]
+        tables = [lake.table(name) for name in lake.tables()]
         with lake.failures():
             new = _unfolded(lake, lake.table("recordings"), stored)
             Ids(lake).add(set(new) - stored)
@@ -122,6 +124,8 @@ def lost_ids(lake: Lake) -> dict[str, list[str]]:
 
     A complete recording without a transaction has lost its id. Paths are those in `ids/`. Raises `LakeError`.
     """
+    if lake.marker().format < FOLDED_FORMAT:
+        return {}
     table = lake.table("recordings")
     with lake.failures():
         ids = Ids(lake)

@@ -30,15 +30,17 @@ from obstore import exceptions, store
 from ..errors import LakeError, __version__
 from ..text import counted, dumps
 from ..wire.limits import lake_url
-from .tables import FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS, comments_of, is_own
+from .tables import ADDED, FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS, TABLES, comments_of, is_own
 
 MARKER = "omnirecord.json"
 CLOCK = "omnirecord-clock"
 """A small object. Its time tells the clock of the store."""
 SKEW = timedelta(minutes=1)
 """Difference of two clocks that is neither said nor taken into account."""
+FOLDED_FORMAT = 2
+"""The first format of lakes in which transactions expire (`ids`)."""
 _EXPIRES = {"delta.setTransactionRetentionDuration": "interval 1 days"}
-"""How long the log keeps a transaction with a time (`ids`)."""
+"""It counts for transactions with a time."""
 _MEASURED = "delta.dataSkippingStatsColumns"
 """Without it, `DeltaTable.to_pyarrow_dataset` takes a column without statistics for one that is always null."""
 _TIMEOUT = timedelta(seconds=30)
@@ -164,6 +166,18 @@ class Lake:
                 sentence = f"{self.url} has no table {name}: run `omnirecord lake init {self.url}`"
                 raise MissingTable(sentence) from error
 
+    def tables(self) -> list[str]:
+        """Return the names of its tables, `recordings` last. A lake of an older version lacks some. Raises
+        `LakeError`."""
+        return [name for name in TABLES if name not in ADDED or self._has(name)]
+
+    def _has(self, name: str) -> bool:
+        try:
+            self.table(name)
+        except MissingTable:
+            return False
+        return True
+
     def refuse_foreign(self, name: str, paths: Iterable[str]) -> None:
         """Raise `LakeError` if a path that the log of a table names leads out of the table, or to no regular file."""
         for path in paths:
@@ -237,7 +251,7 @@ class Lake:
             return {path for path, is_there in zip(paths, found, strict=True) if not is_there}
 
     def marker(self) -> Marker:
-        """Return the marker. Raises `LakeError` if there is no lake, or if it has another layout."""
+        """Return the marker. Raises `LakeError` if there is no lake, or if its layout is newer than this version."""
         try:
             with self.failures():
                 if self.is_local:
@@ -261,11 +275,6 @@ class Lake:
         if found.format > FORMAT_VERSION:
             raise LakeError(
                 f"{self.url} has lake format {found.format}, this omnirecord reads up to {FORMAT_VERSION}: upgrade it"
-            )
-        if found.format < FORMAT_VERSION:
-            raise LakeError(
-                f"{self.url} has lake format {found.format}, of a build before the first release: make a new lake, and"
-                " ship the cassettes to it"
             )
         return found
 
@@ -299,6 +308,7 @@ class Lake:
 
     def complete(self) -> None:
         """Create the tables and columns that this version knows and the lake lacks. Raises `LakeError`."""
+        expires = _EXPIRES if self.marker().format >= FOLDED_FORMAT else {}
         for name, schema in SCHEMAS.items():
             comments = comments_of(name)
             wanted = Schema([_commented(one, comments.get(one.name)) for one in Schema.from_arrow(schema).fields])
@@ -310,7 +320,7 @@ class Lake:
                     mode="ignore",
                     partition_by=[PARTITION],
                     name=name,
-                    configuration={_MEASURED: ",".join(one for one in MEASURED if one in schema.names), **_EXPIRES},
+                    configuration={_MEASURED: ",".join(one for one in MEASURED if one in schema.names), **expires},
                     storage_options=self.storage_options,
                 )
                 there = {field.name for field in table.schema().fields}

@@ -23,7 +23,7 @@ from .files import File, files_in
 from .ids import FOLDER, Ids, lost_ids, restore
 from .location import Lake, TableState
 from .scan import scanned
-from .tables import SCHEMAS, TABLES
+from .tables import SCHEMAS
 from .transactions import has_rows
 from .upkeep import ATTEMPTS, discard, is_committed, removal, too_late, without
 
@@ -79,7 +79,7 @@ def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
                 ids = {file.recording_id}
             else:
                 if file.day not in known:
-                    known[file.day] = {id_ for each in TABLES for id_ in _all(lake, each, lost, file.day)}
+                    known[file.day] = {id_ for each in lake.tables() for id_ in _all(lake, each, lost, file.day)}
                 if file.day not in without_rows:
                     left = [one for one in files if one.day == file.day and one.path not in paths]
                     without_rows[file.day] = known[file.day] - _ids(lake, name, left)

@@ -64,7 +64,7 @@ class LakeQuery:
     """
 
     def __init__(self, lake: Lake, spill: TemporaryFolder | None = None, memory: str | None = None) -> None:
-        self._lake = lake
+        self.lake = lake
         self._memory = memory
         self._files: dict[str, Files] = {}
         self._days: tuple[date, date] = (date.min, date.max)
@@ -84,9 +84,9 @@ class LakeQuery:
         limit = {} if self._memory is None else {"memory_limit": self._memory}
         database = ":memory:" if self._memory is None else str(folder / "copies.db")
         made = duckdb.connect(database, config={"temp_directory": str(folder / "spill"), **limit})
-        if not self._lake.is_local:
+        if not self.lake.is_local:
             pa.set_io_thread_count(_REQUESTS)
-        folders = ", ".join(quoted(f"{self._lake.table_url(name)}/") for name in SCHEMAS)
+        folders = ", ".join(quoted(f"{self.lake.table_url(name)}/") for name in SCHEMAS)
         made.execute(_SAFE.format(folders=folders))
         return made
 
@@ -97,7 +97,7 @@ class LakeQuery:
 
         `days`: the first and the last UTC day on which they began. `recordings`: their ids.
         """
-        made = LakeQuery(self._lake, self._folder)
+        made = LakeQuery(self.lake, self._folder)
         made._files = self._files
         made._days = days or self._days
         made._complete = self._complete
@@ -108,7 +108,7 @@ class LakeQuery:
     def recordings(self) -> Complete:
         """Return the UTC days of the complete recordings, `YYYY-MM-DD`, by their ids. Raises `LakeError`."""
         if self._complete is None:
-            self._complete = Complete(self._lake, self._files_of("recordings")[0])
+            self._complete = Complete(self.lake, self._files_of("recordings")[0])
         return self._complete
 
     def open(self, *names: str) -> None:
@@ -181,7 +181,7 @@ class LakeQuery:
             is_new = is_new or len(left) < len(known)
             self._files[name] = left, schema
             self._defined.discard(name)
-            self._lake.missing.add(name, path)
+            self.lake.missing.add(name, path)
         return is_new
 
     def scan(
@@ -207,9 +207,9 @@ class LakeQuery:
         wanted = schema if columns is None else pa.schema([one for one in schema if one.name in columns])
         of = {**(among or {}), **({} if only is None else {"recording_id": only})}
         if only is not None or all(one.recording_id is not None for one in files):
-            return scanned(self._lake, name, files, wanted, where=where, among=of, kept=self._kept)
+            return scanned(self.lake, name, files, wanted, where=where, among=of, kept=self._kept)
         read_as = wanted if _ID in wanted.names else wanted.append(schema.field(_ID))
-        rows = scanned(self._lake, name, files, read_as, where=where, among=of, kept=self._kept)
+        rows = scanned(self.lake, name, files, read_as, where=where, among=of, kept=self._kept)
         if lacking := known.lacking(rows[_ID].unique().to_pylist()):
             rows = rows.filter(pc.invert(pc.is_in(rows[_ID], pa.array(lacking, pa.string()))))
         return rows.select(wanted.names)
@@ -276,19 +276,19 @@ class LakeQuery:
         """Return the error for files that cannot be decoded; None for any other error."""
         files = {name: files for name, (files, _) in self._files.items()}
         is_sure = type(error) in (duckdb.Error, UnicodeDecodeError)  # the parser of Parquet has no class of its own
-        return damaged_in(self._lake, files, str(error), is_sure=is_sure)
+        return damaged_in(self.lake, files, str(error), is_sure=is_sure)
 
     def _of_the_store(self, error: duckdb.Error) -> LakeError:
         """Return the sentence for a file that cannot be read."""
         said = " ".join(str(error).rpartition(" failed: ")[2].split())
         if is_refused(said):
-            return LakeError(f"{self._lake.url}: {about_refusal(self._lake.is_local, said[:200])}")
+            return LakeError(f"{self.lake.url}: {about_refusal(self.lake.is_local, said[:200])}")
         return self._missing(said) if _GONE.search(said) else self._missing(said, "a file of it cannot be read")
 
     def _missing(self, said: str, what: str = "a file of it is missing") -> LakeError:
         return LakeError(
-            f"{self._lake.url}: {what}: run the query again; if that does not help, `omnirecord lake check"
-            f" {self._lake.url}` names the table ({said[:200]})"
+            f"{self.lake.url}: {what}: run the query again; if that does not help, `omnirecord lake check"
+            f" {self.lake.url}` names the table ({said[:200]})"
         )
 
     # The tables as views
@@ -309,7 +309,7 @@ class LakeQuery:
 
     def _files_of(self, name: str) -> Files:
         if name not in self._files:
-            files, schema = files_of(self._lake, name)
+            files, schema = files_of(self.lake, name)
             for field in SCHEMAS[name]:
                 if field.name not in schema.names:  # the table is of an older version
                     schema = schema.append(field)
@@ -346,10 +346,10 @@ class LakeQuery:
 
     def _there(self, name: str, files: list[File]) -> list[File]:
         """Return the files without those that are missing, which are noted in the lake. DuckDB would read none."""
-        with self._lake.failures():
-            absent = self._lake.absent(name, [one.path for one in files])
+        with self.lake.failures():
+            absent = self.lake.absent(name, [one.path for one in files])
         for path in absent:
-            self._lake.missing.add(name, path)
+            self.lake.missing.add(name, path)
         return [one for one in files if one.path not in absent] if absent else files
 
     def _part(self, name: str, files: list[File], schema: pa.Schema) -> str:
@@ -371,9 +371,9 @@ class LakeQuery:
 
     def _read(self, name: str, files: list[File], schema: pa.Schema, *, is_mixed: bool) -> str:
         """Return the SQL of a table over the files. `is_mixed`: some may lack columns, so that all are looked at."""
-        if not self._lake.is_local:
+        if not self.lake.is_local:
             return self._dataset(name, files, schema)
-        paths = ", ".join(quoted(f"{self._lake.table_url(name)}/{one.path}") for one in files)
+        paths = ", ".join(quoted(f"{self.lake.table_url(name)}/{one.path}") for one in files)
         day = f"hive_partitioning = true, hive_types = {{'{PARTITION}': DATE}}"
         return f"read_parquet([{paths}], union_by_name = {str(is_mixed).lower()}, {day})"
 
@@ -386,7 +386,7 @@ class LakeQuery:
 
         sizes = {one.path: one.size for one in files}
         scan = dataset.ParquetFragmentScanOptions(pre_buffer=True)
-        handler = DeltaStorageHandler(self._lake.table_url(name), self._lake.storage_options, sizes)
+        handler = DeltaStorageHandler(self.lake.table_url(name), self.lake.storage_options, sizes)
         system = PyFileSystem(handler)
         form = dataset.ParquetFileFormat(default_fragment_scan_options=scan)
         fragments = [

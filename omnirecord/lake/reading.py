@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..analysis.gather import model_calls
 from ..cassette.contracts import judge_again, judge_of, of_recording
 from ..cassette.judged import judged
 from ..cassette.select import grouped, strays
@@ -140,6 +141,26 @@ class Snapshot:
             for name, of in self._objects.items()
         }
         return Batch(tuple(wanted), objects)
+
+
+def calls_of(lake: Lake, group: Sequence[str]) -> list[tuple[str, int, str | None]]:
+    """Return the recording, the exchange and the session of each model call of a cassette. Raises `LakeError`.
+
+    They are computed from the recordings: an older version has shipped them without `model_calls`.
+    """
+    snapshot = Snapshot(lake)
+    days = snapshot.recordings(lake)
+    wanted = [Wanted(days[id_], id_, None, group[0]) for id_ in group if id_ in days]
+    found = []
+    with closing(Reader(lake)) as reader:
+        for batch in snapshot.batches(wanted, len(wanted)):
+            for _, rows in reader.recordings(batch):
+                ids = {one.recording: one.recording_id for one in rows.recordings()}
+                links = model_calls(rows).links
+                found += [
+                    (ids[one.call.recording], one.call.exchange, one.turn and one.turn.session_id) for one in links
+                ]
+    return found
 
 
 def _schema(table: str, columns: Iterable[str]) -> pa.Schema:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from datetime import date
 from functools import cached_property, reduce
 from itertools import accumulate, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ import pyarrow.parquet as pq
 from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
-from ..model import reached
+from ..model import by_key, reached
 from .files import File, checksums, checksums_in, has_between
 from .location import Damaged, Lake
 from .tables import LINKED, PARTITION, SCHEMAS
@@ -152,20 +153,26 @@ class Complete(Mapping[str, str]):
                 self._days |= dict.fromkeys(ids.to_pylist(), one.day)
 
 
-TOGETHER = ("recording_id", LINKED)
+TOGETHER = ("recording_id", "run_id", "started_at_text", "hop", LINKED)
 """The columns of `recordings` that tell which ones are analysed together."""
 
 
 def together(rows: pa.Table) -> list[list[str]]:
     """Return the sorted ids of the recordings that are analysed together, of these rows of `recordings`.
 
-    They have turns and model calls of each other.
+    They have turns and model calls of each other. An older version has not stored that. Of its recordings, those of one
+    run with the same start are together, if one is of a further hop.
     """
     beside: dict[str, list[str]] = defaultdict(list)
-    for id_, linked in tuples(rows, *TOGETHER):
+    values = list(tuples(rows, *TOGETHER))
+    for id_, *_, linked in values:
         for other in linked or ():
             beside[id_].append(other)
             beside[other].append(id_)
+    old = (row for row in values if row[4] is None and row[1] is not None)
+    for some in by_key(old, itemgetter(1, 2)).values():
+        if any(hop is not None for _, _, _, hop, _ in some):
+            beside[some[0][0]] += [id_ for id_, *_ in some[1:]]
     found: dict[str, list[str]] = {}
     for id_ in beside:
         if id_ not in found:

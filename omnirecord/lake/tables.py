@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..model import Exchange
 
 FORMAT_VERSION = 2
-"""Version of a lake's layout. A new column does not raise it: older rows have null there."""
+"""Version of a lake's layout. A new column does not raise it: older rows have null there. Version 1 has no `ids`."""
 PARTITION = "day"
 CHILDREN = "child_session_ids"
 """The column of `sessions` with the sub-agents that a session started, as its own streams in this recording tell."""
@@ -53,6 +53,8 @@ _LABELS = pa.map_(pa.string(), pa.string())
 
 COMPUTED = tuple(computed.TABLES)
 """The tables of `query`."""
+ADDED = ("model_calls",)
+"""The tables that lakes of older versions lack."""
 
 
 def _table(*columns: tuple[str, pa.DataType]) -> pa.Schema:

@@ -32,7 +32,7 @@ from ..errors import LakeError
 from .files import File, add_action, files_in, files_of, indexed, is_small, options
 from .location import Damaged, Lake
 from .scan import conformed, naming, recordings_in, runs
-from .tables import PARTITION, TABLES, is_own, merged_name, path_of
+from .tables import PARTITION, is_own, merged_name, path_of
 from .transactions import next_version
 
 RETAIN = timedelta(days=7)
@@ -71,7 +71,7 @@ def expiring(lake: Lake, until: date) -> list[Expired]:
     """Return the days before `until`, by table and day. Of an impossible day, only what arrived before. Raises
     `LakeError`."""
     found = list[Expired]()
-    for name in reversed(TABLES):
+    for name in reversed(lake.tables()):
         for day, some in groupby(_before(lake, name, until)[0], key=lambda one: one.day):
             sizes, rows = zip(*((one.size, one.rows or 0) for one in some), strict=True)
             found.append(Expired(name, day, len(sizes), sum(sizes), sum(rows)))
@@ -81,7 +81,7 @@ def expiring(lake: Lake, until: date) -> list[Expired]:
 def expire(lake: Lake, until: date) -> Iterator[str]:
     """Remove the days before `until` from the tables, one commit for each table. Yields each table's name when it is
     done: `recordings` first, so that no recording is there in part. Raises `LakeError`."""
-    for name in reversed(TABLES):
+    for name in reversed(lake.tables()):
         for _ in range(ATTEMPTS):
             files, table = _before(lake, name, until)
             with lake.failures():

@@ -288,6 +288,7 @@ def test_tail_says_that_nothing_comes(folder: Path) -> None:
         (["--format", "jsonl", "-o", "a.db.zst"], "name a compressed text form .jsonl.zst"),
         (["--format", "sse", "-o", "a.sse.zst"], "remove .zst from a.sse.zst"),
         (["--format", "zst", "--stream", "1", "-o", "a.zst"], "--stream needs --format sse"),
+        (["--format", "datasette", "-o", "a.zst"], "remove .zst from"),
         (["-o", "nowhere/a.db.zst"], "cannot write"),
     ],
 )
@@ -313,6 +314,11 @@ def test_the_name_of_the_output_says_the_format(folder: Path, tmp_path: Path) ->
 def test_a_recording_that_is_compressed_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "session.db.zst", tmp_path / "a.db.zst")
     assert "perhaps a cassette" in sentence(invoke("export", folder / "session.db", "-o", tmp_path / "a.db.zst"))
+
+
+def test_datasette_is_told_what_to_do_with_one(folder: Path) -> None:
+    result = invoke("export", folder / "session.db.zst", "--format", "datasette")
+    assert sentence(result).endswith("session.db.zst --db session.db")
 
 
 def test_damage_is_a_sentence(folder: Path, tmp_path: Path) -> None:

@@ -24,10 +24,13 @@ from omnirecord.cassette.scrub import scrub
 from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.errors import BrokenCassette
 from omnirecord.model import Recording
-from tests.support.cassettes import Made, conversation
+from omnirecord.recorder.recovery import finish_killed
+from tests.support.cassettes import Made, conversation, heartbeat
 from tests.support.examples import each
+from tests.support.older import aged
 
 STARTED = "2026-01-02T03:04:05.678000+00:00"
+OLDER = (1, 2, 3, 4)
 
 
 def recordings(path: str | Path) -> list[Recording]:
@@ -54,17 +57,6 @@ def forms(db: Path) -> list[Path]:
     import_file(text, again)
     copy.write_bytes(db.read_bytes())
     return [db, text, zst, again, copy]
-
-
-def without_id(made: Made, folder: Path) -> Path:
-    """A `.jsonl` as another program writes it, whose recordings have no id."""
-    text = folder / "without_id.jsonl"
-    head, *lines = b"".join(jsonl_bytes(made.store())).splitlines(keepends=True)
-    value = json.loads(head)
-    for recording in value["recordings"]:
-        recording.pop("recording_id", None)
-    text.write_bytes(b"".join([json.dumps(value).encode() + b"\n", *lines]))
-    return text
 
 
 def known(db: Path, **more: Any) -> Path:
@@ -102,18 +94,57 @@ def test_every_start_that_a_cassette_may_have_makes_an_id(started: str) -> None:
     assert is_derived(derived_id(started, "omnigent", "http://a", []))
 
 
-def test_a_text_without_an_id_has_the_same_derived_id_in_every_form(tmp_path: Path) -> None:
-    path = without_id(conversation(), tmp_path)
-    (made,) = ids(path)
-    assert is_derived(made)
-    assert [ids(one) for one in forms(path)] == [[made]] * 5
-    assert text_of(path) == path.read_bytes()
+@pytest.mark.parametrize("version", OLDER)
+def test_an_older_cassette_has_the_same_id_in_every_form_and_after_its_migration(version: int, tmp_path: Path) -> None:
+    made = conversation()
+    made.another_recording()
+    made.get("/v1/sessions/other", 1.0, "{}")
+    older = aged(made.save(tmp_path / "now.db"), tmp_path / "older.db", version)
+    found = {tuple(ids(path)) for path in forms(older)}
+    Writer(older).close()
+    found |= {tuple(ids(path)) for path in forms(older)}
+    ((first, second),) = found
+    assert is_derived(first)
+    assert is_derived(second)
+    assert first != second
 
 
-def test_a_part_of_a_text_without_an_id_has_the_id_of_the_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", OLDER)
+def test_a_migration_stores_the_derived_id(version: int, tmp_path: Path) -> None:
+    older = aged(conversation().save(tmp_path / "now.db"), tmp_path / "older.db", version)
+    (before,) = ids(older)
+    Writer(older).close()
+    with closing(sqlite3.connect(older)) as connection:
+        assert connection.execute("SELECT recording_id, run_id, labels FROM recordings").fetchall() == [
+            (before, None, None)
+        ]
+
+
+@pytest.mark.parametrize("version", OLDER)
+def test_a_recording_that_a_killed_recorder_left_keeps_its_id_when_it_is_finished(version: int, tmp_path: Path) -> None:
+    made = Made()
+    made.stream("s", 1.0, (1.0, heartbeat()), ending="open")
+    made.get("/v1/sessions/s", 2.0, answered=False)
+    older = aged(made.save(tmp_path / "now.db"), tmp_path / "older.db", version, framed=0)
+    (before,) = ids(older)
+    with closing(Writer(older)) as writer:
+        assert [one.exchange for one in writer.unfinished()] == [1]
+        finish_killed(writer)
+    assert {tuple(ids(path)) for path in forms(older)} == {(before,)}
+
+
+def test_the_text_form_of_an_older_cassette_does_not_change(tmp_path: Path) -> None:
+    older = aged(conversation().save(tmp_path / "now.db"), tmp_path / "older.db", 4)
+    before = text_of(older)
+    assert b"recording_id" not in before.splitlines()[0]
+    Writer(older).close()
+    assert text_of(older) == before
+
+
+def test_a_part_of_an_older_cassette_has_the_id_of_the_whole(tmp_path: Path) -> None:
     made = conversation()
     made.get("/v1/sessions/other", 9.0, "{}")
-    path = without_id(made, tmp_path)
+    path = aged(made.save(tmp_path / "now.db"), tmp_path / "older.db", 4)
     assert ids(f"{path}#other") == ids(path)
     import_file(f"{path}#other", tmp_path / "part.db")
     assert [set(ids(one)) for one in forms(tmp_path / "part.db")] == [set(ids(path))] * 5
@@ -151,13 +182,41 @@ def test_a_scrubbed_copy_has_the_ids_and_labels_without_secrets(tmp_path: Path) 
     assert recordings(again) == [safe]
 
 
-def test_a_scrubbed_copy_of_a_text_without_an_id_has_its_id(tmp_path: Path) -> None:
+def test_a_scrubbed_copy_of_an_older_cassette_has_its_id(tmp_path: Path) -> None:
     made = Made()
     made.get("/v1/sessions/s?token=hunter2-hunter2", 1.0, "{}")
-    text = without_id(made, tmp_path)
-    scrub(text, tmp_path / "copy.db")
+    older = aged(made.save(tmp_path / "now.db"), tmp_path / "older.db", 4)
+    scrub(older, tmp_path / "copy.db")
     assert b"hunter2" not in (tmp_path / "copy.db").read_bytes()
-    assert [set(ids(path)) for path in forms(tmp_path / "copy.db")] == [set(ids(text))] * 5
+    assert [set(ids(path)) for path in forms(tmp_path / "copy.db")] == [set(ids(older))] * 5
+
+
+@each("version", [*OLDER, None])
+def test_query_reads_the_ids_of_every_version(version: int | None, tmp_path: Path) -> None:
+    path = conversation().save(tmp_path / "now.db")
+    if version is not None:
+        path = aged(path, tmp_path / "older.db", version)
+    with closing(open_store(path)) as store:
+        query = query_of(store)
+        assert {"recording_id", "run_id", "labels", "server_version", "hop"} < set(query.names["recordings"])
+        if version is not None:
+            assert list(query.run("SELECT recording_id, hop FROM recordings").rows) == [
+                (one, None) for one in ids(path)
+            ]
+        assert list(query.run("SELECT sum(frames) > 5 FROM frame_blocks").rows) == [(1,)]
+        assert list(query.run("SELECT count(*) > 0 FROM read_blocks").rows) == [(1,)]
+        assert list(query.run("SELECT count(*) > 5 FROM events").rows) == [(1,)]
+        query.close()
+
+
+def test_a_reader_of_version_4_goes_on_when_a_recorder_migrates_the_file(tmp_path: Path) -> None:
+    older = aged(conversation().save(tmp_path / "now.db"), tmp_path / "older.db", 4)
+    with closing(open_store(older)) as store:
+        before = store.recordings(), store.exchanges()
+        store._connection.rollback()
+        Writer(older).close()
+        store.refresh()
+        assert (store.recordings(), store.exchanges()) == before
 
 
 @each(

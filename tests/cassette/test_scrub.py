@@ -159,6 +159,17 @@ def test_a_copy_of_a_copy_is_the_same(source: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "copy.jsonl").read_bytes()
 
 
+def test_the_copy_has_no_key_of_pseudonyms_and_pseudonyms_stay_the_same(tmp_path: Path) -> None:
+    source = saved(old(), tmp_path / "old.db")
+    with closing(sqlite3.connect(source)) as connection, connection:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('pseudonyms', ?)", (b"k" * 16,))
+    scrub(source, tmp_path / "one.db")
+    scrub(source, tmp_path / "two.db")
+    assert exported(tmp_path / "one.db") == exported(tmp_path / "two.db")
+    with closing(sqlite3.connect(tmp_path / "one.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM meta WHERE key = 'pseudonyms'").fetchone() == (0,)
+
+
 def test_only_what_has_a_secrets_name_is_replaced_where_that_is_asked_for(source: Path, tmp_path: Path) -> None:
     scrub(source, tmp_path / "copy.jsonl", redact="named")
     text = seen(tmp_path / "copy.jsonl")

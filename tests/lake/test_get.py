@@ -41,7 +41,7 @@ from tests.support.cassettes import (
     zipped,
 )
 from tests.support.command import invoke
-from tests.support.lakes import shipped, split
+from tests.support.lakes import as_an_older_version, shipped, split
 from tests.support.stores import lake_url
 
 __all__ = ["lake_url"]
@@ -95,13 +95,16 @@ def test_each_session_of_a_shipped_cassette_has_its_text_form_again(path: Path, 
         assert fetched(everything, session) == expected(path, session)
 
 
+@pytest.mark.parametrize("is_old", [False, True], ids=["", "shipped by an older version"])
 @pytest.mark.parametrize(
     "name",
     ["both_failed.jsonl", "both_retried.jsonl", pytest.param("both_parallel.jsonl.zst", marks=pytest.mark.long)],
 )
-def test_a_session_comes_with_its_model_calls(name: str, tmp_path: Path) -> None:
+def test_a_session_comes_with_its_model_calls(name: str, is_old: bool, tmp_path: Path) -> None:
     path = SHIPPED / "both_hops" / name
     lake = shipped(str(tmp_path / "lake"), path, SHIPPED / "both_hops" / "both_tool.jsonl")
+    if is_old:
+        as_an_older_version(tmp_path / "lake")
     for session in sessions_of(path):
         found = fetched(lake, session)
         assert found == expected(path, session)

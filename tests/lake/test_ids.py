@@ -154,12 +154,18 @@ def test_a_repaired_recording_comes_in_again_after_a_fold(lake_url: str) -> None
     assert {one.status for one in ship(lake, SOME)} == {"there already"}
 
 
-def test_a_lake_of_a_format_before_the_first_release_is_refused(tmp_path: Path) -> None:
-    lake = folded(str(tmp_path / "lake"))
-    marker = json.loads(bytes(lake.objects.get("omnirecord.json").bytes()))
-    lake.objects.put("omnirecord.json", json.dumps(marker | {"format": 1}).encode())
-    with pytest.raises(LakeError, match="has lake format 1, of a build before the first release: make a new lake"):
-        ship(lake, SOME)
+def test_a_lake_of_the_first_format_keeps_all_transactions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(location, "FORMAT_VERSION", 1)
+        lake = Lake(str(tmp_path / "lake"))
+        lake.init()
+    ship(lake, SOME)
+    assert fold(lake) == 0
+    assert all(
+        lake.table(name).transaction_version(one) == 0 for one in frames(SOME) for name in ("events", "recordings")
+    )
+    assert {one.status for one in ship(lake, SOME)} == {"there already"}
+    assert_once(lake)
 
 
 def test_a_version_that_does_not_know_stored_ids_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

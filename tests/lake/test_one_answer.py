@@ -19,7 +19,7 @@ from tests.lake.test_get import ALL
 from tests.support.answers import InLake, contradictions, printed, rows
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED
 from tests.support.command import invoke
-from tests.support.lakes import shipped, split
+from tests.support.lakes import as_an_older_version, shipped, split
 
 BOTH_HOPS = sorted((SHIPPED / "both_hops").glob("*.jsonl*"))
 AGENTS = [SHIPPED / "agents" / "day.jsonl", SHIPPED / "cities" / "cities.jsonl"]
@@ -154,6 +154,22 @@ def test_a_split_session_with_a_lost_file_is_a_failure(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "cannot be analysed" in done.stderr
     assert [[*json.loads(line)] for line in done.stdout.splitlines()] == [["missing"]]
+
+
+def test_a_lake_of_an_older_version_has_no_table_of_model_calls(tmp_path: Path) -> None:
+    """It is read, kept small and completed all the same."""
+    path = SHIPPED / "both_hops" / "both_failed.jsonl"
+    lake = shipped(str(tmp_path / "lake"), path, SHIPPED / "text.jsonl", SHIPPED / "tool.jsonl")
+    as_an_older_version(tmp_path / "lake")
+    assert printed("lake", "sql", "--json", lake.url, "SELECT * FROM model_calls") == []
+    codes = [one["code"] for one in printed("lake", "doctor", "--json", lake.url, "--jobs", "1")]
+    assert "model-failed-hidden" in codes
+    assert printed("lake", "compact", "--json", lake.url) != []
+    assert printed("lake", "expire", "--json", "--dry-run", "--older-than", "90d", lake.url) == []
+    (state,) = printed("lake", "check", "--json", lake.url)
+    assert [one["table"] for one in state["tables"] if one["version"] is None] == ["model_calls"]
+    shipped(lake.url, SHIPPED / "both_hops" / "both_tool.jsonl")
+    assert printed("lake", "sql", "--json", lake.url, "SELECT count(*) AS calls FROM model_calls") == [{"calls": 2}]
 
 
 @pytest.mark.long

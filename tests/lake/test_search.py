@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from omnirecord.cli import main
 from tests.support.answers import rows
 from tests.support.cassettes import HEALTHY, SHIPPED, Made, completed, created, event, status
 from tests.support.lake_sessions import again, ship
-from tests.support.lakes import shipped
+from tests.support.lakes import as_an_older_version, shipped
 
 RETRIED = SHIPPED / "both_hops" / "both_retried.jsonl"
 ASKED = {"role": "user", "content": [{"type": "input_text", "text": "Grüße nach Zürich"}]}
@@ -114,3 +115,10 @@ def test_the_text_output_names_the_session_and_says_if_nothing_is_found(url: str
     done = CliRunner().invoke(main, ["lake", "search", url, "monday", "--part", "calls.*"])
     assert done.exit_code == 2
     assert "--part 'calls.*' names no text: there are turns.asked, " in done.stderr
+
+
+def test_a_lake_of_an_older_version_is_searched_without_its_model_calls(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), RETRIED)
+    as_an_older_version(tmp_path / "lake")
+    assert parts(lake.url, "three against two") == {"turns.text"}
+    assert parts(lake.url, "embedded") == set()

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import pyarrow.parquet as pq
+
 from omnirecord.lake.location import Lake
 from omnirecord.lake.ship import Shipper
+from omnirecord.lake.tables import LINKED
 from tests.support.cassettes import SHIPPED
 
 Labels = tuple[tuple[str, str], ...]
@@ -42,6 +45,21 @@ def statuses(url: str, *paths: Path, labels: dict[str, str] | None = None) -> li
     else:
         shutil.copytree(lake, url)
     return list(found) if is_copy else _ship(url, paths, labels)
+
+
+def as_an_older_version(lake: Path) -> None:
+    """Remove from a lake in a folder what versions before `model_calls` did not ship."""
+    shutil.rmtree(lake / "model_calls")
+    for path in (lake / "recordings").rglob("*.parquet"):
+        rows = pq.read_table(path, partitioning=None)
+        pq.write_table(rows.drop_columns([LINKED]), path)
+        log = next(one for one in (lake / "recordings" / "_delta_log").glob("*.json") if path.name in one.read_text())
+        text = log.read_text()
+        lines = [json.loads(line) for line in text.splitlines()]
+        for line in lines:
+            if "add" in line and line["add"]["path"].endswith(path.name):
+                line["add"]["size"] = path.stat().st_size
+        log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
 def _is_there(url: str) -> bool:

@@ -7,6 +7,7 @@
 from .opening import is_database, is_packed, is_sqlite
 from .reader import Store
 from .tables import is_coded
+from .views import datasette_metadata
 from .writer import Writer
 
-__all__ = ["Store", "Writer", "is_coded", "is_database", "is_packed", "is_sqlite"]
+__all__ = ["Store", "Writer", "datasette_metadata", "is_coded", "is_database", "is_packed", "is_sqlite"]

@@ -18,6 +18,8 @@ from .checked import blob_of
 from .rows import CHUNK, MESSAGE, Row
 from .stream_rows import JOURNAL, LATE, MASK_AGAIN, NOT_SENT, READ_BLOCK, ReadBlocks
 
+FIRST_VERSION = 6
+"""The first `user_version` with a journal."""
 _FIELDS = 6
 """Numbers in a record of the journal."""
 DELETE: Row = ("DELETE FROM journal", ())
@@ -67,14 +69,12 @@ def segments_of(row: Any) -> Iterator[Segment | Late]:
     at = first = 0
     records = len(exchanges)
     while first < records:
-        exchange = exchanges[first]
-        n = reads[first]
+        exchange, n = exchanges[first], reads[first]
         if sizes[first] == LATE:
             yield Late(exchange, n, sent[first])
             first += 1
             continue
-        last = first
-        end = at
+        last, end = first, at
         while last < records and exchanges[last] == exchange and sizes[last] != LATE:
             if reads[last] != n + last - first or starts[last] != starts[first] + end - at:
                 raise ValueError("a row of the journal lacks a read")
@@ -84,8 +84,7 @@ def segments_of(row: Any) -> Iterator[Segment | Late]:
             raise ValueError("a row of the journal has fewer bytes than its reads")
         of = slice(first, last)
         yield Segment(exchange, n, starts[first], came[of], sent[of], sizes[of], data[at:end])
-        at = end
-        first = last
+        at, first = end, last
     if at != len(data):
         raise ValueError("a row of the journal has more bytes than its reads")
 
@@ -119,8 +118,7 @@ def _lost(values: tuple[Any, ...]) -> Iterator[Row]:
     for one in segments_of(values):
         if isinstance(one, Segment):
             sent = [None if at == NOT_SENT else at for at in one.sent]
-            blocks = ReadBlocks(one.exchange, one.n, one.start)
-            made = list[Row]()
+            blocks, made = ReadBlocks(one.exchange, one.n, one.start), list[Row]()
             for came_ns, sent_ns, size in zip(one.came, sent, one.sizes, strict=True):
                 blocks.add(came_ns, sent_ns, size, None, made)
             yield from made
@@ -154,8 +152,7 @@ def _rows_of(
     for segment in segments:
         at = 0
         for place, size in enumerate(segment.sizes):
-            n = segment.n + place
-            start = segment.start + at
+            n, start = segment.n + place, segment.start + at
             data = segment.data[at : at + size]
             at += size
             if n in covered:
@@ -179,8 +176,14 @@ def settle(connection: sqlite3.Connection) -> None:
     connection.execute(*DELETE)
 
 
+def is_there(connection: sqlite3.Connection) -> bool:
+    """Whether the cassette has a journal: those before version 6 have none."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version >= FIRST_VERSION)
+
+
 def has_entries(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is not None
+    return is_there(connection) and connection.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is not None
 
 
 def join(connection: sqlite3.Connection) -> Iterator[None]:

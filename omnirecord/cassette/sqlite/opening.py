@@ -1,6 +1,7 @@
 """Opens a cassette file, for a reader or a writer.
 
-A reader never writes. A file that is no cassette, or one of another version, is refused and left unchanged.
+A reader never writes. A file that is no cassette, or a newer one, is refused and left unchanged. An older cassette is
+migrated in one transaction, by a writer only.
 
 A compressed cassette is always closed. It is decompressed into memory or, if large, into an unlinked file: no
 decompressed data stays on the disk, however the process ends. The size is limited by the size of the file. The content
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import logging
 import os
 import shutil
 import sqlite3
@@ -23,6 +25,8 @@ from pathlib import Path
 from ...errors import BrokenCassette, NewerCassette, NotACassette
 from ...wire.content_coding import ZSTD_MAGIC, PackingError, unpacked
 from ..files import TemporaryFolder, copied_aside, itself, pieces_of
+from . import schema
+from .checked import DAMAGED
 from .connection import (
     clear_errors,
     closed_on_error,
@@ -31,11 +35,14 @@ from .connection import (
     refuse_foreign_journal,
     refuse_other_kinds,
     refuse_others,
+    transaction,
 )
 from .lock import JOURNAL, connect, identity, in_use, refuse_log_elsewhere, refuse_other_name
 from .rows import PAGE_SIZE
-from .schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION, TABLES
+from .schema import APPLICATION_ID, SCHEMA_VERSION
 from .views import define_ids
+
+log = logging.getLogger("omnirecord")
 
 CACHE = 512
 """Page cache of a writer in KiB, a quarter of SQLite's default: it reads its latest rows only. Of two writers, each
@@ -90,7 +97,8 @@ def _head(path: Path, size: int) -> bytes:
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """Return a read-only connection to a cassette. Raises `CassetteError`. The file may be closed, being recorded, left
-    by a killed recorder, or compressed."""
+    by a killed recorder, or compressed. A cassette of version 4 is read through temporary views; an older one is
+    converted in memory."""
     with clear_errors(path):
         if is_packed(path):
             connection = connect_packed(path)
@@ -99,13 +107,30 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             refuse_other_name(path)
             connection = _connect_read_only(path)
         try:
-            _check_version(connection, path)
-            refuse_other_kinds(connection, TABLES)
+            version = _check_version(connection, path)
+            refuse_other_kinds(connection, schema.TABLES[version])
             define_ids(connection)
+            if version < schema.RENAMED:
+                return _modern(connection)
+            if version == schema.RENAMED:
+                schema.name_as_now(connection)
+            return connection
         except BaseException:
             remove_copy(connection)
             raise
-        return connection
+
+
+def _modern(old: sqlite3.Connection) -> sqlite3.Connection:
+    with closed_on_error(in_memory()) as new:
+        try:
+            new.execute("BEGIN")
+            schema.copy(old, new)
+            new.execute("COMMIT")
+        except DAMAGED as error:
+            raise sqlite3.DatabaseError(str(error) or type(error).__name__) from error
+    remove_copy(old)
+    harden(new, reads_only=True)
+    return new
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:
@@ -182,8 +207,8 @@ def _copy_aside(path: Path) -> Path:
 
 
 def create_or_open(path: Path, lock: Callable[[Path], None], named: Path | None = None) -> sqlite3.Connection:
-    """Return a connection for a writer. A missing file is created with mode 0600. `lock` locks the file, or
-    raises `CassetteInUse`. `named` is the name of the file in errors. Raises `CassetteError`."""
+    """Return a connection for a writer. A missing file is created with mode 0600, an older cassette is migrated. `lock`
+    locks the file, or raises `CassetteInUse`. `named` is the name of the file in errors. Raises `CassetteError`."""
     with clear_errors(named or path):
         if path.exists() and path.stat().st_size and not is_sqlite(path):
             raise NotACassette(f"{path} is there and is no SQLite cassette: choose another --db, it was left as it is")
@@ -202,9 +227,11 @@ def create_or_open(path: Path, lock: Callable[[Path], None], named: Path | None 
 
 
 def open_to_mark(path: Path) -> sqlite3.Connection:
-    """Return a connection for a change of `meta` in a closed cassette. Raises what SQLite raises."""
-    with closed_on_error(_connect_writer(path)) as connection, closing(in_memory()) as ours:
-        _check_version(connection, path)
+    """Return a connection for a change of `meta` in a closed cassette of any version. Raises what SQLite raises."""
+    with (
+        closed_on_error(_connect_writer(path)) as connection,
+        closing(in_memory(_check_version(connection, path))) as ours,
+    ):
         refuse_others(connection, ours, frozenset({"meta"}), path)
     return connection
 
@@ -241,11 +268,11 @@ def _is_without_tables(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,))
 
 
-def in_memory() -> sqlite3.Connection:
-    """Return a connection to an empty cassette in memory."""
+def in_memory(version: int = SCHEMA_VERSION) -> sqlite3.Connection:
+    """Return a connection to an empty cassette in memory, with the tables of the given version."""
     connection = _memory()
     with _COPYING:
-        _empty().backup(connection)
+        _empty(version).backup(connection)
     define_ids(connection)
     return connection
 
@@ -255,10 +282,10 @@ def _memory() -> sqlite3.Connection:
 
 
 @functools.cache
-def _empty() -> sqlite3.Connection:
+def _empty(version: int) -> sqlite3.Connection:
     """Return an empty cassette to copy: a copy takes an eightieth of the time."""
     connection = _memory()
-    _create(connection)
+    _create(connection, version)
     atexit.register(connection.close)
     return connection
 
@@ -270,11 +297,21 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
         _create(connection)
     else:
-        _check_version(connection, path)
-        with closing(in_memory()) as ours:
-            refuse_others(connection, ours, TABLES, path)
+        version = _check_version(connection, path)
+        with closing(in_memory(version)) as ours:
+            refuse_others(connection, ours, schema.TABLES[version], path)
         connection.execute("PRAGMA journal_mode = WAL")
         define_ids(connection)
+        if version != SCHEMA_VERSION:
+            with transaction(connection):
+                schema.convert(connection, version)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if schema.forget_key(connection):
+            log.warning(
+                "%s held the key of its pseudonyms, by which guesses of a secret can be confirmed. It was removed;"
+                " copies of the file still hold it. New recordings in it get other pseudonyms.",
+                path,
+            )
     _tune(connection)
 
 
@@ -283,12 +320,12 @@ def _tune(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA cache_size = -{CACHE}")
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    pragmas = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-    connection.executescript(f"BEGIN; {SCHEMA} {pragmas} COMMIT;")
+def _create(connection: sqlite3.Connection, version: int = SCHEMA_VERSION) -> None:
+    pragmas = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};"
+    connection.executescript(f"BEGIN; {schema.SCHEMAS[version]} {pragmas} COMMIT;")
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+def _check_version(connection: sqlite3.Connection, path: Path) -> int:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID or version < 1:
@@ -296,15 +333,11 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     if version > SCHEMA_VERSION:
         known = f"this omnirecord reads up to {SCHEMA_VERSION}: upgrade omnirecord"
         raise NewerCassette(f"{path} has cassette format {version}, {known}")
-    if version < SCHEMA_VERSION:
-        raise NotACassette(
-            f"{path} has cassette format {version}, of a build before the first release. Export it as .jsonl with that"
-            " build: this omnirecord reads the .jsonl"
-        )
+    return int(version)
 
 
 def is_aside(connection: sqlite3.Connection) -> bool:
-    """Whether a reading connection is to a copy of the cassette."""
+    """Whether a reading connection is to a copy of the cassette, or to a converted older cassette."""
     (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
     return not file or Path(file).parent in _COPIES
 

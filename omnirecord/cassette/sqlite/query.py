@@ -15,7 +15,7 @@ from ...errors import UsageError
 from ..sql import PRAGMA, Names, Result, distinct, mistake, refuse_parameters, refuse_statement
 from .journal import UNSETTLED
 from .reader import Store
-from .schema import TABLES
+from .schema import RENAMED, SCHEMA_VERSION, TABLES, is_named_as_now
 from .views import SELECTS
 
 Computed = Mapping[str, Mapping[str, type]]
@@ -23,7 +23,8 @@ Computed = Mapping[str, Mapping[str, type]]
 Rows = Callable[[str], Iterable[Mapping[str, Any]]]
 
 _COMPUTED = "computed"
-_READABLE = TABLES | {UNSETTLED, "sqlite_master", "json_each", "json_tree"}
+_TABLES = TABLES[SCHEMA_VERSION]
+_READABLE = _TABLES | {UNSETTLED, "sqlite_master", "json_each", "json_tree"}
 """What may be read in the file's schema: these tables, and functions that SQLite finds there."""
 _UNSAFE_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
 _STEPS = 100_000
@@ -56,7 +57,7 @@ class Query:
             for name, columns in computed.items():
                 self._made.create_table(name, dict(columns))
             self._define(computed)
-            named = dict.fromkeys((*computed, *SELECTS, *sorted(TABLES - {"journal"})))
+            named = dict.fromkeys((*computed, *SELECTS, *sorted(_TABLES - {"journal"})))
             self.names: Names = {name: self._columns(name) for name in named}
             """The columns of all that a query can name: computed tables, views, tables of the file."""
         except sqlite3.Error as error:  # such as an unknown collation
@@ -153,7 +154,8 @@ class _Guard:
     def __init__(self, connection: sqlite3.Connection, computed: Computed) -> None:
         self._ours = {*computed, *SELECTS}
         found = {str(name).lower() for (name,) in connection.execute("SELECT name FROM main.sqlite_master")}
-        self._foreign = found - _READABLE
+        self._readable = _READABLE | (TABLES[RENAMED] if is_named_as_now(connection) else frozenset())
+        self._foreign = found - self._readable
         """Names in the file that are not tables of a cassette."""
         self.reads: set[str] = set()
         self.refused = ""
@@ -173,7 +175,7 @@ class _Guard:
         if schema in ("temp", _COMPUTED):
             return True
         if schema == "main":
-            return name in _READABLE and name not in self._foreign
+            return name in self._readable and name not in self._foreign
         return name in self._ours or name not in self._foreign  # no schema: a name of which no column is read
 
 

@@ -28,6 +28,7 @@ from .connection import clear_errors, clear_writing, damaged
 from .lock import recorder_is_alive
 from .opening import is_aside, open_for_reading, remove_copy
 from .rows import FRAMED, GIVEN_KEY, PART_KEY, size_of
+from .schema import forget_key, is_named_as_now
 from .stream_reads import ReadBlock, from_byte, reads
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ class Tables:
         self.is_being_recorded = recorder_is_alive(self._path)
         with clear_errors(self._path):
             self._connection.rollback()
-            if is_aside(self._connection):  # the folder is read-only
+            if is_aside(self._connection) or is_named_as_now(self._connection):  # read-only folder, or older format
                 remove_copy(self._connection)
                 self._connection = open_for_reading(self._path)
         self._begin()
@@ -117,12 +118,16 @@ class Tables:
             ):
                 self._connection.backup(copy)
                 copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+                forget_key(copy)
             yield from pieces_of(made)
+
+    def pseudonym_key(self) -> bytes | None:
+        """Return the pseudonym key that an older omnirecord stored in the cassette, or None."""
+        return self._meta("pseudonyms")
 
     def pseudonyms_of(self) -> tuple[bytes, bytes] | None:
         """Return the salt of the pseudonym key and the mark of that key, or None."""
-        salt = self._meta("pseudonym_salt")
-        mark = self._meta("pseudonym_mark")
+        salt, mark = self._meta("pseudonym_salt"), self._meta("pseudonym_mark")
         return None if salt is None or mark is None else (salt, mark)
 
     def is_part(self, recording: int) -> bool:
@@ -275,8 +280,7 @@ class Tables:
         """Return a body as it was on the wire, with secrets redacted. Raises `TooLarge`. Only for code that passes the
         bytes on with their headers: code that reads a body calls `decoded_body`. For a stream, call `content`."""
         query = "SELECT data FROM chunks WHERE exchange = ? AND side = ? ORDER BY start"
-        parts: list[bytes] = []
-        left = max_decoded()
+        parts, left = [], max_decoded()  # type: list[bytes], int
         for part in self._rows(checked.blob_of, query, exchange, side):
             parts.append(part)
             if (left := left - len(part)) < 0:

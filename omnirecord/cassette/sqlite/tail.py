@@ -25,7 +25,7 @@ from ...model import Exchange, Streaming, TimedFrame
 from ...wire.sse import BLANK_LINE
 from ..contracts import NAMES
 from ..framing import Framed, Framer, Run, is_usual, storable_type
-from .journal import Segment, segments_of
+from .journal import Segment, is_there, segments_of
 from .reader import Store
 from .stream_reads import ReadBlock, Recent, from_byte, from_read, is_delta, portions
 from .stream_rows import NOT_SENT
@@ -43,8 +43,7 @@ _AT_ONCE = 4 * 1024 * 1024
 follower waits for stored frames."""
 _PART = 0.0003
 """Seconds of work between two pauses, while much is read."""
-_REST = 5
-_LONGEST_REST = 0.005
+_REST, _LONGEST_REST = 5, 0.005
 """A pause as a multiple of the work before it, and the longest pause in seconds. A busy event loop needs three quarters
 of the time. With less, events wait for as long as a look takes."""
 _MUCH = 64 * 1024
@@ -280,6 +279,8 @@ class Tail:
 
     def _look(self, store: Store, most: int | None) -> Iterator[None]:
         connection = store._connection
+        if not is_there(connection):
+            return
         if self._growing:
             self._feed_settled(connection, most)
             self._feed_journal(connection, self._entry, self._growing, most)
@@ -371,8 +372,8 @@ class Tail:
 
     def open(self, store: Store, exchanges: Iterable[int]) -> None:
         """Follow the streams of these exchanges too, from their last stored frame on. A stream that a contract file
-        judges stays closed, since only the recorder has read the file. So does a stream of which too many
-        bytes are in no stored frame yet. Raises `CassetteError`."""
+        judges stays closed, since only the recorder has read the file. So does a stream of an older cassette, and one
+        of which too many bytes are in no stored frame yet. Raises `CassetteError`."""
         new = [exchange for exchange in exchanges if exchange not in self._growing]
         if new:
             self._rested_at = time.perf_counter()
@@ -381,6 +382,8 @@ class Tail:
 
     def _open(self, store: Store, exchanges: list[int]) -> Iterator[None]:
         connection = store._connection
+        if not is_there(connection):
+            return
         opened: dict[int, _Growing] = {}
         for x in store.newer(sys.maxsize, exchanges):
             if x.stream is None or store.recording(x.recording).contract not in NAMES:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import sqlite3
+from typing import Any
 
 from ...model import VERDICTS
 from ...omnigent import protocol
@@ -231,6 +232,42 @@ def spliced(data: bytes | None, at: int, other: bytes) -> bytes | None:
     return data[:at] + other + data[at + len(other) :]
 
 
+HIDDEN = (
+    "meta",
+    "chunks",
+    "journal",
+    "read_blocks",
+    "frame_blocks",
+    "landmarks",
+    "tallies",
+    "messages",
+    "incidents",
+    "exchanges",
+    "sqlite_sequence",
+)
+"""Tables that Datasette hides behind a link, since a view shows them better or they hold bytes."""
+
+_COLUMNS: dict[str, dict[str, str]] = {
+    "events": {
+        "gap_s": "Seconds since the frame before it",
+        "data": "JSON of the event; the whole frame if it has none",
+        "delay_ms": "Time until it was passed to the client's transport; empty if never",
+    },
+    "sessions": {"parent_session_id": "The session that spawned it"},
+    "streams": {
+        "ending": "Empty while it is open, or if the recorder was killed",
+        "not_valid": "Number of frames that differ from the contract",
+        "pending_bytes": "Received, but in no frame yet: `omnirecord events` shows these too",
+    },
+    "requests": {
+        "answered_after_s": "Time until the header section of the response was complete",
+        "request_body": "First 64 kB, if it is text and not compressed",
+    },
+    "responses": {"seq": "The event that ended it"},
+    "websocket_messages": {"dir": "up: from the client; down: to it"},
+}
+"""Descriptions of columns whose name is not enough; Datasette shows them above the rows."""
+
 ABOUT = {
     "events": "Every event as it arrived, with its time and verdict.",
     "sessions": "Each session in each recording.",
@@ -242,3 +279,37 @@ ABOUT = {
     "recordings": "Runs of the proxy.",
 }
 """The content of each view, and of each table for people."""
+
+_FACETS = {
+    "events": ["type", "verdict", "stream"],
+    "sessions": ["recording"],
+    "streams": ["ending", "party"],
+    "requests": ["method", "status", "kind", "party"],
+    "responses": ["ended", "model"],
+    "websocket_messages": ["dir", "kind", "exchange"],
+}
+
+_QUERIES = {
+    "longest_gaps": {
+        "title": "The longest waits for a frame other than a heartbeat",
+        "sql": "SELECT gap_s, stream, seq, at, type, data FROM events WHERE gap_s IS NOT NULL"
+        f" AND type NOT IN {tuple(sorted(protocol.HEARTBEATS, reverse=True))} ORDER BY gap_s DESC LIMIT 20",
+    },
+    "text": {
+        "title": "The assistant's text of a stream, joined from its deltas",
+        "sql": "SELECT group_concat(json_extract(data, '$.delta'), '') AS text FROM events"
+        f" WHERE type = '{protocol.RESPONSE_OUTPUT_TEXT_DELTA}' AND json_valid(data) AND stream = :stream",
+    },
+}
+
+
+def datasette_metadata(database: str) -> dict[str, Any]:
+    """Return the metadata for `datasette -m`; `database` is the file name of the cassette without `.db`."""
+    tables: dict[str, dict[str, Any]] = {name: {"hidden": True} for name in HIDDEN}
+    for name, about in ABOUT.items():
+        tables[name] = {"description": about, "facets": _FACETS.get(name, [])}
+        tables[name]["columns"] = _COLUMNS.get(name, {})
+    tables["recordings"]["label_column"] = "started_at"
+    tables["exchanges"]["label_column"] = "target"
+    about = "Recorded by omnirecord: sessions of an agent server, event by event."
+    return {"databases": {database: {"description": about, "tables": tables, "queries": _QUERIES}}}

@@ -16,6 +16,7 @@ from omnirecord.cassette.sqlite import Writer
 from omnirecord.cassette.sqlite.writer import mark, mark_shipped, number_made, shipped_to
 from omnirecord.errors import NotACassette
 from tests.support.cassettes import conversation
+from tests.support.older import aged
 
 LAKE = "s3://bucket/lake"
 
@@ -45,6 +46,15 @@ def test_a_mark_changes_nothing_else(closed: Path) -> None:
     assert number_made(closed) == 7
     with closing(open_store(closed)) as store:
         assert b"".join(jsonl_bytes(store)) == before
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_an_older_cassette_is_marked_without_a_migration(version: int, closed: Path) -> None:
+    older = aged(closed, closed.with_name("older.db"), version)
+    assert mark_shipped(older, LAKE)
+    assert shipped_to(older) == {LAKE}
+    with closing(sqlite3.connect(older)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (version,)
 
 
 def test_a_writer_removes_the_marks(closed: Path, tmp_path: Path) -> None:

@@ -192,13 +192,6 @@ def foreign(path: Path) -> None:
         connection.commit()
 
 
-def older(path: Path) -> None:
-    conversation().save(path)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 5")
-        connection.commit()
-
-
 def newer(path: Path) -> None:
     conversation().save(path)
     with closing(sqlite3.connect(path)) as connection:
@@ -223,7 +216,6 @@ MAGIC = b"SQLite format 3\0"
 REFUSED = {
     "a foreign database": (foreign, NotACassette, "is an SQLite database, but no cassette"),
     "a foreign database with a log": (lambda p: in_wal("foreign", p), NotACassette, "SQLite database, but no cassette"),
-    "an older cassette": (older, NotACassette, "of a build before the first release"),
     "a newer cassette": (newer, NewerCassette, "upgrade omnirecord"),
     "a newer cassette with a log": (lambda p: in_wal("newer", p), NewerCassette, "upgrade omnirecord"),
     "a text": (lambda path: path.write_text("event: a\n\n"), CassetteError, "no SQLite cassette|is damaged"),

@@ -11,9 +11,10 @@ import pytest
 
 from omnirecord.analysis.listing import session_rows, stream_rows
 from omnirecord.cassette.open import import_file
-from omnirecord.cassette.sqlite import Store
+from omnirecord.cassette.sqlite import Store, Writer
 from omnirecord.recorder.thread import RecorderThread
 from tests.support.cassettes import delta, heartbeat, status
+from tests.support.older import aged
 from tests.support.wire import event
 
 HEADERS = (("Content-Type", "text/event-stream"),)
@@ -70,6 +71,13 @@ def test_where_there_are_no_tallies_or_wrong_ones_frames_are_counted(tmp_path: P
     path = recorded(tmp_path / "a.db")
     before = listed(path)
     assert listed(changed(path, script)) == before
+
+
+def test_an_older_cassette_gets_its_tallies_from_the_next_recorder(tmp_path: Path) -> None:
+    path = aged(recorded(tmp_path / "a.db"), tmp_path / "older.db", 2)
+    Writer(path).close()
+    tallies, counted = asked(path, TALLIES, COUNTED)
+    assert tallies == counted
 
 
 def test_a_list_reads_no_frame(tmp_path: Path) -> None:

@@ -18,11 +18,15 @@ import pytest
 
 from omnirecord.analysis.listing import EventFilter, event_rows, session_rows, stream_rows
 from omnirecord.cassette.open import import_file, open_store
-from omnirecord.cassette.sqlite import Store, Writer, rows
-from omnirecord.errors import NotACassette
+from omnirecord.cassette.sqlite import Store, Writer, datasette_metadata, rows
+from omnirecord.cassette.sqlite.schema import SCHEMA_VERSION
+from omnirecord.cassette.sqlite.views import HIDDEN
+from omnirecord.errors import BrokenCassette, NotACassette
 from tests.cassette.sqlite.test_store import begun, received
 from tests.support.cassettes import DONE, Made, child, completed, conversation, created, delta, event, heartbeat, zipped
+from tests.support.command import invoke
 from tests.support.examples import each
+from tests.support.older import aged
 
 CASSETTES = sorted((Path(__file__).parent.parent.parent.parent / "cassettes").glob("*.jsonl"))
 VIEWS = {"events", "sessions", "streams", "requests", "responses", "websocket_messages", "incident_log"}
@@ -172,6 +176,76 @@ def test_every_foreign_key_leads_to_a_primary_key_as_datasette_takes_it_to(tmp_p
     assert looked_at(path, "PRAGMA foreign_key_check") == []
 
 
+# Older files.
+
+
+@pytest.fixture(params=[1, 2, 3, 4])
+def older(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A cassette as that version made it."""
+    return aged(conversation().save(tmp_path / "now.db"), tmp_path / "older.db", request.param)
+
+
+def schema(path: Path) -> set[str]:
+    said = looked_at(path, "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {" ".join(row["sql"].split()) for row in said}
+
+
+def test_an_older_cassette_is_read_as_it_is_and_not_written(older: Path) -> None:
+    before = older.read_bytes()
+    now, then = open_store(older.parent / "now.db"), open_store(older)
+    assert list(event_rows(then, EventFilter())) == list(event_rows(now, EventFilter()))
+    assert list(session_rows(then)) == list(session_rows(now))
+    now.close()
+    then.close()
+    assert older.read_bytes() == before
+
+
+def test_an_older_cassette_is_migrated_when_it_is_written_and_is_then_like_a_new_one(older: Path) -> None:
+    path, new = older, older.parent / "now.db"
+    assert schema(path) != schema(new)
+    Writer(path).close()
+    assert schema(path) == schema(new)
+    assert looked_at(path, "PRAGMA user_version") == [{"user_version": SCHEMA_VERSION}]
+    assert looked_at(path, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+    assert looked_at(path, "SELECT * FROM events") == looked_at(new, "SELECT * FROM events")
+
+
+def test_a_migration_is_all_or_nothing(older: Path) -> None:
+    path = older
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("DROP VIEW events; CREATE TABLE events (mine); INSERT INTO events VALUES (1)")
+    before = schema(path)
+    with pytest.raises(BrokenCassette):
+        Writer(path)
+    assert schema(path) == before
+    assert looked_at(path, "SELECT * FROM events") == [{"mine": 1}]
+
+
+def test_somebodys_own_view_of_that_name_is_left_to_them(tmp_path: Path) -> None:
+    path = aged(conversation().save(tmp_path / "now.db"), tmp_path / "older.db", 1)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE VIEW streams AS SELECT 'mine' AS whose")
+    Writer(path).close()
+    assert looked_at(path, "SELECT * FROM streams") == [{"whose": "mine"}]
+
+
+@pytest.mark.parametrize("script", [
+    "CREATE TRIGGER t AFTER INSERT ON incidents BEGIN DELETE FROM frames; END",
+    "CREATE INDEX i ON frames(length)",
+    "DROP INDEX frames_of_family",
+])  # fmt: skip
+def test_an_older_one_that_is_not_as_we_made_it_is_neither_migrated_nor_written(older: Path, script: str) -> None:
+    path = older
+    if looked_at(path, "PRAGMA user_version") == [{"user_version": 4}]:
+        script = script.replace("frames_of_family", "pages_by_seq").replace("frames", "pages")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+    before = path.read_bytes()
+    with pytest.raises(NotACassette, match="cannot be appended to"):
+        Writer(path)
+    assert path.read_bytes() == before
+
+
 def test_a_file_that_says_no_version_is_no_cassette(tmp_path: Path) -> None:
     path = conversation().save(tmp_path / "none.db")
     with closing(sqlite3.connect(path)) as connection:
@@ -181,7 +255,23 @@ def test_a_file_that_says_no_version_is_no_cassette(tmp_path: Path) -> None:
             use(path)
 
 
-# What Datasette makes of it.
+# What Datasette is told, and what it makes of it.
+
+
+def test_each_view_is_explained_with_columns_and_facets_that_it_has(tmp_path: Path) -> None:
+    path = conversation().save(tmp_path / "session.db")
+    tables = datasette_metadata("session")["databases"]["session"]["tables"]
+    made = {
+        row["name"]: row["type"]
+        for row in looked_at(path, "SELECT name, type FROM sqlite_master WHERE type != 'index'")
+    }
+    assert {name for name, type_ in made.items() if type_ == "view"} == VIEWS
+    assert set(tables) == set(made)
+    assert {name for name, told in tables.items() if told.get("hidden")} == set(HIDDEN)
+    for view in VIEWS:
+        columns = [column["name"] for column in looked_at(path, f"PRAGMA table_info({view})")]
+        assert set(tables[view]["columns"]) | set(tables[view]["facets"]) <= set(columns)
+        assert tables[view]["description"]
 
 
 def test_the_page_has_the_views_that_there_are() -> None:
@@ -189,12 +279,21 @@ def test_the_page_has_the_views_that_there_are() -> None:
     assert {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")} == VIEWS
 
 
+def test_export_writes_what_datasette_is_told_of_a_db_and_says_what_to_do_with_a_jsonl(tmp_path: Path) -> None:
+    path = conversation().save(tmp_path / "run.db")
+    done = invoke("export", path, "--format", "datasette")
+    assert json.loads(done.stdout) == datasette_metadata("run")
+    done = invoke("export", CASSETTES[0], "--format", "datasette")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"omnirecord import {CASSETTES[0]} --db {CASSETTES[0].stem}.db" in done.stderr
+
+
 ASKED = """
 import asyncio, json, sys
 from datasette.app import Datasette
 
-async def ask(path, *addresses):
-    server = Datasette([path], settings={"facet_time_limit_ms": 9000})
+async def ask(path, metadata, *addresses):
+    server = Datasette([path], metadata=json.loads(metadata), settings={"facet_time_limit_ms": 9000})
     await server.invoke_startup()
     for address in addresses:
         answer = await server.client.get(address)
@@ -208,18 +307,23 @@ def datasette(path: Path, *addresses: str) -> list[Any]:
     """What Datasette answers, asked in a process of its own and without a socket."""
     if find_spec("datasette") is None and not os.environ.get("CI"):
         pytest.skip("datasette is not there: make test installs it")
-    command = [sys.executable, "-W", "ignore", "-c", ASKED, str(path), *addresses]
+    metadata = json.dumps(datasette_metadata(path.stem))
+    command = [sys.executable, "-W", "ignore", "-c", ASKED, str(path), metadata, *addresses]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.mark.slow
-def test_datasette_shows_each_view(tmp_path: Path) -> None:
+def test_datasette_shows_each_view_with_its_facets_and_answers_the_queries(tmp_path: Path) -> None:
     path, views = tmp_path / "session.db", sorted(VIEWS)
     import_file(CASSETTES[0].parent / "subagent.jsonl", path)
-    answers = datasette(path, *(f"/session/{view}.json" for view in views))
-    for view, answer in zip(views, answers, strict=True):
+    told = datasette_metadata("session")["databases"]["session"]
+    addresses = [f"/session/{view}.json" for view in views] + [f"/session/{q}.json?stream=1" for q in told["queries"]]
+    answers = datasette(path, *addresses)
+    for view, answer in zip(views, answers, strict=False):
         assert [column["name"] for column in looked_at(path, f"PRAGMA table_info({view})")] == answer["columns"]
+        assert set(answer["facet_results"]) == set(told["tables"][view]["facets"])
+    assert all(answer["rows"] for answer in answers[len(views) :])
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from tests.support.forked import Done, patched, run
 WRITERS: dict[str, tuple[str, ...]] = {
     "s.db": ("scrub",), "s.db.zst": ("scrub",), "s.jsonl": ("scrub",), "s.jsonl.zst": ("scrub",),
     "x.db.zst": ("export",), "x.jsonl": ("export",), "x.jsonl.zst": ("export",),
-    "x.html": ("export", "--redact", "none"), "x.sse": ("export",),
+    "x.html": ("export", "--redact", "none"), "x.sse": ("export",), "x.json": ("export", "--format", "datasette"),
 }  # fmt: skip
 LEFT = (0, 8192, 90112)
 """Bytes that are free: where it fails differs."""

@@ -11,10 +11,14 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 import omnirecord
 from omnirecord.cassette.export import packed_bytes
 from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import import_file
+from omnirecord.cassette.sqlite import Writer
+from omnirecord.cassette.sqlite.opening import content
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.wire.limits import Rotation
 from tests.support import wire
@@ -95,6 +99,54 @@ def pseudonyms(*files: Path) -> set[bytes]:
     return {one for path in files for one in PSEUDONYM.findall(path.read_bytes())}
 
 
+OLD_KEY = bytes(range(100, 116))
+
+
+def older(db: Path) -> Path:
+    """A cassette whose key is in the file, as it was up to now, beside another row; with the PIN's pseudonym."""
+    with_a_pin(db)
+    (now,) = pseudonyms(db)
+    with closing(sqlite3.connect(db, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM meta")
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", [("pseudonyms", OLD_KEY), ("made_as", "x.db")])
+        connection.execute(
+            "UPDATE exchanges SET request_headers = replace(request_headers, ?, ?)",
+            (now.decode(), digest_of(OLD_KEY, PIN).decode()),
+        )
+        connection.execute("VACUUM")
+    assert confirmed(db) == {PIN}
+    return db
+
+
+def test_a_recorder_that_appends_to_an_older_cassette_removes_its_key_from_every_byte(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    db = older(tmp_path / "a.db")
+    writer = Writer(db)
+    assert confirmed(db) == set(), "while the file is written"
+    writer.close()
+    with_a_pin(db)
+    assert meta_of(db)["made_as"] == "x.db", "the other rows stay"
+    assert OLD_KEY not in b"".join(path.read_bytes() for path in files_of(db))
+    assert confirmed(db) == set()
+    assert len(pseudonyms(db)) == 2, "what was recorded before keeps its pseudonym"
+    assert "It was removed; copies of the file still hold it" in caplog.text
+
+
+def test_a_scrubbed_or_compressed_copy_of_an_older_cassette_has_no_key(tmp_path: Path) -> None:
+    db = older(tmp_path / "a.db")
+    assert [(one.place, one.kind) for one in omnirecord.scrub(db, None)] == [("cassette", "pseudonym key")]
+    copy = tmp_path / "safe.db"
+    omnirecord.scrub(db, copy)
+    assert omnirecord.scrub(copy, None) == []
+    assert confirmed(copy) == set()
+    assert pseudonyms(copy) == pseudonyms(db)
+    packed = tmp_path / "packed.db.zst"
+    with opened(db) as store:
+        packed.write_bytes(b"".join(packed_bytes(store, db, packed)))
+    assert OLD_KEY not in b"".join(content(packed))
+
+
 def test_a_secret_has_one_pseudonym_in_all_runs_and_files_of_a_cassette_and_another_in_the_next(
     tmp_path: Path,
 ) -> None:
@@ -128,3 +180,20 @@ def test_scrub_gives_a_secret_the_pseudonym_that_the_recorder_gave_it(tmp_path: 
     (known,) = pseudonyms(db)
     omnirecord.scrub(db, copy)
     assert pseudonyms(copy) == {known}
+
+
+def test_the_key_that_a_killed_recorder_left_in_the_log_is_removed_from_the_log_too(tmp_path: Path) -> None:
+    db = tmp_path / "a.db"
+    with_a_pin(db)
+    connection = sqlite3.connect(db, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("INSERT INTO meta VALUES ('pseudonyms', ?)", (OLD_KEY,))
+    copies = {path.name: path.read_bytes() for path in files_of(db)}
+    connection.close()
+    for name, data in copies.items():  # what a kill leaves
+        (tmp_path / name).write_bytes(data)
+    assert OLD_KEY in (tmp_path / "a.db-wal").read_bytes()
+    writer = Writer(db)
+    assert OLD_KEY not in b"".join(path.read_bytes() for path in files_of(db))
+    writer.close()
+    assert OLD_KEY not in db.read_bytes()
