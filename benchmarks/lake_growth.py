@@ -72,7 +72,7 @@ def timed_get(url: str, session: str) -> float:
 
 def timed_sessions(url: str, code: str) -> float:
     """Return the seconds of `lake sessions` with a finding since a day, as a table."""
-    from omnirecord.analysis.doctor import codes  # noqa: F401  # start-up is not measured
+    from omnirecord.analysis.doctor import checks  # noqa: F401  # start-up is not measured
     from omnirecord.cli import lake  # noqa: F401
     from omnirecord.cli import main as command
     from omnirecord.lake import sessions  # noqa: F401

@@ -156,7 +156,7 @@ def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     """
     from contextlib import closing
 
-    from .analysis.doctor.doctor import examine
+    from .analysis.doctor.examine import examine
     from .cassette.open import open_store
 
     with closing(open_store(cassette)) as store:

@@ -29,7 +29,7 @@ from .turns.conclusion import Conclusion, last_stream
 from .turns.values import Session
 
 if TYPE_CHECKING:
-    from .doctor.doctor import Read, SessionChecks
+    from .doctor.examine import Read, SessionChecks
     from .doctor.finding import Finding
     from .turns import Around
 
@@ -310,7 +310,7 @@ def summaries(
     `examined`: their findings, `concluded` and `talks`: how they ended, if all of these are known. Raises `UsageError`
     if no session, or more than one, has that id.
     """
-    from .doctor.doctor import examine
+    from .doctor.examine import examine
     from .doctor.model import ModelChecks
 
     found: list[Summary] = []
@@ -328,7 +328,7 @@ def summaries(
 def _reading(store: Source, found: list[Summary]) -> Read:
     """Return what reads a session for its checks. It appends the summary of the session, without findings, to `found`:
     so each event is read once."""
-    from .doctor.doctor import read_streams
+    from .doctor.examine import read_streams
 
     concluding = Concluding(store)
 

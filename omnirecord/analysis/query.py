@@ -28,7 +28,7 @@ from ..omnigent.line import MergedFrame, in_order
 from ..text import dumps
 from ..wire.strict_json import Payload, Payloads, fresh_payload, fresh_payloads
 from .conversations import ConcludedTalk, conversations_in
-from .doctor.doctor import SessionChecks, examine
+from .doctor.examine import SessionChecks, examine
 from .doctor.finding import Finding
 from .doctor.model import ModelChecks
 from .gather import Concluded, Gathered, all_concluded, conclusions, whole_sessions

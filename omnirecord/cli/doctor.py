@@ -83,7 +83,7 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
 def _of_one(cassette: Path, session: str | None, mark: dict[str, str], *, as_json: bool) -> list[Finding]:
     """Print the findings of one cassette, and return them. `mark`: what each object of `--json` has beside."""
     from ..analysis.conversations import conversations_in
-    from ..analysis.doctor.doctor import examine
+    from ..analysis.doctor.examine import examine
     from ..analysis.doctor.model import ModelChecks
     from ..analysis.gather import conclusions, gathered
     from ..cassette.model_calls import count_calls

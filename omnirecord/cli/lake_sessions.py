@@ -249,7 +249,7 @@ def _warn_of_unknown(findings: tuple[str, ...]) -> None:
     """Print a warning for each code that this version does not have. A lake may have findings of another version."""
     from difflib import get_close_matches
 
-    from ..analysis.doctor.codes import CODES
+    from ..analysis.doctor.checks import CODES
 
     for code in findings:
         if code not in CODES:

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from ..analysis.doctor.doctor import examine
+from ..analysis.doctor.examine import examine
 from ..analysis.doctor.model import ModelChecks
 from ..analysis.query import Whole
 from ..analysis.stats import astray_row, astray_rows, measured

@@ -24,7 +24,7 @@ from ..analysis import gather
 from ..analysis.conversations import ConcludedTalk
 from ..analysis.diff import TOLERANCE_S, DiffSession, by_session, compare, diff_session, turn_pairs
 from ..analysis.diff.differences import Difference, counts, spans
-from ..analysis.doctor.doctor import examine
+from ..analysis.doctor.examine import examine
 from ..analysis.gather import Concluded, Gathered, Known, gathered, model_calls
 from ..analysis.listing import session_row, talk_row, verdicts_of
 from ..analysis.search import search, update_index

@@ -4,7 +4,7 @@
 read, also with several frames.
 
 To add a coding, add it to `_CODINGS`, and its errors to `_Chain.decode`: recording, redaction and reading use both.
-The advice of `stream-not-decoded` in `analysis/doctor/codes.py` lists the codings.
+The advice of `stream-not-decoded` in `analysis/doctor/checks.py` lists the codings.
 
 A piece is at most `PIECE` bytes, whatever a hostile body would inflate to. An invalid body raises `CodingError`; the
 cassette keeps its bytes.

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from omnirecord.analysis import query as query_module
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor.examine import examine
 from omnirecord.analysis.listing import summaries
 from omnirecord.analysis.query import ABOUT, Analysis, Query, Whole, query_of
 from omnirecord.analysis.stats import measured

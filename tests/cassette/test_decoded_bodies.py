@@ -15,7 +15,7 @@ import brotli
 import pytest
 
 import omnirecord
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor.examine import examine
 from omnirecord.analysis.search import search
 from omnirecord.analysis.stats import measured
 from omnirecord.analysis.transcript import lines_of

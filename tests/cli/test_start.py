@@ -85,7 +85,7 @@ def test_help_imports_none_of_it_and_no_other_command() -> None:
 
 
 def test_codes_of_findings_are_imported_without_the_checks() -> None:
-    command = [sys.executable, "-c", "import sys, omnirecord.analysis.doctor.codes; print(*sys.modules)"]
+    command = [sys.executable, "-c", "import sys, omnirecord.analysis.doctor.checks; print(*sys.modules)"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not {"pydantic", "sqlite3", "omnirecord.analysis.doctor.stream"} & set(done.stdout.split())
 

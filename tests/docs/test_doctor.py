@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from omnirecord.analysis.doctor.codes import CODES, EXPLAINS
+from omnirecord.analysis.doctor.checks import CODES, EXPLAINS
 from tests.support.doctor_examples import BLOCK, DOCS, EXAMPLES, block_of, lead, story_of
 from tests.support.examples import each
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord.analysis.doctor.codes import CODES
+from omnirecord.analysis.doctor.checks import CODES
 from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.turns.conclusion import concluded
 from omnirecord.cassette.export import exported

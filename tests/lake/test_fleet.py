@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor.examine import examine
 from omnirecord.analysis.stats import measured
 from omnirecord.analysis.stats.values import stats_row
 from omnirecord.analysis.validate import validation

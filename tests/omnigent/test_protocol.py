@@ -29,7 +29,7 @@ MAY_NAME_A_TYPE = {
 }
 """Strings outside that look like an event type: the module, and why it may have the string."""
 MAY_NAME_A_PATH = {
-    "analysis/doctor/codes.py": "advice for a reader names the endpoints",
+    "analysis/doctor/checks.py": "advice for a reader names the endpoints",
     "options.py": "an example of a path of a model API",
     "replayer/omnigent_ui/__init__.py": "answers requests of Omnigent's web UI",
 }

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omnirecord.analysis.doctor.codes import CODES
+from omnirecord.analysis.doctor.checks import CODES
 from omnirecord.model import Exchange
 from tests.support import corpus
 from tests.support.cassettes import Made, event, heartbeat, status

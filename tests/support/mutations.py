@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor.examine import examine
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, TimedFrame
 from omnirecord.wire.strict_json import payload_of

@@ -13,10 +13,11 @@ Each file of checks is named after its subject:
 Most checks are functions over the session that `show` prints (`session.Examined`). Those of `stream`, `status` and
 `items` read the events of one stream.
 
-`codes` is the table of codes. To add a check, add an entry to `codes.CODES`, and to `codes.EXPLAINS` if it is a cause.
+`checks` is the table of checks. To add a check, add an entry to `checks.CODES`, and to `checks.EXPLAINS` if it is a
+cause.
 Put the check into the file of its subject, its example into `tests/support/doctor_examples.py`, and its page into
 `docs/doctor/`.
 
-A check returns a `Sign`. `finding.explained` makes findings of signs, each with its cause. `doctor.examine` runs all
+A check returns a `Sign`. `finding.explained` makes findings of signs, each with its cause. `examine.examine` runs all
 checks on an open cassette. All work is linear in the number of frames.
 """

@@ -23,7 +23,7 @@ from ...text import clip, one_line
 from ...wire.strict_json import as_dict, as_text
 from ..turns.patience import SECOND
 from ..turns.values import Ref
-from .codes import CODES, EXPLAINS, RANK
+from .checks import CODES, EXPLAINS, RANK
 
 WORKING = frozenset({"running", "launching", "waiting"})
 _OF_PROGRAM = {

@@ -27,7 +27,7 @@ from ..gather import model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.patience import SILENT
 from ..turns.values import Session, Tool, Turn
-from .codes import CODES, RANK
+from .checks import CODES, RANK
 from .finding import SEVERITIES, Severity, Sign, event_of, said, seconds
 from .stream import Contract
 from .tools import AGAIN, MOST, told_failure, told_repetition

@@ -15,7 +15,7 @@ The live server does not keep to its reference page, so these rules hold:
 8. A turn without content, such as a status alone, is none.
 
 `Courses` is the machine. `builder.TurnBuilder` gives it the merged events of a session and keeps texts, also for the
-live view; `doctor.turns.Turns` gives it the events of one stream and keeps their numbers.
+live view.
 """
 
 from __future__ import annotations

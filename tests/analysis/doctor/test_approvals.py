@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor.examine import examine
 from omnirecord.analysis.doctor.finding import Finding
 from omnirecord.analysis.gather import whole_sessions
 from tests.support.cassettes import Made, event, heartbeat, status

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.doctor.codes import CODES, EXPLAINS, RANK
+from omnirecord.analysis.doctor.checks import CODES, EXPLAINS, RANK
 from omnirecord.analysis.doctor.finding import SEVERITIES, Finding, Sign, explained, in_order
 
 SIGNS = st.builds(

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.analysis.doctor.codes import CODES
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor.checks import CODES
+from omnirecord.analysis.doctor.examine import examine
 from omnirecord.analysis.doctor.finding import Finding
 from tests.support.cassettes import JSON, SSE, Made, event, heartbeat, status
 from tests.support.examples import each, examples

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from omnirecord.analysis.conversations import conversations_in
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor.examine import examine
 from omnirecord.analysis.doctor.finding import Finding
 from omnirecord.analysis.gather import model_calls
 from omnirecord.analysis.listing import summaries

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omnirecord.analysis.doctor.doctor import ParsedOnce
+from omnirecord.analysis.doctor.examine import ParsedOnce
 from omnirecord.model import TimedFrame
 
 

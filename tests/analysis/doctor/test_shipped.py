@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor.examine import examine
 from omnirecord.errors import UsageError
 from tests.support.cassettes import Made, delta, event, heartbeat, status
 from tests.support.cost import cost

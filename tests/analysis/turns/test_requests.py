@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor.examine import examine
 from omnirecord.analysis.listing import session_rows
 from omnirecord.analysis.search import _request as index_request
 from omnirecord.analysis.search import search

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor.examine import examine
 from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.turns.conclusion import AT_REST, concluded
 from omnirecord.analysis.turns.draft import Draft

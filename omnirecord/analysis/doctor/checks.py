@@ -1,4 +1,4 @@
-"""The table of codes: usual severity, why it matters, next step.
+"""The table of checks, by their codes: usual severity, why it matters, next step.
 
 A code is stable: scripts rely on it. The order is from cause to symptom. `EXPLAINS` lists the effects of each cause,
 which are always codes further down. Each code has a page in `docs/doctor/`; a test compares page and table.
