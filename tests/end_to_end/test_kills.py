@@ -19,7 +19,7 @@ from omnirecord.recorder.thread import RecorderThread
 from omnirecord.wire.limits import Rotation
 from tests.conftest import Figure
 from tests.support import forked, killing
-from tests.support.killing import DURABLE_AFTER, Held, Killed, Pace, Received, Running, cassettes, event, held
+from tests.support.killing import DURABLE_AFTER, Held, Holdings, Killed, Pace, Received, Running, cassettes, event, held
 from tests.support.wire import Upstream, connected, get
 
 _CYCLE = 23
@@ -107,11 +107,12 @@ async def test_kills_lose_nothing_and_double_nothing_with_two_hops_rotation_and_
     options = ["--rotate", "1MB", "--ship", str(lake)]
     before: dict[str, Held] = {}
     oldest = 0.0
+    holdings = Holdings(folder)
     async with Upstream(killing.sends(pace, random)) as upstream:
         expected = await undisturbed(tmp_path / "undisturbed", upstream.url)
         for round_ in range(1, rounds + 1):
             kill = await killed(folder, upstream.url, options, round_, random)
-            found = held(folder)
+            found = holdings.held()
             for one in kill.received:
                 kept = found.get(one.name, Held())
                 check(one, kept, kill.at, expected[one.hop])

@@ -16,13 +16,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import omnirecord
 from omnirecord.cassette.sqlite import Writer
+from omnirecord.model import TimedFrame
 from omnirecord.recorder.files import RecordingFiles
 from tests.support.process import ForkedProcess
 from tests.support.wire import END, STREAM, Wire, chunk, connected, get
@@ -234,28 +235,55 @@ def is_begun(path: Path) -> bool:
     return False
 
 
+Opened = list[tuple[str, str, bytes, list[TimedFrame], str | None]]
+
+
+class Holdings:
+    """What the cassettes of a folder hold. A file that is unchanged is not read again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[tuple[Any, ...], Opened] = {}
+
+    def held(self) -> dict[str, Held]:
+        """By stream; a stream that goes on in another file is one."""
+        found: dict[str, Held] = defaultdict(Held)
+        known: dict[tuple[Any, ...], Opened] = {}
+        for path in cassettes(self._folder):
+            if not is_begun(path):
+                state = _state(path)
+                known[state] = self._known[state] if state in self._known else _opened(path)
+        self._known = known
+        for name, _, body, frames, ending in sorted(chain(*known.values()), key=lambda one: one[:2]):
+            one = found[name]
+            one.data += body
+            one.frames += [(frame.type, frame.verdict, frame.issues) for frame in frames]
+            one.raws += [frame.raw for frame in frames]
+            one.endings.append(ending)
+        return dict(found)
+
+
 def held(folder: Path) -> dict[str, Held]:
-    """What the cassettes of a folder hold, by stream; a stream that goes on in another file is one."""
-    found: dict[str, Held] = defaultdict(Held)
-    opened = []
-    for path in cassettes(folder):
-        if is_begun(path):
-            continue
-        with omnirecord.open_cassette(path) as cassette:
-            starts = {one.recording: one.started_at for one in cassette.recordings()}
-            for stream in cassette.streams():
-                name = _NAME.search(stream.exchange.request.target)
-                assert name is not None
-                frames = list(stream.frames())
-                start = starts[stream.exchange.recording]
-                opened.append((name[0], start, stream.body(), frames, stream.exchange.ending))
-    for name, _, body, frames, ending in sorted(opened, key=lambda one: one[:2]):
-        one = found[name]
-        one.data += body
-        one.frames += [(frame.type, frame.verdict, frame.issues) for frame in frames]
-        one.raws += [frame.raw for frame in frames]
-        one.endings.append(ending)
-    return dict(found)
+    return Holdings(folder).held()
+
+
+def _state(path: Path) -> tuple[Any, ...]:
+    """What changes when a cassette or its log is written."""
+    stats = [one.stat() for one in (path, path.with_name(f"{path.name}-wal")) if one.exists()]
+    return (path, *((one.st_ino, one.st_size, one.st_mtime_ns) for one in stats))
+
+
+def _opened(path: Path) -> Opened:
+    opened: Opened = []
+    with omnirecord.open_cassette(path) as cassette:
+        starts = {one.recording: one.started_at for one in cassette.recordings()}
+        for stream in cassette.streams():
+            name = _NAME.search(stream.exchange.request.target)
+            assert name is not None
+            frames = list(stream.frames())
+            start = starts[stream.exchange.recording]
+            opened.append((name[0], start, stream.body(), frames, stream.exchange.ending))
+    return opened
 
 
 def kill_self_at(point: str, nth: int, mark: str) -> None:
