@@ -166,3 +166,5 @@ class Shipping:
             if self._process is not None:
                 self._process.kill()
         self._thread.join(5.0)
+        if self.left == 0:
+            self.left = None  # a process that stands back may need more than that to die on a busy machine
