@@ -163,9 +163,14 @@ class FrameMaker:
             self._waiting[exchange] = None
 
     def settled(self, exchange: int, blocks: Sequence[ReadBlock]) -> None:
-        """Note that these blocks, the last ones of a stream, are in the file: they need not be read from there."""
+        """Note that these blocks, the last ones of a stream, are in the file: they need not be read from there.
+
+        They may have arrived after the last pass had moved the journal. It found nothing of them, and the stream did
+        not wait any more.
+        """
         if exchange in self._streaming:
             self._streaming[exchange].held = blocks
+            self._waiting[exchange] = None
 
     def ended(self, exchange: int) -> None:
         """Note that no more bytes of it will arrive."""

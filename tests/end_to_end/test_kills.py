@@ -122,7 +122,7 @@ async def test_kills_lose_nothing_and_double_nothing_with_two_hops_rotation_and_
     RecorderThread(folder / "run.db", None, rotation=Rotation(1 << 30, None)).stop()
     assert held(folder) == before
     assert all(map(is_finished, cassettes(folder)))
-    assert forked.run(["ship", folder, "--lake", lake]).code == 0
+    assert forked.Running(["ship", folder, "--lake", lake]).join() == 0
     events = sum(len(one.frames) for one in before.values())
     with LakeQuery(Lake(str(lake))) as query:
         rows = query.run("SELECT recording_id, exchange, seq, count(*) FROM events GROUP BY ALL").rows

@@ -223,6 +223,14 @@ def test_each_frame_has_the_time_of_the_read_that_completed_it(bench: Bench) -> 
     assert [frame.sent_ns for frame in bench.frames()] == [21, 23, 23, 23]
 
 
+def test_bytes_that_came_while_frames_were_made_get_theirs_with_the_next_pass(bench: Bench) -> None:
+    """The stream waited no more, so its frames were made at its next event only."""
+    bench.put(Received(1, 0, 3, 9, b"data: 1\n\n", 4))
+    assert list(bench.row_maker.frames.make()) == [0]  # its bytes are in the journal
+    bench.row_maker.settle(bench.writer.write)
+    assert sum(bench.row_maker.frames.make()) == 1
+
+
 def test_a_frame_that_was_held_back_has_the_time_of_its_own_read(bench: Bench) -> None:
     """It ends in a lone CR, behind which an LF may come; and what comes first is nothing, many times."""
     made: list[int] = []
