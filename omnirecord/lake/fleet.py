@@ -32,7 +32,7 @@ from ..cassette.open import held
 from ..errors import OmnirecordError, UsageError
 from ..model import root_of
 from ..text import clip
-from .get import Fetch
+from .get import FetchedTree
 from .location import Lake
 from .reading import Batch, Reader, RecordingRows, Snapshot, Wanted
 from .tables import CHILDREN, conversation_ids, recording_of
@@ -163,7 +163,7 @@ def _of_tree(reader: Reader, wanted: Wanted, job: Job, begun: Begun) -> Outcome:
     lake = reader.tree_lake
     lake.missing.clear()
     days = date.fromisoformat(wanted.day), date.fromisoformat(wanted.last_day)
-    fetch = Fetch.of_tree(reader.query, wanted.tree, days)
+    fetch = FetchedTree(reader.query, wanted.tree, days)
     made = Outcome(wanted.recording_id, sessions)
     if not fetch.recordings:  # it expired meanwhile
         return made

@@ -43,11 +43,8 @@ _TABLES = ("recordings", "sessions", "exchanges", "incidents", "events", "reads"
 """The tables that are read for every session with a stream."""
 
 
-class Fetch:
-    """One session of a lake, or with `stream` that stream of the recording `name`; `values` yields its text form.
-
-    `name` is an id, or the beginning of one. Raises `UsageError` for an unknown one, and `LakeError`.
-    """
+class Fetched:
+    """A session tree of a lake, or a stream; `values` yields its text form."""
 
     session_id: str | None
     """None for a stream without a session."""
@@ -56,59 +53,9 @@ class Fetch:
     _exchanges: dict[str, list[int]]
     """The numbers of the exchanges of each recording."""
 
-    def __init__(self, lake: Lake, name: str, stream: int | None = None) -> None:
-        self._query = LakeQuery(lake)
-        with ExitStack() as failed:
-            failed.enter_context(self._query)
-            self._query.open(*_TABLES)
-            if stream is None:
-                self._find_session(name)
-            else:
-                self._find_stream(name, stream)
-            failed.pop_all()
+    def __init__(self, query: LakeQuery) -> None:
+        self._query = query
         self.exchanges = self.events = 0
-
-    @classmethod
-    def of_tree(cls, query: LakeQuery, sessions: Collection[str], days: Days) -> Fetch:
-        """Return a whole session tree of recordings that began on these days, the first and the last. `query` stays
-        open. Raises `LakeError`."""
-        made = cls.__new__(cls)
-        made._query = query
-        made.exchanges = made.events = 0
-        made.sessions = sorted(sessions)
-        made.session_id = made.sessions[0]
-        made._find_exchanges((days[0] - _DAYS, days[1] + _DAYS))
-        return made
-
-    def _find_stream(self, name: str, stream: int) -> None:
-        known = sorted(self._query.recordings())
-        ids = [one for one in known if one.startswith(name)]
-        if len(ids) != 1:
-            raise _not_one("recording", name, ids, iter([get_close_matches(name, known, _LISTED), known]))
-        self._recordings = self._rows_of(ids)
-        found = self._query.scan(
-            "exchanges",
-            ("stream", "session_id", "exchange"),
-            recordings=ids,
-            where=lambda rows: pc.is_valid(rows["stream"]),
-        )
-        sessions: dict[int, str | None] = dict(tuples(found.sort_by("stream"), "stream", "session_id"))
-        if stream not in sessions:
-            there = f"there are {first_of([*sessions], _LISTED)}" if sessions else "it has none"
-            raise UsageError(f"recording {ids[0]} has no stream {stream}: {there}")
-        self._exchanges = {ids[0]: found.filter(pc.equal(found["stream"], stream))["exchange"].to_pylist()}
-        self.session_id = sessions[stream]
-        self.sessions = [] if self.session_id is None else [self.session_id]
-
-    def _find_session(self, name: str) -> None:
-        rows = self._query.scan(  # one look at all files
-            "sessions",
-            ("day", "session_id", _PARENT),
-            where=lambda rows: pc.or_(is_named(rows["session_id"], name), pc.is_valid(rows[_PARENT])),
-        )
-        self.session_id, days = the_session(self._query, name, rows)
-        self.sessions, days = _tree(self._query, self.session_id, days, rows)
-        self._find_exchanges(days)
 
     def _find_exchanges(self, days: Days) -> None:
         with self._query.narrowed(days=days) as near:
@@ -162,6 +109,65 @@ class Fetch:
                     self.exchanges += "request" in value
                     self.events += "seq" in value
                     yield value
+
+
+class Fetch(Fetched):
+    """One session of a lake, or with `stream` that stream of the recording `name`; `values` yields its text form.
+
+    `name` is an id, or the beginning of one. Raises `UsageError` for an unknown one, and `LakeError`.
+    """
+
+    def __init__(self, lake: Lake, name: str, stream: int | None = None) -> None:
+        super().__init__(LakeQuery(lake))
+        with ExitStack() as failed:
+            failed.enter_context(self._query)
+            self._query.open(*_TABLES)
+            if stream is None:
+                self._find_session(name)
+            else:
+                self._find_stream(name, stream)
+            failed.pop_all()
+
+    def _find_stream(self, name: str, stream: int) -> None:
+        known = sorted(self._query.recordings())
+        ids = [one for one in known if one.startswith(name)]
+        if len(ids) != 1:
+            raise _not_one("recording", name, ids, iter([get_close_matches(name, known, _LISTED), known]))
+        self._recordings = self._rows_of(ids)
+        found = self._query.scan(
+            "exchanges",
+            ("stream", "session_id", "exchange"),
+            recordings=ids,
+            where=lambda rows: pc.is_valid(rows["stream"]),
+        )
+        sessions: dict[int, str | None] = dict(tuples(found.sort_by("stream"), "stream", "session_id"))
+        if stream not in sessions:
+            there = f"there are {first_of([*sessions], _LISTED)}" if sessions else "it has none"
+            raise UsageError(f"recording {ids[0]} has no stream {stream}: {there}")
+        self._exchanges = {ids[0]: found.filter(pc.equal(found["stream"], stream))["exchange"].to_pylist()}
+        self.session_id = sessions[stream]
+        self.sessions = [] if self.session_id is None else [self.session_id]
+
+    def _find_session(self, name: str) -> None:
+        rows = self._query.scan(  # one look at all files
+            "sessions",
+            ("day", "session_id", _PARENT),
+            where=lambda rows: pc.or_(is_named(rows["session_id"], name), pc.is_valid(rows[_PARENT])),
+        )
+        self.session_id, days = the_session(self._query, name, rows)
+        self.sessions, days = _tree(self._query, self.session_id, days, rows)
+        self._find_exchanges(days)
+
+
+class FetchedTree(Fetched):
+    """A whole session tree of recordings that began on these days, the first and the last. `query` stays open. Raises
+    `LakeError`."""
+
+    def __init__(self, query: LakeQuery, sessions: Collection[str], days: Days) -> None:
+        super().__init__(query)
+        self.sessions = sorted(sessions)
+        self.session_id = self.sessions[0]
+        self._find_exchanges((days[0] - _DAYS, days[1] + _DAYS))
 
 
 def _groups_of(query: LakeQuery, recordings: Collection[str]) -> list[list[str]]:
