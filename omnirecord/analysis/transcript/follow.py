@@ -268,7 +268,8 @@ class Following:
     """
 
     def __init__(self, session: str | None, page: Page | None = None, *, long_silence: int = LONG_SILENCE) -> None:
-        self._is_whole, self._page = session is None, page or Page()
+        self._is_whole = session is None
+        self._page = page or Page()
         self._others = LiveOthers(full=self._page.full)
         others = self._others if self._is_whole else None
         self._growing = GrowingSessions(_Session, session, long_silence, others=others)
@@ -296,7 +297,8 @@ class Following:
 
     def look(self, store: Store) -> None:
         """Read what is new in the cassette."""
-        self._store, self._recordings = store, store.recordings()
+        self._store = store
+        self._recordings = store.recordings()
         strays = self._growing.look(store)
         if self._is_whole:
             for x in strays:
@@ -308,7 +310,8 @@ class Following:
 
     def news(self, *, last: bool = False) -> Iterator[Line]:
         """Return the lines of what is complete since the last call. `last`: nothing follows: say why."""
-        untold, self._untold = self._untold, []
+        untold = self._untold
+        self._untold = []
         yield from untold
         wholes, calls = self._growing.complete(self._store) if last else ({}, self._growing.calls)
         by_id = {(one.recording, one.session_id): one for one in wholes.values()}
