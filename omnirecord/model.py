@@ -376,6 +376,11 @@ def since_1970(started_at: str) -> int:
     return (at - datetime(1970, 1, 1, tzinfo=at.tzinfo)) // timedelta(microseconds=1) * 1000
 
 
+def starts_of(recordings: Iterable[Recording]) -> dict[int, int]:
+    """Return when each recording started, in ns since 1970."""
+    return {one.recording: since_1970(one.started_at) for one in recordings}
+
+
 def wall_clock(started_at: str, offset_ns: int) -> str:
     """Return the UTC time of an offset in ns, in ISO 8601 with microseconds."""
     at = datetime.fromisoformat(started_at)

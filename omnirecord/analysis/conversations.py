@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ..cassette.labels import exit_code_of, outlived_by, signal_of, told_signal
 from ..cassette.select import Source
-from ..model import Recording, since_1970, wall_clock
+from ..model import Recording, starts_of, wall_clock
 from ..providers.answers import CallUsage
 from ..providers.call import ModelCall
 from ..providers.parts import Item, after_answer
@@ -120,7 +120,7 @@ def with_turns(calls: ModelCalls, conversations: Iterable[ConcludedTalk]) -> Mod
 
 def _concluded(talk: Talk, recordings: dict[int, Recording], end: CommandEnd) -> ConcludedTalk:
     first = talk.links[0].call
-    zeros = {number: since_1970(one.started_at) for number, one in recordings.items()}
+    zeros = starts_of(recordings.values())
     builder = _Builder(talk, has_succeeded=end.exit_code == 0)
     links: list[Link] = []
     for link, place in talk.calls:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from ..errors import UsageError
-from ..model import Exchange, since_1970
+from ..model import Exchange, starts_of
 from ..providers.call import ModelCall
 from ..providers.grouping import Grouping, Place, conversation_name, conversation_number
 from .model_calls import ModelHops, call_in
@@ -26,7 +26,7 @@ def placed_calls(store: Source) -> Iterator[tuple[ModelCall, Place]]:
     """
     hops = ModelHops(store)
     recordings = store.recordings()
-    zeros = {one.recording: since_1970(one.started_at) for one in recordings}
+    zeros = starts_of(recordings)
     grouping = Grouping(recordings, store.places)
     exchanges = sorted(hops.exchanges(), key=lambda x: (zeros[x.recording] + x.request.at_ns, x.exchange))
     for x in exchanges:

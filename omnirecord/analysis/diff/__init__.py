@@ -21,7 +21,7 @@ from typing import Any
 from ...cassette.forked import Fork, forks_in
 from ...cassette.open import named_part, open_store
 from ...errors import UsageError
-from ...model import Recording, TimedFrame, since_1970
+from ...model import Recording, TimedFrame, starts_of
 from ...omnigent.line import MergedFrame, by_stream, copied, merged
 from ...providers.grouping import conversation_number
 from ...wire.normal import Ids, Normal
@@ -165,7 +165,7 @@ class _Names:
             name = fork.of.rpartition("#")[2]
             return self._name(conversation_number(name) or name, call)
         side = max((0, 1), key=lambda side: len(self._sides[side].links))
-        zeros = {one.recording: since_1970(one.started_at) for one in recordings[side]}
+        zeros = starts_of(recordings[side])
         calls = [one for talk in self._sides[side].talks for one in talk.calls]
         calls.sort(key=lambda one: (zeros[one[0].call.recording] + one[0].call.started_ns, one[0].call.exchange))
         places = list(dict.fromkeys((place.conversation, place.call) for _, place in calls))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from ...model import Recording, since_1970
+from ...model import Recording, starts_of
 from ...omnigent.protocol import INTERRUPTED_TEXT
 from ...providers.answers import ToolRequest, is_counted
 from ...providers.conversation import Conversation
@@ -29,7 +29,7 @@ class Clocks:
 
     def __init__(self, recordings: Iterable[Recording]) -> None:
         self._runs = {one.recording: one.run_id for one in recordings if one.run_id is not None}
-        self._zeros = {one.recording: since_1970(one.started_at) for one in recordings}
+        self._zeros = starts_of(recordings)
         self._offsets: dict[tuple[int, int], Offset] = {}
 
     def zero(self, recording: int) -> int:
