@@ -41,7 +41,7 @@ from .sqlite.opening import content
 from .sqlite.rows import Row
 
 if TYPE_CHECKING:
-    from ..contract.events import Event
+    from ..contract.base import Event
     from .jsonl import Reader
 
 _NO_PATH = "/stream"
@@ -423,7 +423,7 @@ def open_cassette(path: str | Path) -> Cassette:
 
 def event_of(frame: TimedFrame, contract: Contract) -> Event:
     """Return the payload of a frame as a model of the contract; an empty `UntypedEvent` if it is no JSON object."""
-    from ..contract.events import UntypedEvent
+    from ..contract.base import UntypedEvent
 
     data = payload_of(frame)
     return contract.event(data, frame.type) if isinstance(data, dict) else UntypedEvent.of({})

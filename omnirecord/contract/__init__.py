@@ -3,7 +3,7 @@
 - `judge`: from a frame to its verdict (`Contract`); contracts of pydantic models, the contract `none`, and `ByPath`, a
   contract for each path.
 - `openapi`: contracts of an OpenAPI document or a JSON Schema.
-- `events`: the base classes of models. `known`: the fields that a contract names.
+- `base`: the base classes of models. `known`: the fields that a contract names.
 - `shapes`: the shapes of valid events, so that equal ones need no parsing.
 
 Here: an issue of an event (`Issue`), and the rules of an API for its streams (`Api`).

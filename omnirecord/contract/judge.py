@@ -45,7 +45,7 @@ from .known import OPEN, TAG, Known, sequence_number, type_name
 from .shapes import LONGEST, AnyEvent, Shape, Shapes
 
 if TYPE_CHECKING:
-    from .events import Event
+    from .base import Event
 
 _MOST_PATHS = 1000
 """Number of paths whose contract is kept."""
@@ -302,7 +302,7 @@ class Contract:
         """The payload as the model of its type, if that takes it; with its fields unchecked otherwise. `type_`: the
         type that `judge` found; by default the type of the payload alone. The models say what can be read, not what is
         right: those of `documented` and of an openapi.json are those of `omnigent`."""
-        from .events import UntypedEvent
+        from .base import UntypedEvent
 
         model = self._models.get(type_ or self.api.type_of(data, None) or "")
         if model is None:

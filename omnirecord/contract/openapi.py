@@ -27,7 +27,7 @@ from ..errors import UsageError
 from ..wire.json_rpc import message_of
 from ..wire.strict_json import as_dict, as_list, as_text
 from . import OMNIGENTS, Api, Issue, ProblemKind
-from .events import Event
+from .base import Event
 from .judge import ByPath, Contract, Judgement, NoContract, any_type
 from .known import Known, sequence_number, target_of
 from .work import MOST_EXPLAINED, MOST_OF_EVENT, Work, has_at_most

@@ -249,7 +249,7 @@ def _field_of(annotation: Annotation, name: str) -> Annotation:
 def _is_checked(metadata: Sequence[Any]) -> bool:
     if not metadata:
         return False
-    from .events import ByType
+    from .base import ByType
 
     return any(not isinstance(one, ByType) for one in metadata)
 

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, ValidationError
 
 from ..contract import Issue
-from ..contract.events import Event, Shape, by_type
+from ..contract.base import Event, Shape, by_type
 from ..contract.judge import Contract, check, issues_of, of_models
 from ..contract.known import Known, Steps
 from ..contract.shapes import Shapes

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..contract.events import Event, Shape
+from ..contract.base import Event, Shape
 
 
 class OmnigentEvent(Event):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ..contract.events import Shape
+from ..contract.base import Shape
 from .response_events import ErrorDetail, OfSession, OmnigentEvent
 
 

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from ..contract import Api
-from ..contract.events import ByType, Event, Shape, by_type, types_of
+from ..contract.base import ByType, Event, Shape, by_type, types_of
 from ..contract.judge import Contract, of_models
 from ..text import joined, text_in, tokens
 from ..wire.strict_json import as_dict, as_int, as_list, as_text

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote
 
 from ..contract import Api
-from ..contract.events import Event, Shape
+from ..contract.base import Event, Shape
 from ..contract.judge import Contract, of_models
 from ..text import as_json, joined, quoted, text_in, tokens
 from ..wire.strict_json import as_dict, as_int, as_list, as_text, written

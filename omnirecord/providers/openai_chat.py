@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Annotated, Any, Literal
 
 from ..contract import Api
-from ..contract.events import Event, Shape
+from ..contract.base import Event, Shape
 from ..contract.judge import Contract, of_models
 from ..text import joined, quoted, text_in, tokens
 from ..wire.strict_json import as_dict, as_int, as_list, as_text, text_of

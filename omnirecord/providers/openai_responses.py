@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Literal
 
 from ..contract import Api
-from ..contract.events import Event, by_type, types_of
+from ..contract.base import Event, by_type, types_of
 from ..contract.judge import Contract, of_models
 from .responses_objects import Item, Part, Response, SummaryText
 

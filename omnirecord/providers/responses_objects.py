@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..contract.events import ByType, Shape
+from ..contract.base import ByType, Shape
 
 Status = Literal["in_progress", "completed", "incomplete"]
 

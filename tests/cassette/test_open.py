@@ -6,7 +6,7 @@ from pathlib import Path
 
 import omnirecord
 from omnirecord.cassette.open import import_file
-from omnirecord.contract.events import UntypedEvent
+from omnirecord.contract.base import UntypedEvent
 from omnirecord.omnigent.contract import CompletedEvent, OutputTextDeltaEvent
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 import omnirecord.omnigent.contract
 from omnirecord.contract import Issue
-from omnirecord.contract.events import Event, UntypedEvent
+from omnirecord.contract.base import Event, UntypedEvent
 from omnirecord.contract.judge import Contract, Judgement
 from omnirecord.errors import UsageError
 from omnirecord.omnigent.contract import MODELS, REQUIRED, ServerStreamEvent, load

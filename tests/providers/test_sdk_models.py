@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 from pydantic import BaseModel
 
-from omnirecord.contract.events import Shape
+from omnirecord.contract.base import Shape
 from omnirecord.providers import anthropic_messages, google_gemini, openai_chat, openai_responses
 from tests.support.later import later
 

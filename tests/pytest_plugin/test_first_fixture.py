@@ -25,7 +25,7 @@ def test_it(omnirecord_server):
     Path("modules").write_text(" ".join(sys.modules))
 """
 NOT_NEEDED = (
-    "jsonpath", "jsonschema_rs", "multiprocessing", "omnirecord.analysis", "omnirecord.contract.events",
+    "jsonpath", "jsonschema_rs", "multiprocessing", "omnirecord.analysis", "omnirecord.contract.base",
     "omnirecord.omnigent.contract", "omnirecord.recorder", "rich", "sqlite_utils", "uvloop", "wsproto",
 )  # fmt: skip
 """The recorder, the models of events and the analyses, and what they import."""
