@@ -310,13 +310,11 @@ class Player:
     def _answering(self, request: Incoming, exchange: Exchange, session: Session | None, now: int) -> Answering:
         self.streams.made.add(exchange.exchange)
         self.mismatches += self._lookup.mismatches(request, exchange)
-        at = exchange.request.at_ns
-        end = exchange.end_ns or exchange.request.at_ns
-        lasts = int(self._timing.gap(end - at) / self.streams.speed)
-        earliest = now + lasts
+        begin = exchange.request.at_ns
+        end = exchange.end_ns or begin
+        earliest = now + int(self._timing.gap(end - begin) / self.streams.speed)
         body = self._plan.body(exchange)
         if session is None or request.method in READS:
             return Answering(exchange, body, earliest)
         timeline = self.streams.playthrough(session).timeline
-        gates = tuple(g for g in timeline.gates if at < g.at_ns < end and g.exchange != exchange.exchange)
-        return Answering(exchange, body, earliest, gates, timeline)
+        return Answering(exchange, body, earliest, timeline.gates.during(exchange), timeline)

@@ -254,7 +254,7 @@ class Controls:
 
     def _held_by(self, run: Playthrough) -> str | None:
         """Return the closed gate before the next event of every client; without a client, before the next event."""
-        gate = run.timeline.closed_gate()
+        gate = run.timeline.gates.closed()
         ahead = [playing.next_ns() for playing in run.live] or [run.timeline.point_behind(self._reached(run))]
         return gate.what if gate is not None and gate.at_ns < min(ahead) else None
 

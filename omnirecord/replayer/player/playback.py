@@ -152,9 +152,9 @@ class Playing:
     def waits_for(self) -> Gate | None:
         """Return the gate that holds the next part, or the end; None if no gate does."""
         if not self.has_more:
-            return self.timeline.gate_before(self.exchange.end_ns or 0)
+            return self.timeline.gates.before(self.exchange.end_ns or 0)
         part = self.parts[self.next]
-        return None if part.in_snapshot else self.timeline.gate_before(part.offset_ns)
+        return None if part.in_snapshot else self.timeline.gates.before(part.offset_ns)
 
     def burst(self, now: int) -> bytes | None:
         """Take many parts as one write, if nothing holds or watches any of them; else return None (then see `take`)."""
@@ -244,7 +244,6 @@ class Playthrough:
     """Recorded offset of the start of its first stream, in ns."""
     tree: Tree
     timeline: Timeline
-    gate_of: dict[int, Gate]
     opened: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     asked: Asked = field(default_factory=set)
     sent: dict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))
@@ -270,28 +269,31 @@ class Playthrough:
     def came(self, exchange: Exchange, now: int) -> None:
         """Open the gate of this exchange, if it is one: a request was matched with it. If no stream was opened so far,
         time begins here, so that a client that only polls makes progress."""
-        if (gate := self.gate_of.get(exchange.exchange)) is None:
-            return
+        gate = self.timeline.gates.of(exchange)
+        if gate is not None:
+            self._open(gate, now)
+
+    def came_again(self, recorded: list[Exchange], now: int) -> None:
+        """Open the first closed gate among these exchanges: reads are not counted."""
+        gate = self.timeline.gates.closed_of(recorded)
+        if gate is not None:
+            self._open(gate, now)
+
+    def _open(self, gate: Gate, now: int) -> None:
         if not self.timeline.started:
             self.timeline.move(gate.at_ns, now)
         self.timeline.open(gate, now)
 
-    def came_again(self, recorded: list[Exchange], now: int) -> None:
-        """Open the first closed gate among these exchanges: reads are not counted."""
-        gates = (x for x in recorded if x.exchange in self.gate_of and not self.gate_of[x.exchange].open)
-        if (first := next(gates, None)) is not None:
-            self.came(first, now)
-
     def skips(self, session: Session, recorded: Exchange) -> bool:
         """Whether playing this recorded stream now would skip a closed gate, or events for a connected client."""
         at = recorded.request.at_ns
-        behind_a_gate = self.timeline.gate_before(at) is not None
+        behind_a_gate = self.timeline.gates.before(at) is not None
         return behind_a_gate or any(playing.next_ns() < at for playing in self.listeners(session))
 
     def horizon(self, now: int) -> float:
         """Return the recorded offset up to which a read may know the session, in ns. It is before the next frame to be
         sent and before a closed gate. Without a client, it follows the time up to the next recorded open."""
-        gate = self.timeline.closed_gate()
+        gate = self.timeline.gates.closed()
         bounds = [self.timeline.next_point(now), *(playing.next_ns() for playing in self.live)]
         return min([*bounds, *self._next_opens(), *([gate.at_ns] if gate else [])])
 

@@ -22,7 +22,7 @@ from ...omnigent.line import connect_snapshot_length, merged
 from ...omnigent.protocol import SNAPSHOT_TYPES
 from ...wire.strict_json import payload
 from ..stream_parts import Part, decoded_parts, part_of
-from .gates import Gate
+from .gates import Gate, Gates
 from .options import Options
 from .plan import ReplayPlan, Session, Tree, start_of
 from .playback import Playing, Playthrough
@@ -96,13 +96,13 @@ class StreamChoice:
     ) -> Playthrough:
         """Return a new playthrough. Its scale is shared by all playthroughs of this name: it may be long. `opens`: the
         streams; the gaps from their requests to their responses, and to their first reads, count too."""
-        gates = [Gate(x.exchange, x.request.at_ns, f"{x.request.method} {x.request.target}") for x in tree.gates]
+        gates = Gates(map(Gate.of, tree.gates))
         if name not in self._scales:
             begins = {at_ns for x in opens for at_ns in (x.request.at_ns, start_of(x))}
             self._scales[name] = scale_of([*points, *begins], gates, self._timing)
         scale = self._scales[name]
         timeline = Timeline(points, gates, self._timing, scale, speed=self.speed, paused=self.paused)
-        run = Playthrough(name, start_ns, tree, timeline, {gate.exchange: gate for gate in gates})
+        run = Playthrough(name, start_ns, tree, timeline)
         self.begun(run)
         return run
 

@@ -18,7 +18,7 @@ from itertools import accumulate, pairwise
 from ...errors import UsageError
 from ...wire.limits import checked_seconds
 from ..stream_parts import Part
-from .gates import Gate
+from .gates import Gate, Gates
 
 NS = 1_000_000_000
 _SLOWEST = 1e-6
@@ -90,7 +90,7 @@ class Timeline:
     def __init__(
         self,
         points: Sequence[int],
-        gates: Iterable[Gate],
+        gates: Gates,
         timing: Timing,
         scale: Scale | None = None,
         *,
@@ -98,7 +98,7 @@ class Timeline:
         paused: bool = False,
     ) -> None:
         """`scale`: the result of `scale_of` for these arguments, if it is known."""
-        self.gates = sorted(gates, key=lambda gate: gate.at_ns)
+        self.gates = gates
         self.limit: SortKey | None = None
         self.last: Part | None = None
         """The last part of the furthest frame that was sent."""
@@ -112,7 +112,6 @@ class Timeline:
         self.speed = speed
         self.paused = paused
         self._anchor: tuple[int, int] | None = None  # (now, played) from which time runs
-        self._opened = 0  # the first so many gates are open
 
     @property
     def started(self) -> bool:
@@ -124,46 +123,35 @@ class Timeline:
         last = (-1.0, 0.0, 0.0) if self.last is None else sort_key(self.last)
         return max(last, (self.jumped_ns, float("inf"), float("inf")))
 
-    def closed_gate(self) -> Gate | None:
-        """Return the first closed gate; None if all are open."""
-        while self._opened < len(self.gates) and self.gates[self._opened].open:
-            self._opened += 1
-        return self.gates[self._opened] if self._opened < len(self.gates) else None
-
-    def gate_before(self, offset_ns: int) -> Gate | None:
-        """Return the closed gate that holds a part of this offset; None if none does."""
-        gate = self.closed_gate()
-        return gate if gate is not None and gate.at_ns < offset_ns else None
-
     def runs_freely(self, upto_ns: int) -> bool:
         """Whether everything up to a recorded offset is due, and nothing watches it."""
-        return self._is_instant and not self.paused and self.watch is None and self.gate_before(upto_ns) is None
+        return self._is_instant and not self.paused and self.watch is None and self.gates.before(upto_ns) is None
 
     def move(self, offset_ns: int, now: int) -> None:
         """Move the playhead to a recorded offset, or to the closed gate before it."""
         self.jumped_ns = min(self.jumped_ns, offset_ns - 1)
-        self._anchor = now, self._scale(self._short_of_gate(offset_ns))
+        self._anchor = (now, self._scale(self._short_of_gate(offset_ns)))
 
     def _short_of_gate(self, offset_ns: int) -> int:
-        gate = self.gate_before(offset_ns)
+        gate = self.gates.before(offset_ns)
         return gate.at_ns if gate else offset_ns
 
     def played(self, now: int) -> int:
         """Return the played time, in ns: never past a closed gate."""
         since, set_at = self._anchor or (now, 0)
         passed = set_at if self.paused else set_at + int(max(0, now - since) * self.speed)
-        gate = self.closed_gate()
+        gate = self.gates.closed()
         return passed if gate is None else max(set_at, min(passed, self._scale(gate.at_ns)))
 
     def due(self, offset_ns: int, now: int) -> int | None:
         """Return when a part of this offset may be sent, as `now`; None while a gate or a pause holds it."""
-        if self.paused or self.gate_before(offset_ns) is not None:
+        if self.paused or self.gates.before(offset_ns) is not None:
             return None
         return now + int(max(0, self._scale(offset_ns) - self.played(now)) / self.speed)
 
     def lets_pass(self, part: Part, *, at_once: bool) -> bool:
         """Whether a part passes while paused. `at_once`: it is of the connect snapshot of a client that joins."""
-        held = not part.in_snapshot and self.gate_before(part.offset_ns) is not None
+        held = not part.in_snapshot and self.gates.before(part.offset_ns) is not None
         return self.limit is not None and not held and (at_once or sort_key(part) <= self.limit)
 
     def between(self, one_ns: int, other_ns: int) -> int:
@@ -211,12 +199,12 @@ class Timeline:
     def is_at_end(self, now: int) -> bool:
         """Whether the time of all parts has come, and no gate holds any."""
         last_ns = self._points[-1] if self._points else 0
-        return self.started and self.gate_before(last_ns) is None and self.next_point(now) == float("inf")
+        return self.started and self.gates.before(last_ns) is None and self.next_point(now) == float("inf")
 
     def _keep(self, now: int) -> None:
         """Let time run from the current position."""
         if self.started:
-            self._anchor = now, self.played(now)
+            self._anchor = (now, self.played(now))
 
     def next_point(self, now: int) -> float:
         """Return the offset of the next part in time, whether a client gets it or not; infinite behind the last."""

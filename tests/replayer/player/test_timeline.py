@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.replayer.player.gates import Gate
+from omnirecord.replayer.player.gates import Gate, Gates
 from omnirecord.replayer.player.timeline import NS, Scale, Timeline, Timing, timing_of
 from tests.support.examples import examples
 
@@ -21,7 +21,7 @@ def gate(at: int, exchange: int = 1) -> Gate:
 
 
 def timeline(points: list[int], *gates: Gate, how: Timing = Timing()) -> Timeline:  # noqa: B008  # frozen
-    return Timeline([point * NS for point in points], gates, how)
+    return Timeline([point * NS for point in points], Gates(gates), how)
 
 
 def started(points: list[int], *gates: Gate, how: Timing = Timing(), now: int = 0) -> Timeline:  # noqa: B008
@@ -88,8 +88,8 @@ def test_what_was_received_with_the_request_is_not_behind_it() -> None:
     line = started([0, 2, 3], gate(2))
 
     assert due(line, 2, 0) == 2
-    assert line.gate_before(2 * NS) is None
-    assert line.gate_before(2 * NS + 1) is not None
+    assert line.gates.before(2 * NS) is None
+    assert line.gates.before(2 * NS + 1) is not None
 
 
 def test_the_playhead_moves_to_a_start() -> None:
