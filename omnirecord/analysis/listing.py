@@ -13,7 +13,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cassette.jsonl import text
 from ..cassette.open import named_part
 from ..cassette.select import Moment, Source, span
 from ..cassette.sqlite import Store
@@ -21,6 +20,7 @@ from ..errors import UsageError
 from ..model import Exchange, Message, Side, Streaming, TimedFrame, by_key, losses, wall_clock
 from ..omnigent.routes import party_name
 from ..text import dumps, one_line
+from ..wire.json_bytes import bytes_to_json
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
 from .conversations import ConcludedTalk, conversations_in
@@ -106,12 +106,12 @@ def exchange_row(store: Store, x: Exchange) -> Row:
 
 def _content(store: Store, x: Exchange, side: Side) -> Row:
     """Return a body without its content coding, in the form of an event's data."""
-    raw = text(store.decoded_body(x, side))
+    raw = bytes_to_json(store.decoded_body(x, side))
     return {"data": parsed(raw) if isinstance(raw, str) and raw else None, "raw": raw}
 
 
 def _message(one: Message) -> Row:
-    raw = text(one.data)
+    raw = bytes_to_json(one.data)
     return {
         "message": one.message,
         "at_ns": one.at_ns,
@@ -457,7 +457,7 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str, hop: 
         "verdict": frame.verdict,
         "issues": [{"path": path, "message": message} for path, message in frame.issues],
         "data": data,
-        "raw": None if frame.raw is None else text(frame.raw),
+        "raw": None if frame.raw is None else bytes_to_json(frame.raw),
         "hop": hop,
     }
 
@@ -466,7 +466,7 @@ def request_row(x: Exchange, body: bytes, started_at: str, hop: str | None = Non
     """Return a request with its body in the form of an event row; fields of events alone are None. `at_ns`: the time of
     the answer, if `body` is the answer's."""
     at_ns = x.request.at_ns if at_ns is None else at_ns
-    raw = text(body)
+    raw = bytes_to_json(body)
     return {
         "recording": x.recording,
         "stream": None,

@@ -25,11 +25,12 @@ from ..redaction.pseudonyms import File, user_key
 from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, content_scanner
 from ..wire.content_coding import CodingError, Decoder, are_known, codings_of, decoder
 from ..wire.headers import header
+from ..wire.json_bytes import bytes_from_json, bytes_to_json
 from ..wire.sse import is_utf8
 from .conversations import part_named
 from .export import named, refuse_leftovers, write_lines
 from .files import pieces_of
-from .jsonl import data_of, encoded, reads_values, text, values
+from .jsonl import encoded, reads_values, values
 from .open import open_store, refuse_to_overwrite
 from .select import named_session
 from .sqlite import Store, is_database, is_packed
@@ -156,7 +157,7 @@ class Scrubber:
         headers = tuple(map(tuple, side["headers"]))
         if side["body"]:
             kept = self._redactor.body(header(headers, "content-type"), header(headers, "content-encoding"))
-            side["body"] = text(kept.feed(data_of(side["body"])) + kept.close())
+            side["body"] = bytes_to_json(kept.feed(bytes_from_json(side["body"])) + kept.close())
             self._found_here(f"{name} body")
         side["headers"] = [list(pair) for pair in self._redactor.headers(headers)]
         self._found_here(f"{name} headers")
@@ -167,7 +168,9 @@ class Scrubber:
         if now.mask is None or response["body"] is None:
             return
         headers = tuple(map(tuple, response["headers"]))
-        now.sizes = _Sizes(header(headers, "content-encoding"), data_of(response["body"]), response.pop("lost", ()))
+        now.sizes = _Sizes(
+            header(headers, "content-encoding"), bytes_from_json(response["body"]), response.pop("lost", ())
+        )
         response["body"] = None
         response["headers"] = uncoded(headers)
 
@@ -176,13 +179,13 @@ class Scrubber:
         if mask is None:
             return value
         if self._now.sizes is not None:
-            self._now.sizes.left += value["length"] if value["raw"] is None else len(data_of(value["raw"]))
+            self._now.sizes.left += value["length"] if value["raw"] is None else len(bytes_from_json(value["raw"]))
         if value["raw"] is None:
             mask.lose(value["length"])
             return value
-        safe = b"".join(piece.data for piece in mask.feed(data_of(value["raw"])))
+        safe = b"".join(piece.data for piece in mask.feed(bytes_from_json(value["raw"])))
         self._found_here("stream", seq=value["seq"])
-        return {**value, "raw": text(safe)}
+        return {**value, "raw": bytes_to_json(safe)}
 
     def _finished(self) -> Values:
         """Yield the reads of a decoded stream, after the last line of its exchange."""
@@ -192,9 +195,9 @@ class Scrubber:
 
     def _message(self, value: dict[str, Any]) -> dict[str, Any]:
         redact = self._redactor.closing if value["opcode"] == CLOSE else self._redactor.message
-        safe = redact(data_of(value["data"]), self._now.texts[value["dir"]])
+        safe = redact(bytes_from_json(value["data"]), self._now.texts[value["dir"]])
         self._found_here("message", message=value["message"])
-        return {**value, "data": text(safe)}
+        return {**value, "data": bytes_to_json(safe)}
 
 
 class _Sizes:

@@ -126,9 +126,9 @@ def print_result(run: Callable[[], Result], form: str) -> Result:
 
 def _json(value: Any) -> Any:
     """A value in JSON; bytes as in a `.jsonl` cassette."""
-    from ..cassette.jsonl import text
+    from ..wire.json_bytes import bytes_to_json
 
-    return text(value) if isinstance(value, bytes) else value
+    return bytes_to_json(value) if isinstance(value, bytes) else value
 
 
 def _text(value: Any) -> str:

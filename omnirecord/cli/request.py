@@ -146,7 +146,7 @@ def _the_exchange(store: Store, place: _Address, session: str | None) -> Exchang
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
     """Write the bytes of a body to `output`. To stdout with `as_json`, print an object that has them."""
     from ..cassette.framing import is_text
-    from ..cassette.jsonl import text
+    from ..wire.json_bytes import bytes_to_json
     from ..wire.strict_json import parsed
 
     if side == "response" and x.response is None:
@@ -161,7 +161,7 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_js
         parts = iter([content])
     if output is None and as_json:
         content = b"".join(parts)
-        raw = text(content)
+        raw = bytes_to_json(content)
         data = parsed(raw) if isinstance(raw, str) and raw and not is_stream else None
         print_rows([{"output": None, "bytes": len(content), "body": side, "data": data, "raw": raw}])
     else:
@@ -249,13 +249,13 @@ def _messages(row: Row, x: Exchange) -> Iterator[str]:
 
 
 def _said(one: Row) -> str:
-    from ..cassette.jsonl import data_of
+    from ..wire.json_bytes import bytes_from_json
 
     raw = one["raw"]
     if one["opcode"] == 8:
-        data = data_of(raw)
+        data = bytes_from_json(raw)
         return f"{int.from_bytes(data[:2])} {visible(data[2:].decode('utf-8', 'replace'))}".rstrip() if data else ""
     if not isinstance(raw, str):
-        return f"({len(data_of(raw)):,} binary bytes)"
+        return f"({len(bytes_from_json(raw)):,} binary bytes)"
     left = len(raw) - _LONGEST
     return visible(raw[:_LONGEST]) + (f"… ({left:,} more characters, with --json)" if left > 0 else "")

@@ -17,7 +17,8 @@ from itertools import islice, repeat
 from operator import gt
 from typing import Any
 
-from ..cassette.jsonl import reads_values, text
+from ..cassette.jsonl import reads_values
+from ..wire.json_bytes import bytes_to_json
 from .query import LakeQuery
 from .scan import tuples
 from .tables import EPOCH, Times, derived_reads, start_of
@@ -235,7 +236,7 @@ class Part:
                 "method": method,
                 "target": target,
                 "headers": json.loads(headers),
-                "body": text(body or b""),
+                "body": bytes_to_json(body or b""),
                 **({"cut": True} if row[19] else {}),
             },
             "response": self._response(row, [n for n, *_, is_lost in of_reads if is_lost]),
@@ -255,7 +256,7 @@ class Part:
                     "sent_ns": self._later(sent_ns),
                     "dir": direction,
                     "opcode": opcode,
-                    "data": text(data or b""),
+                    "data": bytes_to_json(data or b""),
                 }
 
     def _of(self, table: str, columns: Sequence[str], exchanges: Sequence[int]) -> OfExchange:
@@ -279,7 +280,7 @@ class Part:
         derives_reads = row[18]
         times: list[Times] = []
         for seq, raw, raw_bytes, length, offset_ns, sent_ns in events:
-            value = raw if raw is not None or raw_bytes is None else text(raw_bytes)
+            value = raw if raw is not None or raw_bytes is None else bytes_to_json(raw_bytes)
             frame = {"stream": stream, "seq": seq, "raw": value}
             yield frame if value is not None else {**frame, "length": length}
             times.append((offset_ns, sent_ns, length))
@@ -307,7 +308,7 @@ class Part:
             "status": status,
             "reason": reason,
             "headers": json.loads(headers or "[]"),
-            "body": text(body or b"") if row[1] == "http" or body is not None else None,
+            "body": bytes_to_json(body or b"") if row[1] == "http" or body is not None else None,
             **({"lost": lost} if lost else {}),
             **({"max_decoded": max_decoded} if max_decoded else {}),
         }

@@ -15,12 +15,12 @@ from ..analysis.apis import summary
 from ..analysis.curl import curl_of
 from ..analysis.listing import event_row
 from ..analysis.turns.values import Session
-from ..cassette.jsonl import text
 from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import VERDICTS, Exchange, TimedFrame
 from ..omnigent.routes import party_name
 from ..wire.headers import header
+from ..wire.json_bytes import bytes_to_json
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
 
@@ -97,7 +97,7 @@ def event_of(x: Exchange, frame: TimedFrame, started_at: str, hop: str | None = 
 
 def beginning(data: bytes, most: int) -> Any:
     """The data as JSON text or base64; the start of data above `most` bytes."""
-    return text(data) if len(data) <= most else data[:most].decode("utf-8", "replace")
+    return bytes_to_json(data) if len(data) <= most else data[:most].decode("utf-8", "replace")
 
 
 def matching(store: Store, streams: list[int], words: str) -> dict[str, list[int]]:

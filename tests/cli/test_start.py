@@ -90,6 +90,14 @@ def test_codes_of_findings_are_imported_without_the_checks() -> None:
     assert not {"pydantic", "sqlite3", "omnirecord.analysis.doctor.stream"} & set(done.stdout.split())
 
 
+def test_a_command_that_reads_a_db_needs_no_models_of_lines_and_events(cassette: str) -> None:
+    made = f"{cassette}.db"
+    reading = [[name, made] for name in ("ls", "show", "doctor", "sessions", "stats")]
+    before, after = imported([["import", cassette, "--db", made]]), imported([*reading, ["search", made, "a"]])
+    assert "pydantic" in before[0]
+    assert "pydantic" not in after[0]
+
+
 def test_a_command_imports_what_it_needs_and_nothing_more(cassette: str) -> None:
     rows = [[name, cassette] for name in ("ls", "events", "validate", "stats")]
     another_file = [

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import quote
 
-from ...cassette.jsonl import data_of
 from ...model import TimedFrame
 from ...omnigent import protocol
 from ...omnigent.line import Line as EventLine
@@ -28,6 +27,7 @@ from ...omnigent.routes import is_bookkeeping, path_of, session_of
 from ...omnigent.summary import short_id
 from ...providers.summary import text_delta
 from ...text import clip, counted, joined, one_line, seconds
+from ...wire.json_bytes import bytes_from_json
 from ...wire.strict_json import as_dict, as_text
 from ..apis import summary
 from ..turns.draft import Block
@@ -300,7 +300,7 @@ class _Session(LiveSession):
         if self._recording != row["recording"]:
             self._recording = row["recording"]
             self._line = EventLine()
-        raw = data_of(row["raw"])
+        raw = bytes_from_json(row["raw"])
         frame = TimedFrame(row["stream"], row["seq"], row["offset_ns"], None, raw, 0, row["type"], row["verdict"], ())
         return self._line.add([frame])
 

@@ -37,16 +37,14 @@ from .format import (
     MessageLine,
     ReadsLine,
     ResponseLine,
-    data_of,
     encoded,
     jsonl_bytes,
     reads_values,
-    text,
     usual_frame,
     values,
 )
 
-__all__ = ["Line", "Offsets", "Reader", "data_of", "encoded", "jsonl_bytes", "reads_values", "text", "values"]
+__all__ = ["Line", "Offsets", "Reader", "encoded", "jsonl_bytes", "reads_values", "values"]
 
 Model = TypeVar("Model", bound=BaseModel)
 Line = bytes | dict[str, Any]

@@ -5,8 +5,6 @@ The models accept only values that an SQLite file can store.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Annotated, Any, NamedTuple
@@ -16,20 +14,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ... import model
 from ...model import FORMAT_VERSION, LIMIT, Direction, Ending, Exchange, Kind, Message
 from ...text import dumps
+from ...wire.json_bytes import bytes_from_json, bytes_to_json
 from ..recording_ids import is_derived
 from ..sqlite import Store, is_coded
-
-
-def data_of(value: Any) -> Any:
-    """Return the bytes of a JSON value; any other value as it is. Raises `ValueError`."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass")
-    if isinstance(value, dict) and set(value) == {"base64"}:
-        try:
-            return base64.b64decode(value["base64"], validate=True)
-        except (binascii.Error, TypeError) as error:
-            raise ValueError(f"not base64: {error}") from None
-    return value
 
 
 def _storable(value: str) -> str:
@@ -40,7 +27,7 @@ def _storable(value: str) -> str:
     return value
 
 
-Bytes = Annotated[bytes, BeforeValidator(data_of)]
+Bytes = Annotated[bytes, BeforeValidator(bytes_from_json)]
 Storable = Annotated[str, AfterValidator(_storable)]
 Id = Annotated[str, AfterValidator(model.checked_uuid)]
 Integer = Annotated[int, Field(gt=-LIMIT, lt=LIMIT)]
@@ -162,14 +149,6 @@ class IncidentLine(_Line):
 READS_A_LINE = 100
 
 
-def text(data: bytes) -> str | dict[str, str]:
-    """Return bytes as a JSON value: a string if they are UTF-8, else `{"base64": …}`."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode()}
-
-
 def jsonl_bytes(store: Store, takes: Callable[[Exchange], bool] | None = None) -> Iterator[bytes]:
     """Yield the lines of the cassette, by recording, time and exchange. `takes`: whether an exchange is wanted. Raises
     `CassetteError`."""
@@ -250,7 +229,7 @@ def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
             "method": request.method,
             "target": request.target,
             "headers": request.headers,
-            "body": text(store.body(value.exchange, "request")),
+            "body": bytes_to_json(store.body(value.exchange, "request")),
             **({"cut": True} if value.request_is_cut else {}),
         },
         "response": _response(store, value),
@@ -276,16 +255,16 @@ def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
         "body": None,
     }
     if value.kind == "http":
-        made["body"] = text(store.body(value.exchange, "response"))
+        made["body"] = bytes_to_json(store.body(value.exchange, "response"))
     elif value.kind == "sse" and is_coded(value):
         more = {"lost": store.lost(value.exchange), "max_decoded": store.stopped_at(value)}
-        made |= {"body": text(store.wire(value)), **{key: one for key, one in more.items() if one}}
+        made |= {"body": bytes_to_json(store.wire(value)), **{key: one for key, one in more.items() if one}}
     return made
 
 
 def _stream(store: Store, exchange: Exchange, stream: int) -> Iterator[dict[str, Any]]:
     for frame in store.frames(exchange, unfinished=True):
-        held = {"raw": None, "length": frame.length} if frame.raw is None else {"raw": text(frame.raw)}
+        held = {"raw": None, "length": frame.length} if frame.raw is None else {"raw": bytes_to_json(frame.raw)}
         yield {"stream": stream, "seq": frame.seq, **held}
     yield from reads_values(stream, [[r.offset_ns, r.sent_ns, r.size] for r in store.reads(exchange.exchange)])
 
@@ -304,5 +283,5 @@ def _message(value: Message) -> dict[str, Any]:
         "sent_ns": value.sent_ns,
         "dir": value.dir,
         "opcode": value.opcode,
-        "data": text(value.data),
+        "data": bytes_to_json(value.data),
     }
