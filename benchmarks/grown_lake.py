@@ -31,8 +31,8 @@ from omnirecord.cassette.open import import_file, open_store
 from omnirecord.lake.commits import Commits
 from omnirecord.lake.extract import Extract, extracted
 from omnirecord.lake.files import Encoder
+from omnirecord.lake.layout import SCHEMAS
 from omnirecord.lake.location import Lake
-from omnirecord.lake.tables import SCHEMAS
 from omnirecord.text import dumps
 
 CASSETTES = Path(__file__).parent.parent / "cassettes"

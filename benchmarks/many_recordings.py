@@ -25,8 +25,8 @@ import pyarrow as pa
 
 from omnirecord.lake.files import Encoder, add_action
 from omnirecord.lake.ids import Ids
+from omnirecord.lake.layout import PARTITION, SCHEMAS, merged_name, path_of
 from omnirecord.lake.location import Lake
-from omnirecord.lake.tables import PARTITION, SCHEMAS, merged_name, path_of
 from omnirecord.lake.upkeep import shorten_log
 
 A_DAY = 55_000

@@ -22,6 +22,7 @@ from ..cassette.sql import Result
 from ..cassette.sqlite import Store
 from ..cassette.sqlite.query import Query, pending
 from ..cassette.sqlite.views import ABOUT as VIEWS
+from ..columns import TABLES
 from ..errors import __version__
 from ..model import Exchange, Recording, TimedFrame, wall_clock
 from ..omnigent.line import MergedFrame, in_order
@@ -36,7 +37,6 @@ from .listing import Row, summaries
 from .model_calls.values import USAGE, Link, ModelCalls, prompt_sizes, tool_calls_of
 from .stats import Frames, measure, measured, measured_talks, waited
 from .stats.values import SessionStats, TurnStats, cost, count, total
-from .tables import TABLES
 from .turns import Around, SessionBuilder
 from .turns.conclusion import concluded
 from .turns.values import Approval, Session, Tool, Turn

@@ -101,9 +101,9 @@ def check(url: str, deep: bool, as_json: bool) -> None:
       omnirecord lake check --deep lake
     """
     from ..lake.forgotten import Forgotten
+    from ..lake.layout import TABLES
     from ..lake.location import Lake, advice, can_write, problems, table_states
     from ..lake.lost import Lost, about_ids, examined, incomplete, lost_in
-    from ..lake.tables import TABLES
 
     place = Lake(url)
     with busy(f"opening {visible(place.url)}"):
@@ -200,10 +200,10 @@ def repair(url: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     Example:
       omnirecord lake repair lake --dry-run
     """
+    from ..lake.layout import TABLES
     from ..lake.location import table_states
     from ..lake.lost import examined, lost_in
     from ..lake.lost import repair as repaired
-    from ..lake.tables import TABLES
 
     lake = lake_at(url)
     states = list(progress(table_states(lake), "reading the logs", total=len(TABLES)))

@@ -1,6 +1,7 @@
 """The lake: the recordings of many recorders in Delta tables on object storage.
 
-`location` opens a lake and tells its state and its failures, `tables` has the columns. A lake holds, below its URL:
+`location` opens a lake and tells its state and its failures, `layout` has the schemas of its tables, and its paths.
+A lake holds, below its URL:
 
     omnirecord.json                          the marker: id of the lake, format version
     forgotten/*.json                         hashes of removed sessions

@@ -12,10 +12,10 @@ from ..model import children_of, reached
 from .forget import plan
 from .forgotten import Forgotten, Leaving
 from .get import is_named, the_session
+from .layout import CHILDREN
 from .location import Lake
 from .query import LakeQuery
 from .scan import tuples
-from .tables import CHILDREN
 
 _EDGES = ("session_id", "parent_session_id", CHILDREN)
 

@@ -39,8 +39,8 @@ from .files import add_action, files_in, joined, same_rows
 from .forget import finish, plan
 from .forgotten import Forgotten
 from .ids import Ids
+from .layout import PARTITION, SCHEMAS, TABLES, merged_name, path_of
 from .location import SKEW, Lake, MissingTable
-from .tables import PARTITION, SCHEMAS, TABLES, merged_name, path_of
 from .transactions import has_rows, next_version
 from .upkeep import is_committed, removal
 

@@ -23,20 +23,9 @@ from ..cassette.sqlite import Store, is_coded
 from ..cassette.sqlite.stream_reads import FrameTable
 from ..model import Exchange, Headers, Recording, TimedFrame, children_of
 from ..text import dumps
+from .event_rows import EventColumns, is_text, underived
 from .files import Encoder
-from .tables import (
-    CHILDREN,
-    COMPUTED,
-    EPOCH,
-    LINKED,
-    SCHEMAS,
-    TURN_RECORDING,
-    EventColumns,
-    conversation_ids,
-    is_text,
-    start_of,
-    underived,
-)
+from .layout import CHILDREN, COMPUTED, EPOCH, LINKED, SCHEMAS, TURN_RECORDING, conversation_ids, start_of
 
 _US = datetime.resolution
 _HELD = 128 << 20

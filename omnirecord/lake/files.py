@@ -22,8 +22,8 @@ from deltalake import DeltaTable
 from deltalake.transaction import AddAction
 
 from ..text import dumps
+from .layout import ADDED, MEASURED, PARTITION, SCHEMAS
 from .location import Lake, MissingTable
-from .tables import ADDED, MEASURED, PARTITION, SCHEMAS
 
 _COLUMNS = (
     "path",

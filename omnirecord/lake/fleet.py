@@ -33,9 +33,9 @@ from ..errors import OmnirecordError, UsageError
 from ..model import root_of
 from ..text import clip
 from .get import FetchedTree
+from .layout import CHILDREN, conversation_ids, recording_of
 from .location import Lake
 from .reading import Batch, Reader, RecordingRows, Snapshot, Wanted
-from .tables import CHILDREN, conversation_ids, recording_of
 
 Row = dict[str, Any]
 

@@ -25,10 +25,10 @@ from ..wire.headers import header
 from .extract import columns_of
 from .files import File, files_in, files_of
 from .forgotten import Forgotten, Leaving
+from .layout import SCHEMAS
 from .location import Lake
 from .reading import Reader, Snapshot, Wanted
 from .scan import Lost, runs, scanned, tuples
-from .tables import SCHEMAS
 from .upkeep import ATTEMPTS, discard, is_committed, removal, rewritten, too_late
 
 IsGone = Callable[[str | None], bool]

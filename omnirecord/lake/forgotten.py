@@ -21,8 +21,8 @@ from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
 from ..text import counted, dumps
+from .layout import TABLES
 from .location import Lake
-from .tables import TABLES
 
 FOLDER = "forgotten"
 _MARK = "omnirecord.forgotten"

@@ -21,11 +21,11 @@ import pyarrow.compute as pc
 from ..cassette.select import first_of
 from ..errors import UsageError
 from ..model import FORMAT_VERSION, children_of, reached, root_of
+from .layout import CHILDREN, LINKED, recording_of
 from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
 from .scan import TOGETHER, together, tuples
-from .tables import CHILDREN, LINKED, recording_of
 
 _LISTED = 5
 """Ids that a sentence names."""

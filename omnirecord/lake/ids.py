@@ -25,9 +25,9 @@ from deltalake.exceptions import CommitFailedError
 
 from ..errors import LakeError
 from .files import files_in
+from .layout import PARTITION, SCHEMAS
 from .location import FOLDED_FORMAT, Damaged, Lake
 from .scan import naming, scanned
-from .tables import PARTITION, SCHEMAS
 
 FOLDER = "ids"
 _DIGITS = 6

@@ -30,7 +30,7 @@ from obstore import exceptions, store
 from ..errors import LakeError, __version__
 from ..text import counted, dumps
 from ..wire.limits import lake_url
-from .tables import ADDED, FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS, TABLES, comments_of, is_own
+from .layout import ADDED, FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS, TABLES, comments_of, is_own
 
 MARKER = "omnirecord.json"
 CLOCK = "omnirecord-clock"

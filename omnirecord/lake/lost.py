@@ -21,9 +21,9 @@ from .commits import RECORDINGS
 from .damage import damaged
 from .files import File, files_in
 from .ids import FOLDER, Ids, lost_ids, restore
+from .layout import SCHEMAS
 from .location import Lake, TableState
 from .scan import scanned
-from .tables import SCHEMAS
 from .transactions import has_rows
 from .upkeep import ATTEMPTS, discard, is_committed, removal, too_late, without
 

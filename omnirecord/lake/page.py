@@ -31,9 +31,9 @@ from ..ui.data import Answers
 from ..ui.events import Options, key_of_exchange, key_of_session
 from ..ui.viewer import TYPES, PageHandler, PageServer, bundle
 from .get import Fetch
+from .layout import recording_of
 from .location import Lake
 from .page_data import LakeAnswers
-from .tables import recording_of
 
 _OPENED = re.compile(rf"{UI}(session/id=(?P<id>[^/]*)|compare/a=(?P<a>[^/]*)/b=(?P<b>[^/]*))/(?P<rest>.*)", re.DOTALL)
 _QUERIES = 8

@@ -19,9 +19,10 @@ from typing import Any
 
 from ..cassette.jsonl import reads_values
 from ..wire.json_bytes import bytes_to_json
+from .event_rows import Times, derived_reads
+from .layout import EPOCH, start_of
 from .query import LakeQuery
 from .scan import tuples
-from .tables import EPOCH, Times, derived_reads, start_of
 
 COLUMNS = (
     "recording_id",

@@ -28,10 +28,10 @@ from ..errors import LakeError, UsageError
 from ..model import reached
 from .damage import damaged_in
 from .files import File, Files, files_of
+from .layout import PARTITION, SCHEMAS
 from .location import Damaged, Lake, about_refusal, is_refused
 from .scan import Complete, Kept, Where, scanned
 from .sql import ABOUT, COLUMNS, DERIVED, NEEDS, SELECTS, checked, mistake, named, nothing, plain, quoted, sql_type
-from .tables import PARTITION, SCHEMAS
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     name: COLUMNS[name] if name in COLUMNS else (*SCHEMAS[name].names, *DERIVED.get(name, ())) for name in ABOUT

@@ -32,10 +32,10 @@ from ..omnigent.protocol import SESSION_CREATED
 from ..wire.content_coding import decoded as decoded_content
 from ..wire.headers import header
 from .files import File, files_of, has_between
+from .layout import CHILDREN, SCHEMAS
 from .location import Lake
 from .query import LakeQuery
 from .scan import TOGETHER, recordings_in, runs, scanned, together, tuples
-from .tables import CHILDREN, SCHEMAS
 
 if TYPE_CHECKING:
     from ..providers.grouping import Place

@@ -30,8 +30,8 @@ from obstore.exceptions import NotFoundError
 from ..errors import LakeError
 from ..model import by_key, reached
 from .files import File, checksums, checksums_in, has_between
+from .layout import LINKED, PARTITION, SCHEMAS
 from .location import Damaged, Lake
-from .tables import LINKED, PARTITION, SCHEMAS
 
 WHOLE = 8 << 20
 """Size in bytes up to which an object is read in one request."""

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .files import File, has_between
+from .layout import CHILDREN, SCHEMAS
 from .query import LakeQuery
 from .scan import Where, tuples
 from .sql import COLUMNS, plain
-from .tables import CHILDREN, SCHEMAS
 
 SHOWN = COLUMNS["whole_sessions"][1:]
 """The columns of a row, and the keys of `lake sessions --json`: those of `whole_sessions` without the day."""

@@ -23,8 +23,8 @@ from ..model import Recording, children_of, reached
 from ..redaction.pseudonyms import File
 from .commits import Commits
 from .extract import Extract, extracted, nothing_of
+from .layout import conversation_ids
 from .location import Lake
-from .tables import conversation_ids
 
 Status = Literal["shipped", "there already", "busy", "failed"]
 BATCH_RECORDINGS = 64

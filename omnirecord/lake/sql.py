@@ -17,10 +17,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ..analysis.tables import TABLES, Join
 from ..cassette.sql import KEYWORDS, Names, did_you_mean, near, no_column, no_table, refuse_statement
+from ..columns import TABLES, Join
 from ..errors import UsageError
-from .tables import COMPUTED, PARTITION
+from .layout import COMPUTED, PARTITION
 
 _READS = ("DESCRIBE", "FROM", "SUMMARIZE")
 _PRAGMA = "PRAGMA is not available in a query: `omnirecord lake sql URL` lists tables, views and columns"

@@ -30,9 +30,9 @@ from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
 from .files import File, add_action, files_in, files_of, indexed, is_small, options
+from .layout import PARTITION, is_own, merged_name, path_of
 from .location import Damaged, Lake
 from .scan import conformed, naming, recordings_in, runs
-from .tables import PARTITION, is_own, merged_name, path_of
 from .transactions import next_version
 
 RETAIN = timedelta(days=7)

@@ -20,12 +20,12 @@ from omnirecord.analysis.listing import summaries
 from omnirecord.analysis.query import ABOUT, Analysis, Query, Whole, query_of
 from omnirecord.analysis.stats import measured
 from omnirecord.analysis.stats.values import stats_row
-from omnirecord.analysis.tables import TABLES
 from omnirecord.analysis.transcript import rows_of
 from omnirecord.analysis.validate import validation
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.cassette.sqlite.views import SELECTS
+from omnirecord.columns import TABLES
 from omnirecord.errors import UsageError
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, completed, created, delta, event
 from tests.support.examples import a_third, each

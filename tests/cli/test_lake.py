@@ -16,7 +16,7 @@ import click
 import pytest
 from click.testing import Result
 
-from omnirecord.lake.tables import FORMAT_VERSION
+from omnirecord.lake.layout import FORMAT_VERSION
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, created, status
 from tests.support.command import invoke

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import wrap
 
-from omnirecord.analysis.tables import TABLES
+from omnirecord.columns import TABLES
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "query.md"
 BEGIN, END = "## Columns of the computed tables\n\n", "## Untrusted cassettes\n"

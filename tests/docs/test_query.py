@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from omnirecord.analysis.query import query_of
-from omnirecord.analysis.tables import TABLES
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite.views import SELECTS
+from omnirecord.columns import TABLES
 from omnirecord.lake.sessions import SHOWN as KEYS
 from tests.docs import columns
 from tests.support.cassettes import HEALTHY, SHIPPED

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.lake.tables import TABLES
+from omnirecord.lake.layout import TABLES
 from omnirecord.lake.upkeep import Merged, merge, merges
 from tests.support.lakes import shipped
 from tests.support.stores import lake_url

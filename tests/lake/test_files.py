@@ -13,9 +13,9 @@ import pytest
 
 from omnirecord.lake import scan
 from omnirecord.lake.files import Encoder, checksums, checksums_in, joined, options
+from omnirecord.lake.layout import SCHEMAS
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import LakeQuery
-from omnirecord.lake.tables import SCHEMAS
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.front import Front, front
 from tests.support.lakes import shipped

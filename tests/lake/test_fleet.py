@@ -23,9 +23,9 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cli import main
 from omnirecord.lake import fleet
 from omnirecord.lake.fleet import Job, Outcome, plan
+from omnirecord.lake.layout import TABLES
 from omnirecord.lake.location import Lake
 from omnirecord.lake.reading import Snapshot
-from omnirecord.lake.tables import TABLES
 from omnirecord.lake.upkeep import Merged, merge, merges
 from tests.support.cassettes import HEALTHY
 from tests.support.lakes import shipped, split

@@ -24,9 +24,9 @@ from omnirecord.cli import main
 from omnirecord.lake import forget as module
 from omnirecord.lake.commits import Commits
 from omnirecord.lake.forgotten import FOLDER, Forgotten
+from omnirecord.lake.layout import TABLES
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import LakeQuery
-from omnirecord.lake.tables import TABLES
 from omnirecord.lake.upkeep import Merged, merge, merges, remove
 from tests.analysis.test_forgetting import CHILD, FIRST, PLANTED, SECOND, two
 from tests.lake.test_upkeep import compact, content, rows_of

@@ -19,9 +19,9 @@ from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.select import session_ids, with_children
 from omnirecord.errors import UsageError
 from omnirecord.lake.get import Fetch
+from omnirecord.lake.layout import SCHEMAS, conversation_ids
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import LakeQuery
-from omnirecord.lake.tables import SCHEMAS, conversation_ids
 from omnirecord.replayer.verify import verify
 from omnirecord.text import dumps
 from tests.support.answers import rows

@@ -20,10 +20,10 @@ from omnirecord.lake import location
 from omnirecord.lake.commits import Commits
 from omnirecord.lake.extract import Extract, extracted
 from omnirecord.lake.ids import Ids, fold, lost_ids
+from omnirecord.lake.layout import TABLES
 from omnirecord.lake.location import Lake, table_states
 from omnirecord.lake.lost import lost_in, repair
 from omnirecord.lake.ship import Shipper
-from omnirecord.lake.tables import TABLES
 from omnirecord.lake.upkeep import expire, shorten_log
 from tests.lake.test_lost import lose
 from tests.lake.test_ship import TEXTS, copies, counts, frames, open_store, process, ship

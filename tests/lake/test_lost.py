@@ -24,12 +24,12 @@ from omnirecord.errors import LakeError
 from omnirecord.lake.commits import Commits
 from omnirecord.lake.extract import extracted
 from omnirecord.lake.files import File, files_of
+from omnirecord.lake.layout import TABLES, path_of
 from omnirecord.lake.location import CLOCK, Lake, table_states
 from omnirecord.lake.lost import incomplete, lost_in, missing_now, repair
 from omnirecord.lake.page_data import LakeAnswers
 from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.ship import Shipper
-from omnirecord.lake.tables import TABLES, path_of
 from omnirecord.lake.upkeep import Merged, merge, merges, remove
 from tests.lake.test_upkeep import SHIPPED, compact, content, shipped
 from tests.support import forked

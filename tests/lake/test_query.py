@@ -24,11 +24,11 @@ from omnirecord.lake.commits import Commits
 from omnirecord.lake.damage import damaged
 from omnirecord.lake.extract import extracted
 from omnirecord.lake.files import files_of
+from omnirecord.lake.layout import SCHEMAS
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import NAMES, LakeQuery
 from omnirecord.lake.sessions import Wanted, sessions
 from omnirecord.lake.sql import DERIVED
-from omnirecord.lake.tables import SCHEMAS
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.lakes import shipped, split
 from tests.support.stores import bucket_url, lake_url, shared_moto

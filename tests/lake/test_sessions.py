@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from omnirecord.lake.layout import SCHEMAS
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.sessions import SHOWN, Wanted, sessions
-from omnirecord.lake.tables import SCHEMAS
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, status
 from tests.support.front import Front, front
 from tests.support.lake_sessions import again, changed, ship

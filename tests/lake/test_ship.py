@@ -27,10 +27,10 @@ from omnirecord.errors import LakeError
 from omnirecord.lake.commits import Commits
 from omnirecord.lake.extract import Extract, extracted
 from omnirecord.lake.files import files_of
+from omnirecord.lake.layout import SCHEMAS, TABLES, path_of
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.ship import Shipped, Shipper, locked
-from omnirecord.lake.tables import SCHEMAS, TABLES, path_of
 from omnirecord.lake.upkeep import remove
 from omnirecord.lake.watch import Watcher
 from tests.support import forked

@@ -22,8 +22,8 @@ from click.testing import CliRunner
 from omnirecord.cli import main
 from omnirecord.errors import LakeError
 from omnirecord.lake.files import files_of
+from omnirecord.lake.layout import TABLES
 from omnirecord.lake.location import Lake
-from omnirecord.lake.tables import TABLES
 from omnirecord.lake.upkeep import (
     RETAIN,
     Merged,

@@ -16,7 +16,7 @@ from typing import Any
 
 from omnirecord.analysis.gather import model_calls
 from omnirecord.cassette.open import open_store
-from omnirecord.lake.tables import conversation_ids
+from omnirecord.lake.layout import conversation_ids
 from tests.support.command import invoke
 
 Row = dict[str, Any]

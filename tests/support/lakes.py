@@ -15,9 +15,9 @@ from zlib import crc32
 
 import pyarrow.parquet as pq
 
+from omnirecord.lake.layout import LINKED
 from omnirecord.lake.location import Lake
 from omnirecord.lake.ship import Shipper
-from omnirecord.lake.tables import LINKED
 from tests.support.cassettes import SHIPPED
 
 Labels = tuple[tuple[str, str], ...]

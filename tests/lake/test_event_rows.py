@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.stream_reads import FrameTable
-from omnirecord.lake.tables import derived_reads, is_text, underived
+from omnirecord.lake.event_rows import derived_reads, is_text, underived
 from tests.support.cassettes import SHIPPED
 
 

@@ -1,4 +1,4 @@
-"""A column is declared once: one entry in `analysis.tables`, and one value where the row is made."""
+"""A column is declared once: one entry in `omnirecord.columns`, and one value where the row is made."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ WITH_TWO_MORE = """
 import json, sys
 from contextlib import closing
 from pathlib import Path
-from omnirecord.analysis import tables
+from omnirecord import columns
 
 def declare(name, *column):
-    table = tables.TABLES[name]
-    tables.TABLES[name] = table._replace(columns=(*table.columns, tables.Column(*column)))
+    table = columns.TABLES[name]
+    columns.TABLES[name] = table._replace(columns=(*table.columns, columns.Column(*column)))
 
 declare("sessions", "questions", int, "Number of questions", "sum")
 declare("turns", "begin", str, "First word of the answer", "longest")

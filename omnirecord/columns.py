@@ -1,11 +1,13 @@
-"""The tables that `query` computes and that a lake has: the name, the type and the meaning of each column.
+"""The columns of `sessions`, `query` and the lake: the name, the type and the meaning of each.
 
-To add a column, add an entry here, and its value in `analysis.query`. Then `query`, the lake with its views, `lake
-sessions` and the page on a lake have the column. Light to import.
+To add a column to `TABLES`, add an entry here, and its value in `analysis.query`; for `sessions`, in `Summary` of
+`analysis.listing`. Then `query`, the lake with its views, `lake sessions` and the page on a lake have the column. The
+value of a column in `RECORDED` is made in `lake.extract`. `cli.stats_columns` has the table of `stats`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 Join = Literal[
@@ -44,7 +46,7 @@ class Table(NamedTuple):
 
     @property
     def types(self) -> dict[str, type]:
-        return {one.name: one.type for one in self.columns}
+        return {column.name: column.type for column in self.columns}
 
 
 _RECORDING = Column("recording", int, "Number of the recording")
@@ -243,3 +245,120 @@ TABLES = {
         ),
     ),
 }
+"""The tables that `query` computes. A lake has them, too."""
+
+LakeType = Literal["binary", "bool", "int32", "int64", "issues", "labels", "string", "texts", "time"]
+"""A type of Arrow; a list of issues, a map of labels, a list of texts; or a time in UTC, to the microsecond."""
+ONLY_IN_LAKE: Mapping[str, Mapping[str, LakeType]] = {
+    "sessions": {"child_session_ids": "texts"},
+    "model_calls": {"turn_recording_id": "string"},
+}
+"""Further columns of `TABLES` in a lake."""
+RECORDED: Mapping[str, Mapping[str, LakeType]] = {
+    "events": {
+        "session_id": "string",
+        "exchange": "int32",
+        "stream": "int32",
+        "seq": "int32",
+        "at": "time",
+        "offset_ns": "int64",
+        "sent_ns": "int64",
+        "type": "string",
+        "verdict": "string",
+        "length": "int32",
+        "raw": "string",
+        "raw_bytes": "binary",
+        "issues": "issues",
+    },
+    "reads": {
+        "session_id": "string",
+        "exchange": "int32",
+        "n": "int32",
+        "offset_ns": "int64",
+        "sent_ns": "int64",
+        "size": "int32",
+        "is_lost": "bool",
+    },
+    "exchanges": {
+        "session_id": "string",
+        "exchange": "int32",
+        "stream": "int32",
+        "kind": "string",
+        "party": "string",
+        "at": "time",
+        "request_at_ns": "int64",
+        "method": "string",
+        "target": "string",
+        "request_headers": "string",
+        "request_body": "binary",
+        "response_at_ns": "int64",
+        "status": "int32",
+        "reason": "string",
+        "response_headers": "string",
+        "response_body": "binary",
+        "end_ns": "int64",
+        "ending": "string",
+        "request_bytes": "int64",
+        "response_bytes": "int64",
+        "max_decoded": "int64",
+        "derives_reads": "bool",
+        "request_cut": "bool",
+        "answered_from": "int32",
+        "replaced": "bool",
+    },
+    "messages": {
+        "session_id": "string",
+        "exchange": "int32",
+        "message": "int32",
+        "at": "time",
+        "at_ns": "int64",
+        "sent_ns": "int64",
+        "dir": "string",
+        "opcode": "int32",
+        "data": "binary",
+    },
+    "incidents": {
+        "at": "time",
+        "at_ns": "int64",
+        "message": "string",
+    },
+    "problems": {
+        "type": "string",
+        "path": "string",
+        "problem": "string",
+        "count": "int64",
+        "stream": "int32",
+        "seq": "int32",
+    },
+    "recordings": {
+        "recording": "int32",
+        "run_id": "string",
+        "started_at": "time",
+        "started_at_text": "string",
+        "version": "string",
+        "contract": "string",
+        "upstream": "string",
+        "server_version": "string",
+        "labels": "labels",
+        "exchanges": "int64",
+        "streams": "int64",
+        "events": "int64",
+        "sessions": "int64",
+        "redact": "string",
+        "shipped_at": "time",
+        "shipped_by": "string",
+        "hop": "string",
+        "contract_given": "bool",
+        "linked_recording_ids": "texts",
+    },
+}
+"""The columns of the other tables of a lake. They hold a recording; the text form can be made of them, byte for byte.
+`problems` has the columns of `validate --json`. Times with the suffix `_ns` are ns since the start of the recording.
+
+`events.raw` has the frame if it is UTF-8, else `raw_bytes`; both are null if its bytes were dropped. Of an exchange
+with `derives_reads`, `reads` has only the reads that do not follow from the events (`derived_reads`).
+`response_body` of a stream is null unless it has a content coding. Headers are JSON pairs. `max_decoded` is the limit
+in bytes at which the recorder stopped decoding. `request_cut`: the body of the request was not read to its end.
+`answered_from`: the number of the exchange of another cassette that is the answer.
+`replaced`: a later exchange took its place, in record mode `new_episodes`.
+"""
