@@ -33,7 +33,15 @@ from ..turns.draft import LONG_SILENCE
 from ..turns.requests import FailedRequest
 from ..turns.values import Child, Session, Turn
 from . import sentences
-from .other_apis import ToldBefore, astray_lines, call_pieces, exchanges_of_others, lines_of_others, spent, talk_lines
+from .other_apis import (
+    TalkLines,
+    astray_lines,
+    call_pieces,
+    exchanges_of_others,
+    lines_of_others,
+    spent,
+    talk_sums,
+)
 from .sentences import COLUMN, Line, Page, Piece, turn_lines, why
 
 DEEPEST = 6
@@ -192,13 +200,13 @@ def transcript(
     for line in Tree(sessions, page, calls, by_id, forks_in(recordings)).lines():
         empty = False
         yield line
-    told_before: ToldBefore = {}
-    forked = set[int]()
+    talks = TalkLines(recordings)
     for one in conversations_in(calls, recordings) if with_astray_calls else ():
         yield from [] if empty else [Line("", "blank")]
         empty = False
         yield from verdict(page, one.conclusion)
-        yield from talk_lines(page.since(one.session.begun_ns), one, recordings, told_before, forked)
+        yield from talks.of(page, one, sums=talk_sums(one))
+        yield from page.wrapped(why(one.conclusion), "stop", "  ", "  ")
     if with_astray_calls and calls.astray:
         yield from astray_lines(page, calls, recordings, alone=empty)
         empty = False

@@ -5,7 +5,7 @@ Of an open turn, each piece has its line as soon as it is complete, and is looke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -25,19 +25,7 @@ from ..turns.draft import LONG_SILENCE, Block, Draft
 from ..turns.requests import Act, FailedRequest
 from ..turns.values import Ended, Session
 from . import ById, failures, rows_of_calls, sentences, told_failures, total, turn_row, turn_rows, verdict
-from .other_apis import (
-    AstrayCalls,
-    LiveOthers,
-    ToldBefore,
-    call_name,
-    call_pieces,
-    fork_line,
-    run_line,
-    spent,
-    talk_call,
-    talk_head,
-    talk_sums,
-)
+from .other_apis import AstrayCalls, LiveOthers, TalkLines, call_name, call_pieces, spent, talk_sums
 from .sentences import COLUMN, Line, Page, Piece, why
 
 T = TypeVar("T")
@@ -220,41 +208,6 @@ class _Session(GrowingSession):
                 self.turns.append(self.by_number[number])
 
 
-class _Talks:
-    """The lines of conversations of model calls without Omnigent."""
-
-    def __init__(self) -> None:
-        self.headed = dict[int, int]()
-        """The conversations that have lines, each with the recording of its last call."""
-        self._instructions: ToldBefore = {}
-        self._forked = set[int]()
-        """The recordings whose fork has a line."""
-
-    def lines(
-        self, page: Page, one: ConcludedTalk, links: Iterable[Link], recordings: Sequence[Recording]
-    ) -> Iterator[Line]:
-        """Return the lines of further calls of a conversation."""
-        by_number = {recording.recording: recording for recording in recordings}
-        page, talk = page.since(one.session.begun_ns), one.talk
-        if talk.number not in self.headed:
-            self.headed[talk.number] = one.session.recording
-            yield from page.wrapped(talk_head(one, by_number), "head", "", "  ")
-        places = {link.call.exchange: place for link, place in talk.calls}
-        shown = one.links
-        for known in links:
-            link = shown[known.call.exchange]
-            yield from run_line(page, by_number, self.headed[talk.number], link)
-            self.headed[talk.number] = link.call.recording
-            yield from fork_line(page, by_number.get(link.call.recording), link, self._forked)
-            yield from talk_call(page, link, places[link.call.exchange], self._instructions)
-
-    def end(self, page: Page, one: ConcludedTalk) -> Iterator[Line]:
-        """Return the last lines of a conversation."""
-        yield from page.wrapped(joined(talk_sums(one), " · "), "total", "  ", "  ")
-        yield from verdict(page, one.conclusion)
-        yield from page.wrapped(why(one.conclusion), "stop", "  ", "  ")
-
-
 class Following:
     """The output of `show --follow` for one cassette: lines, or one object for each turn, while it is recorded.
 
@@ -285,7 +238,7 @@ class Following:
         """The hashes of the objects that were returned."""
         self._astray_calls = AstrayCalls()
         self._conversations = Conversations()
-        self._talks = _Talks()
+        self._talks = TalkLines()
 
     @property
     def growth(self) -> Growth:
@@ -298,7 +251,7 @@ class Following:
     def look(self, store: Store) -> None:
         """Read what is new in the cassette."""
         self._store = store
-        self._recordings = store.recordings()
+        self._talks.recordings = self._recordings = store.recordings()
         strays = self._growing.look(store)
         if self._is_whole:
             for x in strays:
@@ -342,8 +295,11 @@ class Following:
             yield from self._named(session.name, lines)
         for one, links in talks:
             page = self._narrow(self._names | {f"#{one.talk.number}"})
-            lines = list(self._talks.lines(page, one, links, self._recordings))
-            lines += self._talks.end(page, one) if last else ()
+            lines = list(self._talks.of(page, one, links))
+            if last:
+                lines += page.wrapped(joined(talk_sums(one), " · "), "total", "  ", "  ")
+                lines += verdict(page, one.conclusion)
+                lines += page.wrapped(why(one.conclusion), "stop", "  ", "  ")
             self._astray_calls.interrupt()
             yield from self._named(f"#{one.talk.number}", lines)
         yield from self._astray_calls.of(self._page, astray, self._recordings, alone=not self._names)

@@ -31,7 +31,7 @@ from ..follow.sessions import Others
 from ..model_calls.values import Link, ModelCalls, TimeSpent, counted_calls, requests_of
 from ..turns.builder import LAST
 from ..turns.tool_output import failure_in
-from .sentences import COLUMN, ENDINGS, Kind, Line, Page, Piece, cost, why
+from .sentences import COLUMN, ENDINGS, Kind, Line, Page, Piece, cost
 
 _CUT_BY = {
     "client": "cut by the client",
@@ -133,26 +133,38 @@ def astray_lines(page: Page, found: ModelCalls, recordings: Sequence[Recording],
         yield from lines.of(page, some, recordings, alone=alone, count=told)
 
 
-def talk_lines(
-    page: Page, one: ConcludedTalk, recordings: Sequence[Recording], told_before: ToldBefore, forked: set[int]
-) -> Iterator[Line]:
-    """Return the calls of a conversation, each with its attempts. `page`: its zero is the beginning of the
-    conversation. `told_before`: the instructions that are printed already. `forked`: the recordings whose fork has a
-    line."""
-    by_number = {recording.recording: recording for recording in recordings}
-    yield from page.wrapped(talk_head(one, by_number, talk_sums(one)), "head", "", "  ")
-    before = one.session.recording
-    links = one.links
-    for known, place in one.talk.calls:
-        link = links[known.call.exchange]
-        yield from run_line(page, by_number, before, link)
-        before = link.call.recording
-        yield from fork_line(page, by_number.get(link.call.recording), link, forked)
-        yield from talk_call(page, link, place, told_before)
-    yield from page.wrapped(why(one.conclusion), "stop", "  ", "  ")
+class TalkLines:
+    """The lines of conversations of model calls without Omnigent, also while they are recorded."""
+
+    def __init__(self, recordings: Sequence[Recording] = ()) -> None:
+        self.recordings = recordings
+        self.headed = dict[int, int]()
+        """The conversations that have lines, each with the recording of its last call."""
+        self._instructions: ToldBefore = {}
+        self._forked = set[int]()
+        """The recordings whose fork has a line."""
+
+    def of(
+        self, page: Page, one: ConcludedTalk, links: Iterable[Link] | None = None, sums: Sequence[str] = ()
+    ) -> Iterator[Line]:
+        """Return the lines of calls of a conversation, each with its attempts. `links`: further calls; by default all.
+        `sums`: see `talk_sums`."""
+        by_number = {recording.recording: recording for recording in self.recordings}
+        page, talk = page.since(one.session.begun_ns), one.talk
+        if talk.number not in self.headed:
+            self.headed[talk.number] = one.session.recording
+            yield from page.wrapped(_talk_head(one, by_number, sums), "head", "", "  ")
+        places = {link.call.exchange: place for link, place in talk.calls}
+        shown = one.links
+        for exchange in places if links is None else [known.call.exchange for known in links]:
+            link = shown[exchange]
+            yield from _run_line(page, by_number, self.headed[talk.number], link)
+            self.headed[talk.number] = link.call.recording
+            yield from _fork_line(page, by_number.get(link.call.recording), link, self._forked)
+            yield from _talk_call(page, link, places[exchange], self._instructions)
 
 
-def talk_head(one: ConcludedTalk, by_number: Mapping[int, Recording], sums: Sequence[str] = ()) -> str:
+def _talk_head(one: ConcludedTalk, by_number: Mapping[int, Recording], sums: Sequence[str] = ()) -> str:
     """Return the line that names a conversation. `sums`: see `talk_sums`."""
     session = one.session
     known = by_number.get(session.recording)
@@ -173,7 +185,7 @@ def talk_sums(one: ConcludedTalk) -> list[str]:
     ]
 
 
-def talk_call(page: Page, link: Link, place: Place, told_before: ToldBefore) -> Iterator[Line]:
+def _talk_call(page: Page, link: Link, place: Place, told_before: ToldBefore) -> Iterator[Line]:
     """Return one call of a conversation."""
     if place.again and place.attempt == 1:
         why = "the program started again, or went back"
@@ -185,7 +197,7 @@ def talk_call(page: Page, link: Link, place: Place, told_before: ToldBefore) -> 
     )
 
 
-def run_line(page: Page, recordings: Mapping[int, Recording], before: int, link: Link) -> Iterator[Line]:
+def _run_line(page: Page, recordings: Mapping[int, Recording], before: int, link: Link) -> Iterator[Line]:
     """Yield a line if another run of the recorder recorded a call. `recordings`: by number. `before`: the recording of
     the call before it."""
     known, own = recordings.get(before), recordings.get(link.call.recording)
@@ -196,7 +208,7 @@ def run_line(page: Page, recordings: Mapping[int, Recording], before: int, link:
     yield from page.wrapped(text, "note", "", "   ")
 
 
-def fork_line(page: Page, known: Recording | None, link: Link, forked: set[int]) -> Iterator[Line]:
+def _fork_line(page: Page, known: Recording | None, link: Link, forked: set[int]) -> Iterator[Line]:
     """Yield a line before the first live call of a forked recording. `known`: the recording of the call."""
     fork = None if known is None or link.call.answered_from is not None else fork_of(known)
     if fork is not None and fork.turn is None and link.call.recording not in forked:
@@ -236,7 +248,7 @@ class AstrayCalls:
             if recording != self._under:
                 yield from page.wrapped(_head(known, count, alone=alone), "head", "", "  ")
                 self._under = recording
-            yield from fork_line(page, known, link, self._forked)
+            yield from _fork_line(page, known, link, self._forked)
             numbers = self._numbers.setdefault(recording, {})
             number = numbers.setdefault(link.request, len(numbers) + 1)
             yield from _call(page, link, number, self._instructions.setdefault(recording, {}))
