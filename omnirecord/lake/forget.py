@@ -16,20 +16,19 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake.transaction import AddAction, RemoveAction
 
 from ..analysis.forgetting import names_of
 from ..analysis.validate import validation
 from ..wire.content_coding import CodingError, decoded
 from ..wire.headers import header
 from .extract import columns_of
-from .files import File, files_in, files_of
+from .files import File, files_of
 from .forgotten import Forgotten, Leaving
 from .layout import SCHEMAS
 from .location import Lake
 from .reading import Reader, Snapshot, Wanted
 from .scan import Lost, runs, scanned, tuples
-from .upkeep import ATTEMPTS, discard, is_committed, removal, rewritten, too_late
+from .upkeep import TableChange, changed
 
 IsGone = Callable[[str | None], bool]
 _KEYS = ("recording_id", "exchange", "session_id", "stream")
@@ -199,29 +198,14 @@ def finish(lake: Lake, forgotten: Forgotten, gone: Counter[str] | None = None) -
 
 def _remove(lake: Lake, name: str, leaving: Mapping[str, Leaving], forgotten: Forgotten, gone: Counter[str]) -> None:
     """Remove the rows from one table, in one commit."""
-    change = _Change(lake, name, leaving, forgotten)
-    for _ in range(ATTEMPTS):
-        table = lake.table(name)
-        with lake.failures():
-            files = [one for one in files_in(table) if one.may_hold(leaving)]
-        made: list[AddAction] = []
-        removed: list[RemoveAction] = []
-        rows = 0
-        try:
-            for file in files:
-                if change.concerns(file) and (new := rewritten(lake, table, name, file, change)) is not None:
-                    made += new.made
-                    removed.append(removal(lake, file, data_change=True))
-                    rows += new.rows
-        except BaseException:  # Ctrl-C too
-            discard(lake, name, made)
-            raise
-        with lake.failures():
-            if not removed or is_committed(table, [*made, *removed]):
-                gone[name] += rows
-                return
-        discard(lake, name, made)
-    raise too_late(lake, name)
+    without = _Change(lake, name, leaving, forgotten)
+
+    def rewrite(change: TableChange) -> None:
+        for file in change.files:
+            if file.may_hold(leaving) and without.concerns(file):
+                change.rewrite(file, without)
+
+    gone[name] += changed(lake, name, rewrite).rows
 
 
 class _Change:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake.transaction import AddAction
 from obstore.exceptions import NotFoundError
 
 from ..errors import LakeError
@@ -25,7 +24,7 @@ from .layout import SCHEMAS
 from .location import Lake, TableState
 from .scan import scanned
 from .transactions import has_rows
-from .upkeep import ATTEMPTS, discard, is_committed, removal, too_late, without
+from .upkeep import TableChange, changed
 
 _ID = "recording_id"
 
@@ -141,28 +140,25 @@ def repair(lake: Lake, lost: Sequence[Lost]) -> Iterator[str]:
 def _drop(lake: Lake, name: str, ids: Collection[str], lost: Sequence[Lost]) -> None:
     """Remove lost files and all rows of these recordings from a table, in one commit."""
     paths = {one.path for one in lost}
-    for _ in range(ATTEMPTS):
-        table = lake.table(name)
+    of_withdrawn = set[str]()
+
+    def without(rows: pa.Table) -> pa.Table:
+        return rows.slice(0, 0) if rows["recording_id"][0].as_py() in of_withdrawn else rows
+
+    def drop(change: TableChange) -> None:
         with lake.failures(name):
-            files = files_in(table)
             folded = Ids(lake).among(ids)
-            withdrawn = [one for one in ids if has_rows(table, one, folded)]
-            gone = [one for one in files if one.path in paths and _is_lost(lake, name, one)]
-        made = list[AddAction]()
-        removed = [removal(lake, one, data_change=True) for one in gone]
-        for one in files:
-            if one not in gone and one.may_hold(withdrawn):
-                left = without(lake, table, name, one, withdrawn)
-                if left is not None:
-                    made += left
-                    removed.append(removal(lake, one, data_change=True))
-        if not removed and not withdrawn:
-            return
-        with lake.failures(name):
-            if is_committed(table, [*made, *removed], withdrawn):
-                return
-        discard(lake, name, made)
-    raise too_late(lake, name)
+            of_withdrawn.clear()
+            of_withdrawn.update(one for one in ids if has_rows(change.table, one, folded))
+            gone = [one for one in change.files if one.path in paths and _is_lost(lake, name, one)]
+        change.withdrawn = of_withdrawn
+        for file in change.files:
+            if file in gone or file.recording_id in of_withdrawn:
+                change.remove(file)
+            elif file.may_hold(of_withdrawn):
+                change.rewrite(file, without)
+
+    changed(lake, name, drop)
 
 
 def _is_lost(lake: Lake, name: str, file: File) -> bool:

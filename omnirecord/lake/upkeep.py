@@ -72,7 +72,7 @@ def expiring(lake: Lake, until: date) -> list[Expired]:
     `LakeError`."""
     found = list[Expired]()
     for name in reversed(lake.tables()):
-        for day, some in groupby(_before(lake, name, until)[0], key=lambda one: one.day):
+        for day, some in groupby(_before(lake, name, until, files_of(lake, name)[0]), key=lambda one: one.day):
             sizes, rows = zip(*((one.size, one.rows or 0) for one in some), strict=True)
             found.append(Expired(name, day, len(sizes), sum(sizes), sum(rows)))
     return found
@@ -81,25 +81,22 @@ def expiring(lake: Lake, until: date) -> list[Expired]:
 def expire(lake: Lake, until: date) -> Iterator[str]:
     """Remove the days before `until` from the tables, one commit for each table. Yields each table's name when it is
     done: `recordings` first, so that no recording is there in part. Raises `LakeError`."""
+
+    def remove_days(change: TableChange) -> None:
+        for file in _before(lake, change.name, until, change.files):
+            change.remove(file)
+
     for name in reversed(lake.tables()):
-        for _ in range(ATTEMPTS):
-            files, table = _before(lake, name, until)
-            with lake.failures():
-                if not files or is_committed(table, [removal(lake, one, data_change=True) for one in files]):
-                    break
-        else:
-            raise too_late(lake, name)
+        changed(lake, name, remove_days)
         yield name
 
 
-def too_late(lake: Lake, name: str) -> LakeError:
+def _too_late(lake: Lake, name: str) -> LakeError:
     return LakeError(f"{lake.url}: other commits to {name} came first {ATTEMPTS} times: try again, nothing is lost")
 
 
-def _before(lake: Lake, name: str, until: date) -> tuple[list[File], DeltaTable]:
-    table = lake.table(name)
-    with lake.failures():
-        files = files_in(table)
+def _before(lake: Lake, name: str, until: date, files: Sequence[File]) -> list[File]:
+    """Return those of the files of a table that expire."""
     lake.refuse_foreign(name, (one.path for one in files))
     found = [one for one in files if one.day < f"{until}" and not is_impossible(one.day)]
     odd = [one for one in files if is_impossible(one.day)]
@@ -107,7 +104,7 @@ def _before(lake: Lake, name: str, until: date) -> tuple[list[File], DeltaTable]
         late = set(arrived_since(lake, until))
         arrived = _arrived(lake, name, odd)
         found += [one for one in odd if arrived[one.path] < until and not one.may_hold(late)]
-    return found, table
+    return found
 
 
 def arrived_since(lake: Lake, until: date) -> dict[str, str]:
@@ -260,7 +257,7 @@ def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> It
         if not left:
             return
         wanted = left[0]
-    raise too_late(lake, wanted.table)
+    raise _too_late(lake, wanted.table)
 
 
 def discard(lake: Lake, table: str, made: Sequence[AddAction]) -> None:
@@ -294,29 +291,38 @@ def is_committed(table: DeltaTable, actions: Sequence[AddAction | RemoveAction],
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    made: list[AddAction]
-    """The new objects."""
-    rows: int
-    """The number of rows that left."""
+class TableChange:
+    """What one commit changes in a table, at its newest version."""
 
-
-def rewritten(
-    lake: Lake, table: DeltaTable, name: str, file: File, change: Callable[[pa.Table], pa.Table]
-) -> Rewritten | None:
-    """Write the rows of a file as `change` returns those of each recording. Returns None if nothing changed, and then
-    writes nothing. Raises `LakeError`."""
-    columns = pa.schema(table.schema().to_arrow())
-    schema = columns.remove(columns.get_field_index(PARTITION))
-    made: list[AddAction] = []
-    output = _Output(lake, Merge(name, file.day, (file,)), schema, TARGET, made)
-    is_changed = False
-    gone = 0
-    before: str | None = None
-    try:
+    def __init__(self, lake: Lake, name: str) -> None:
+        self.name = name
+        self.table = lake.table(name)
         with lake.failures(name):
-            for rows in _parts(lake, name, file.path, schema):
+            self.files = files_in(self.table)
+        self.made: list[AddAction] = []
+        """The new objects."""
+        self.removed: list[RemoveAction] = []
+        self.rows = 0
+        """The number of rows that leave rewritten files."""
+        self.withdrawn: Collection[str] = ()
+        """See `is_committed`."""
+        self._lake = lake
+
+    def remove(self, file: File) -> None:
+        self.removed.append(removal(self._lake, file, data_change=True))
+
+    def rewrite(self, file: File, change: Callable[[pa.Table], pa.Table]) -> None:
+        """Write the rows of a file as `change` returns those of each recording. If it changes nothing, the file stays.
+        Raises `LakeError`."""
+        columns = pa.schema(self.table.schema().to_arrow())
+        schema = columns.remove(columns.get_field_index(PARTITION))
+        begin = len(self.made)
+        output = _Output(self._lake, Merge(self.name, file.day, (file,)), schema, TARGET, self.made)
+        is_changed = False
+        gone = 0
+        before: str | None = None
+        with self._lake.failures(self.name):
+            for rows in _parts(self._lake, self.name, file.path, schema):
                 recording = rows["recording_id"][0].as_py()
                 kept = change(rows)
                 is_changed = is_changed or (kept is not rows and not kept.equals(rows))
@@ -328,30 +334,32 @@ def rewritten(
                     output.add(kept)
             if is_changed:
                 output.close()
-    except BaseException:  # Ctrl-C too
-        discard(lake, name, made)
-        raise
-    if not is_changed:
-        discard(lake, name, made)
-        return None
-    return Rewritten([replace(one, data_change=True) for one in made], gone)
+        made = self.made[begin:]
+        if is_changed:
+            self.made[begin:] = [replace(one, data_change=True) for one in made]
+            self.rows += gone
+            self.remove(file)
+        else:
+            del self.made[begin:]
+            discard(self._lake, self.name, made)
 
 
-def without(
-    lake: Lake, table: DeltaTable, name: str, file: File, recordings: Collection[str]
-) -> list[AddAction] | None:
-    """Write the rows of a file without those of some recordings; return the new objects, None if it has no such rows.
-
-    Raises `LakeError`.
-    """
-    if file.recording_id is not None:
-        return [] if file.recording_id in recordings else None
-
-    def change(rows: pa.Table) -> pa.Table:
-        return rows.slice(0, 0) if rows["recording_id"][0].as_py() in recordings else rows
-
-    found = rewritten(lake, table, name, file, change)
-    return None if found is None else found.made
+def changed(lake: Lake, name: str, plan: Callable[[TableChange], None]) -> TableChange:
+    """Change a table in one commit, as `plan` says. If another process removed an object in the meantime, `plan` is
+    called again, with the new version. Raises `LakeError`."""
+    for _ in range(ATTEMPTS):
+        change = TableChange(lake, name)
+        try:
+            plan(change)
+        except BaseException:  # Ctrl-C too
+            discard(lake, name, change.made)
+            raise
+        actions: list[AddAction | RemoveAction] = [*change.made, *change.removed]
+        with lake.failures(name):
+            if not (actions or change.withdrawn) or is_committed(change.table, actions, change.withdrawn):
+                return change
+        discard(lake, name, change.made)
+    raise _too_late(lake, name)
 
 
 def _written(lake: Lake, table: DeltaTable, wanted: Merge, target: int, made: list[AddAction]) -> Iterator[File]:
