@@ -57,23 +57,23 @@ def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json:
     import asyncio
 
     from ..server.accept import raise_limit
-    from ..server.listener import parse_listen
+    from ..server.listener import Place, parse_listen
 
     log_to_stderr(verbose=False)
     raise_limit()
-    host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
+    place = Place(*parse_listen(listen, allow_remote=listening["allow_remote"]), **listening)
     viewer: Viewer | LakeViewer
     if is_lake(cassette, other):
         from ..lake.page import LakeViewer
 
-        viewer = LakeViewer(cassette, host=host, port=port, **listening)
+        viewer = LakeViewer(cassette, place)
         name = visible(viewer.lake.url)
         row = {"lake": viewer.lake.url}
         label = f"opening {name}"
     else:
         from ..ui.viewer import Viewer
 
-        viewer = Viewer(cassette, other, host=host, port=port, **listening)
+        viewer = Viewer(cassette, other, place)
         names = [by_name(one) for one in (cassette, other) if one is not None]
         name = " beside ".join(names)
         row = dict(zip(("cassette", "other"), names, strict=False))

@@ -24,8 +24,7 @@ from ..cassette.export import write_lines
 from ..cassette.files import TemporaryFolder
 from ..cassette.open import brought_together, open_store
 from ..omnigent.routes import CONTROL, UI, path_of
-from ..server.access import File
-from ..server.listener import Place, refused
+from ..server.listener import LOOPBACK, Place, refused
 from ..server.refusals import error_response
 from ..ui.data import Answers
 from ..ui.events import Options, key_of_exchange, key_of_session
@@ -135,21 +134,11 @@ class LakeViewer(PageServer):
     Raises `UsageError` for a URL that names no lake; on the start `LakeError` or `ServerError`.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        allow_remote: bool = False,
-        token: str | None = None,
-        tls_cert: File | None = None,
-        tls_key: File | None = None,
-    ) -> None:
+    def __init__(self, url: str, place: Place = LOOPBACK) -> None:
         self.lake = Lake(url)
         self._data = LakeAnswers(self.lake)
         self._opened: dict[tuple[str, ...], PageHandler] = {}
-        super().__init__(Place(host, port, allow_remote, token, tls_cert, tls_key))
+        super().__init__(place)
 
     async def start(self) -> None:
         await asyncio.to_thread(self.lake.marker)  # reports a folder that is no lake, and a store that is away

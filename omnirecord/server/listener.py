@@ -126,6 +126,10 @@ class Place:
         return replace(self, host=host, port=port, option=option)
 
 
+LOOPBACK = Place()
+"""A free port of the loopback address."""
+
+
 def check_apart(places: Iterable[Place], of: str) -> None:
     """Raise `UsageError` if two places have one address. `of`: what they are for, in the plural."""
     counted = Counter((place.host, place.port) for place in places if place.port)

@@ -34,8 +34,8 @@ from ..cassette.sqlite.lock import recorder_is_alive
 from ..errors import CassetteError, LakeError, UsageError
 from ..omnigent.routes import UI, path_of, query_of
 from ..providers.grouping import conversation_name
-from ..server.access import File, Guard
-from ..server.listener import Listener, Place, refused
+from ..server.access import Guard
+from ..server.listener import LOOPBACK, Listener, Place, refused
 from ..server.refusals import error_response
 from ..text import dumps
 from .control import Control
@@ -172,21 +172,10 @@ class Viewer(PageServer):
     the end. Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
 
-    def __init__(
-        self,
-        cassette: str | Path,
-        other: str | Path | None = None,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        allow_remote: bool = False,
-        token: str | None = None,
-        tls_cert: File | None = None,
-        tls_key: File | None = None,
-    ) -> None:
+    def __init__(self, cassette: str | Path, other: str | Path | None = None, place: Place = LOOPBACK) -> None:
         self._named = cassette, other
         self._shown: Shown | None = None
-        super().__init__(Place(host, port, allow_remote, token, tls_cert, tls_key))
+        super().__init__(place)
         self._watching: asyncio.Task[None] | None = None
 
     @property

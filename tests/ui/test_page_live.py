@@ -17,6 +17,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
 from omnirecord.replayer.verify import Rerun
+from omnirecord.server.listener import Place
 from omnirecord.ui.viewer import Viewer
 from tests.support.cassettes import HEALTHY
 from tests.support.process import Process
@@ -130,7 +131,7 @@ async def test_it_goes_on_when_its_server_has_been_away(tmp_path: Path, async_br
             await eventually(lambda: reads(page, ".state", "connection lost"))
             seen = await count(page)
             await clients
-        async with Viewer(db, port=int(viewer.url.rpartition(":")[2])):
+        async with Viewer(db, place=Place(port=int(viewer.url.rpartition(":")[2]))):
             await eventually(lambda: reads(page, ".state", "recording"))
             await eventually(lambda: has(page, EVENTS))
             assert seen < EVENTS

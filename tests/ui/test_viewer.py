@@ -14,7 +14,7 @@ from benchmarks.ports import free_port
 from omnirecord import record
 from omnirecord.cassette.open import open_store
 from omnirecord.errors import NotACassette, ServerError, UsageError
-from omnirecord.server.listener import TOKEN_VARIABLE
+from omnirecord.server.listener import TOKEN_VARIABLE, Place
 from omnirecord.ui.viewer import Viewer
 from tests.support.cassettes import HEALTHY
 from tests.support.forked import run
@@ -113,7 +113,7 @@ async def test_an_address_that_is_taken_is_said() -> None:
     async with Viewer(HEALTHY["text"]) as viewer:
         port = int(viewer.url.rpartition(":")[2])
         with pytest.raises(ServerError, match="is in use"):
-            async with Viewer(HEALTHY["text"], port=port):
+            async with Viewer(HEALTHY["text"], place=Place(port=port)):
                 pass
 
 
