@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..analysis.gather import model_calls
 from ..cassette.conversations import conversation_named, placed_calls
@@ -108,28 +108,22 @@ def point_of_turn(source: str, number: int, message: str | None) -> tuple[Point,
         if name is None and len(known) != 1:
             raise UsageError(f"{path.name} has {counted(len(known), 'session')}: name one, as in {path.name}#ID")
         session = recorded_session(store, name or known[0], number, message)
-        recordings = {recording.recording: recording for recording in store.recordings()}
-        clock = clocks(recordings.values())
-        begin = clock[session.recording], session.begin_ns
         family = with_children(store, the_session(store, name or known[0]))
         links = [link for link in model_calls(store).links if link.turn is not None and link.turn.session_id in family]
-        at = {link.call.exchange: (clock[link.call.recording], link.call.started_ns) for link in links}
-        after = [link for link in links if at[link.call.exchange] >= begin]
+        requests = _Requests(store)
+        begin = requests.clock[session.recording], session.begin_ns
+        after = [link.call.exchange for link in links if requests.at[link.call.exchange] >= begin]
         if not after:
             raise UsageError(f"{path.name} has no model call of turn {number}: record both hops (docs/both-hops.md)")
-        first = next(x for x in store.exchanges() if x.exchange == after[0].call.exchange)
-        point = Point(
+        point = requests.point(
+            after[0],
+            begin,
             number=number,
             source=str(path),
-            hop=recordings[first.recording].hop,
-            target=first.request.target,
-            body=store.decoded_body(first, "request"),
             attempts=frozenset(),
-            before=frozenset(x.exchange for x in store.exchanges() if (clock[x.recording], x.request.at_ns) < begin),
-            expected=frozenset(exchange for exchange, when in at.items() if when < begin),
-            after=frozenset(link.call.exchange for link in after),
-            recording_id=recordings[session.recording].recording_id,
-            hops=_hops(store),
+            expected=frozenset(link.call.exchange for link in links).difference(after),
+            after=frozenset(after),
+            recording_id=requests.recordings[session.recording].recording_id,
             turn=number,
         )
         return point, session
@@ -192,36 +186,49 @@ def _session(store: Store, name: str) -> str | int:
     return the_session(store, name) if conversation is None else conversation
 
 
+class _Requests:
+    """The requests of a cassette by their exchanges, and when they came: on which clock, and after how many ns."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.recordings = {recording.recording: recording for recording in store.recordings()}
+        self.clock = clocks(self.recordings.values())
+        self._exchanges = {x.exchange: x for x in store.exchanges()}
+        self.at = {x.exchange: (self.clock[x.recording], x.request.at_ns) for x in self._exchanges.values()}
+
+    def point(self, first: int, begin: tuple[int, int], **more: Any) -> Point:
+        """Return the point at the exchange `first`, with the requests before `begin`. `more`: its other fields."""
+        x = self._exchanges[first]
+        recording = self.recordings[x.recording]
+        return Point(
+            hop=recording.hop,
+            target=x.request.target,
+            body=self._store.decoded_body(x, "request"),
+            before=frozenset(other for other, when in self.at.items() if when < begin),
+            hops=self._hops(),
+            **{"recording_id": recording.recording_id, **more},
+        )
+
+    def _hops(self) -> dict[str | None, Hop]:
+        """Return the hops that have requests."""
+        hops: dict[str | None, Hop] = {}
+        for x in self._exchanges.values():
+            of = self.recordings[x.recording]
+            hops.setdefault(of.hop, Hop(of.upstream, [])).paths.append(path_of(x.request.target))
+        return hops
+
+
 def _point(store: Store, own: Iterable[_Call], number: int, source: str) -> Point:
-    recordings = store.recordings()
-    clock = clocks(recordings)
-    exchanges = store.exchanges()
-    at = {x.exchange: (clock[x.recording], x.request.at_ns) for x in exchanges}
+    requests = _Requests(store)
     attempts = frozenset(call.exchange for call in own if call.call == number)
-    first = min(attempts, key=lambda exchange: at[exchange])
-    x = next(x for x in exchanges if x.exchange == first)
-    recording = next(candidate for candidate in recordings if candidate.recording == x.recording)
-    return Point(
+    first = min(attempts, key=lambda exchange: requests.at[exchange])
+    return requests.point(
+        first,
+        requests.at[first],
         number=number,
         source=source,
-        hop=recording.hop,
-        target=x.request.target,
-        body=store.decoded_body(x, "request"),
         attempts=attempts,
-        before=frozenset(other for other, when in at.items() if when < at[first]),
         expected=frozenset(call.exchange for call in own if call.call < number),
         after=frozenset(call.exchange for call in own if call.call >= number),
-        recording_id=recording.recording_id,
-        hops=_hops(store),
         again=next(call.again for call in own if call.exchange == first),
     )
-
-
-def _hops(store: Store) -> dict[str | None, Hop]:
-    """Return the hops of a cassette that have requests."""
-    recordings = {recording.recording: recording for recording in store.recordings()}
-    hops: dict[str | None, Hop] = {}
-    for x in store.exchanges():
-        of = recordings[x.recording]
-        hops.setdefault(of.hop, Hop(of.upstream, [])).paths.append(path_of(x.request.target))
-    return hops
