@@ -8,6 +8,7 @@ each model with its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from ..text import joined, text_in, tokens
 from ..wire.strict_json import as_dict, as_int, as_list, as_text
 from .answers import Answer, CallUsage, count_of
 from .api import Asked, Data, ModelApi, Summary, TextKind, first_of
-from .parts import Draft, are_messages, content_items, drafts_of, settings_in, tools_in
+from .parts import content_items
 
 NAME = "anthropic-messages"
 
@@ -449,9 +450,6 @@ class Messages(ModelApi):
     def contract(self) -> Contract:
         return contract()
 
-    def asks(self, data: Data) -> bool:
-        return are_messages(data.get("messages"))
-
     def likeness(self, data: Data, target: str) -> int:  # noqa: ARG002
         """Only here `system` is a field, and tools have an `input_schema`."""
         if not (data.get("messages") and self.asks(data)):
@@ -466,18 +464,9 @@ class Messages(ModelApi):
         )
         return 2 if is_own else 0
 
-    def drafts(self, data: Data) -> Iterator[Draft]:
-        return drafts_of(data.get("messages"))
-
-    def asked(self, data: Data, target: str) -> Asked:  # noqa: ARG002
-        return Asked(
-            model=as_text(data.get("model")) or "",
-            is_streamed=data.get("stream") is True,
-            instructions=[one.text for one in content_items("system", data.get("system"))],
-            drafts=self.drafts(data),
-            tools=tools_in(data),
-            settings=settings_in(data),
-        )
+    def asked(self, data: Data, target: str) -> Asked:
+        instructions = [one.text for one in content_items("system", data.get("system"))]
+        return replace(super().asked(data, target), instructions=instructions)
 
     def deltas(self, data: Data) -> Iterator[tuple[TextKind, str]]:
         delta = as_dict(data.get("delta"))

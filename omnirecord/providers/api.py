@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Literal
 
 from ..contract.judge import Contract
 from ..text import quoted
+from ..wire.strict_json import as_text
 from .answers import Answer
-from .parts import Draft
+from .parts import Draft, are_messages, drafts_of, settings_in, tools_in
 
 Data = dict[str, Any]
 """A JSON object."""
@@ -31,9 +32,9 @@ class Asked:
 
     model: str
     is_streamed: bool
-    instructions: Iterable[str]
     drafts: Iterable[Draft]
     """The messages, part by part, without the instructions."""
+    instructions: Iterable[str] = ()
     tools: Iterable[Data] = ()
     """Each with `name`, `description`, and `parameters` or `input_schema`; with a `type` if it is no function."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -76,7 +77,7 @@ class ModelApi:
 
     def asks(self, data: Data) -> bool:
         """Return whether a body at a path of this API is a request to a model."""
-        raise NotImplementedError
+        return are_messages(data.get(self.messages))
 
     def likeness(self, data: Data, target: str) -> int:
         """Return how surely a body at a path of no API is a request. 0: it is none. 2: no other API has such a body.
@@ -85,11 +86,17 @@ class ModelApi:
 
     def drafts(self, data: Data) -> Iterable[Draft]:
         """Return the messages of a request as sent, part by part."""
-        raise NotImplementedError
+        return drafts_of(data.get(self.messages))
 
-    def asked(self, data: Data, target: str) -> Asked:
-        """Return the parts of a request that `asks`."""
-        raise NotImplementedError
+    def asked(self, data: Data, target: str) -> Asked:  # noqa: ARG002
+        """Return the parts of a request that `asks`, in the form that most APIs share."""
+        return Asked(
+            model=as_text(data.get("model")) or "",
+            is_streamed=data.get("stream") is True,
+            drafts=self.drafts(data),
+            tools=tools_in(data),
+            settings=settings_in(data),
+        )
 
     def with_model(self, data: Data, target: str, model: str) -> tuple[Data, str]:
         """Return the body and the target of a request with another model."""

@@ -7,6 +7,7 @@ that error. The truth is the SDK: `tests/providers/test_sdk_models.py` compares 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from itertools import takewhile
 from typing import Annotated, Any, Literal
@@ -19,7 +20,6 @@ from ..wire.strict_json import as_dict, as_int, as_list, as_text, text_of
 from .answers import Answer, CallEnding
 from .api import Asked, Data, ModelApi, Summary, TextKind
 from .openai_errors import error_body
-from .parts import Draft, are_messages, drafts_of, settings_in, tools_in
 
 NAME = "openai-chat"
 CHUNK = "chat.completion.chunk"
@@ -252,28 +252,15 @@ class Chat(ModelApi):
     def contract(self) -> Contract:
         return contract()
 
-    def asks(self, data: Data) -> bool:
-        return are_messages(data.get("messages"))
-
     def likeness(self, data: Data, target: str) -> int:
         if target.partition("?")[0].endswith(("/embeddings", "/moderations")):  # their bodies look like one
             return 0
         return 1 if data.get("messages") and self.asks(data) else 0
 
-    def drafts(self, data: Data) -> Iterator[Draft]:
-        return drafts_of(data.get("messages"))
-
-    def asked(self, data: Data, target: str) -> Asked:  # noqa: ARG002
+    def asked(self, data: Data, target: str) -> Asked:
         drafts = list(self.drafts(data))
         opening = [draft.text for draft in takewhile(lambda draft: draft.kind == "system", drafts)]
-        return Asked(
-            model=as_text(data.get("model")) or "",
-            is_streamed=data.get("stream") is True,
-            instructions=opening,
-            drafts=drafts[len(opening) :],
-            tools=tools_in(data),
-            settings=settings_in(data),
-        )
+        return replace(super().asked(data, target), instructions=opening, drafts=drafts[len(opening) :])
 
     def deltas(self, data: Data) -> Iterator[tuple[TextKind, str]]:
         for choice in as_list(data.get("choices"))[:1]:

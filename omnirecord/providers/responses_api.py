@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..contract.judge import Contract
@@ -11,7 +12,6 @@ from ..wire.strict_json import as_dict, as_int, as_list, as_text, text_of
 from .answers import Answer, error_of, said_in
 from .api import Asked, Data, ModelApi, Summary, first_of
 from .openai_errors import error_body
-from .parts import Draft, drafts_of, settings_in, tools_in
 
 
 class ResponsesAnswer(Answer):
@@ -166,19 +166,12 @@ class Responses(ModelApi):
         is_one = isinstance(data.get("input"), str | list) and isinstance(data.get("model"), str)
         return 1 if is_one and not target else 0
 
-    def drafts(self, data: Data) -> Iterator[Draft]:
-        return drafts_of(data.get("input"))
-
-    def asked(self, data: Data, target: str) -> Asked:  # noqa: ARG002
+    def asked(self, data: Data, target: str) -> Asked:
         named = data.get("conversation")
         conversation_id = named if isinstance(named, str) else as_text(as_dict(named).get("id"))
-        return Asked(
-            model=as_text(data.get("model")) or "",
-            is_streamed=data.get("stream") is True,
+        return replace(
+            super().asked(data, target),
             instructions=[as_text(data.get("instructions")) or ""],
-            drafts=self.drafts(data),
-            tools=tools_in(data),
-            settings=settings_in(data),
             previous_id=as_text(data.get("previous_response_id")) or conversation_id,
             conversation_id=conversation_id,
             history_ids=[as_text(as_dict(item).get("id")) for item in as_list(data.get("input"))],
