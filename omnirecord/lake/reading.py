@@ -25,7 +25,6 @@ from ..cassette.contracts import judge_again, judge_of, of_recording
 from ..cassette.judged import judged
 from ..cassette.select import grouped, strays
 from ..cassette.sqlite.checked import exchange_of, family_of, headers_of
-from ..cassette.sqlite.stream_reads import PAUSE, is_delta
 from ..contract.judge import Contract
 from ..model import Exchange, Incident, Recording, Side, TimedFrame, by_key
 from ..omnigent.protocol import SESSION_CREATED
@@ -421,7 +420,7 @@ class RecordingRows:
             yield self._frames[exchange.exchange]
 
     def outline(self, exchange: Exchange, /) -> Iterator[TimedFrame]:
-        return _outlined(self.frames(exchange))
+        return self.frames(exchange)  # they are in memory already
 
     def decoded_body(self, x: Exchange, side: Side, /) -> bytes:
         if side == "response" and (x.stream is not None or x.response is None):
@@ -463,28 +462,6 @@ def _judged(one: Recording, exchanges: list[Exchange], frames: Frames) -> tuple[
             if any(judge.api.is_end(frame.verdict, frame.type) for frame in own):
                 made[place] = replace(x, ending="done")
     return made, verdicts
-
-
-def _outlined(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
-    """Yield frames; of consecutive deltas of one type without a pause, only the first and the last."""
-    type_: str | None = None
-    last_ns = 0
-    held: TimedFrame | None = None
-    for frame in frames:
-        if frame.type is not None and frame.type == type_ and frame.verdict == "valid":
-            if held is not None and frame.offset_ns - last_ns > PAUSE:
-                yield held
-            held = frame
-            last_ns = frame.offset_ns
-            continue
-        if held is not None:
-            yield held
-            held = None
-        yield frame
-        type_ = frame.type if is_delta(frame.type, frame.verdict) else None
-        last_ns = frame.offset_ns
-    if held is not None:
-        yield held
 
 
 def frames_of(rows: pa.Table) -> dict[str, Frames]:
