@@ -148,11 +148,11 @@ def session_rows(store: Store, *, is_brief: bool = False) -> Iterator[Row]:
     of model calls without a session; if `is_brief`, only in a cassette without sessions, since no session is read."""
     hops = _Recordings(store).hops
     for one in briefs(store) if is_brief else ():
-        tallies = (Counter(store.tally(x)[0]) for x in one.streams)
-        row = _session_row(one.session, one.streams, sum(tallies, Counter[str]()), one.exchanges, one.last)
+        row = _session_row(one.session, one.streams, verdicts_of(store, one.streams), one.exchanges, one.last)
         yield {**row, "hop": hops[one.session.recording]}
     for concluded in () if is_brief else conclusions(store):
-        yield {**session_row(concluded, verdicts_of(store, concluded)), "hop": hops[concluded.session.recording]}
+        verdicts = verdicts_of(store, concluded.gathered.exchanges)
+        yield {**session_row(concluded, verdicts), "hop": hops[concluded.session.recording]}
     is_listed = not is_brief or next(briefs(store), None) is None
     for talk in conversations_in(model_calls(store), store.recordings()) if is_listed else ():
         row = talk_row(store, talk)
@@ -163,9 +163,8 @@ def talk_row(store: Store, one: ConcludedTalk) -> Row:
     """Return the row of a conversation without its conclusion."""
     calls = store.numbered([link.call.exchange for link in one.talk.links])
     streams = [x for x in calls if x.stream is not None]
-    verdicts = sum((Counter(store.tally(x)[0]) for x in streams), Counter[str]())
     last = max(calls, key=lambda x: x.request.at_ns)
-    return _session_row(one.session, streams, verdicts, len(calls), last)
+    return _session_row(one.session, streams, verdicts_of(store, streams), len(calls), last)
 
 
 def session_row(one: Concluded, verdicts: Counter[str]) -> Row:
@@ -195,9 +194,9 @@ def _session_row(
     }
 
 
-def verdicts_of(store: Store, one: Concluded) -> Counter[str]:
-    """Return the number of frames of a session by verdict."""
-    return sum((Counter(store.tally(x)[0]) for x in one.gathered.exchanges if x.stream is not None), Counter[str]())
+def verdicts_of(store: Store, exchanges: Iterable[Exchange]) -> Counter[str]:
+    """Return the number of frames of these exchanges by verdict."""
+    return sum((Counter(store.tally(x)[0]) for x in exchanges if x.stream is not None), Counter[str]())
 
 
 @dataclass(frozen=True, slots=True)

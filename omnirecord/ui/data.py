@@ -12,7 +12,6 @@ merged ones. An exported file searches the documents that `omnirecord search` ha
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -323,7 +322,7 @@ def findings(store: Store, session: str | None = None) -> list[Row]:
 
 def _session(store: Store, one: Concluded) -> Row:
     exchanges = one.gathered.exchanges
-    verdicts = verdicts_of(store, one)
+    verdicts = verdicts_of(store, exchanges)
     return {
         **session_row(one, verdicts),
         **_extent(one, exchanges),
@@ -348,14 +347,13 @@ def _extent(one: Concluded | ConcludedTalk, exchanges: Sequence[Exchange]) -> Ro
 
 def _conversation(store: Store, one: ConcludedTalk) -> Row:
     exchanges = _exchanges_of(store, one)
-    tallies = (Counter(store.tally(x)[0]) for x in exchanges if x.stream is not None)
     return {
         **talk_row(store, one),
         **_extent(one, exchanges),
         "conclusion": one.conclusion.row(),
         "key": str(key_of_session(one.session)),
         "stream": None,
-        "verdicts": sum(tallies, Counter[str]()),
+        "verdicts": verdicts_of(store, exchanges),
     }
 
 
