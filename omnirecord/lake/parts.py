@@ -17,7 +17,8 @@ from itertools import islice, repeat
 from operator import gt
 from typing import Any
 
-from ..cassette.jsonl import reads_values
+from ..cassette.jsonl import exchange_value, message_value, reads_values, recording_value
+from ..model import Exchange, Message, Recording, Request, Response
 from ..wire.json_bytes import bytes_to_json
 from .event_rows import Times, derived_reads
 from .layout import EPOCH, start_of
@@ -46,25 +47,10 @@ def head_of(parts: Sequence[Part]) -> dict[str, Any]:
     first = parts[0]
     recording_id, _, started_at, version, contract, upstream, run_id, _, *more = first.row
     server_version, hop, exchanges, given = more
-    labels = set.intersection(*(set(part.row[7] or ()) for part in parts))
-    is_part = len(parts) > 1 or len(first.numbers) < exchanges
-    known = {
-        "run_id": run_id,
-        "labels": dict(sorted(labels)) or None,
-        "server_version": server_version,
-        "hop": hop,
-        "part": is_part or None,
-    }
-    return {
-        "recording": first.recording,
-        "started_at": started_at,
-        "version": version,
-        "contract": contract,
-        "upstream": upstream,
-        "recording_id": recording_id,
-        **{name: value for name, value in known.items() if value is not None},
-        **({} if given is None else {"contract_given": given}),
-    }
+    labels = dict(set.intersection(*(set(part.row[7] or ()) for part in parts)))
+    values = started_at, version, contract, upstream, recording_id, run_id, labels, server_version, hop, given
+    made = Recording(first.recording, *values)
+    return recording_value(made, is_part=len(parts) > 1 or len(first.numbers) < exchanges)
 
 
 def joined(parts: Sequence[Part]) -> list[list[Part]]:
@@ -223,42 +209,20 @@ class Part:
     def _values(
         self, row: Row, events: OfExchange, reads: OfExchange, messages: OfExchange
     ) -> Iterator[dict[str, Any]]:
-        number, kind, stream, session_id, party, at_ns, method, target, headers, body = row[:10]
+        number, kind, stream = row[:3]
+        sent, received = row[9], row[14]
+        if received is None and kind == "http":
+            received = b""
         of_reads = list(reads(number)) if stream is not None else []
-        yield {
-            "exchange": self.numbers[number],
-            "recording": self.recording,
-            "kind": kind,
-            "stream": None if stream is None else self.streams[stream],
-            "session_id": session_id,
-            "party": party,
-            "request": {
-                "at_ns": at_ns + self.zero,
-                "method": method,
-                "target": target,
-                "headers": json.loads(headers),
-                "body": bytes_to_json(body or b""),
-                **({"cut": True} if row[19] else {}),
-            },
-            "response": self._response(row, [n for n, *_, is_lost in of_reads if is_lost]),
-            "ending": row[16],
-            **({} if row[20] is None else {"answered_from": row[20]}),
-            **({"replaced": True} if row[21] else {}),
-        }
+        lost = [n for n, *_, is_lost in of_reads if is_lost]
+        yield exchange_value(self._exchange(row), sent or b"", received, lost, row[17])
         if stream is not None:
             stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}
             yield from self._stream_values(row, events(number), stored)
         if kind == "websocket":
             for message, at_ns, sent_ns, direction, opcode, data in messages(number):
-                yield {
-                    "exchange": self.numbers[number],
-                    "message": message,
-                    "at_ns": at_ns + self.zero,
-                    "sent_ns": self._later(sent_ns),
-                    "dir": direction,
-                    "opcode": opcode,
-                    "data": bytes_to_json(data or b""),
-                }
+                times = at_ns + self.zero, self._later(sent_ns)
+                yield message_value(Message(self.numbers[number], message, *times, direction, opcode, data or b""))
 
     def _of(self, table: str, columns: Sequence[str], exchanges: Sequence[int]) -> OfExchange:
         if not exchanges:
@@ -292,24 +256,30 @@ class Part:
         """Return a time on the clock of the joined recording."""
         return None if at_ns is None else at_ns + self.zero
 
-    def _response(self, row: Row, lost: list[int]) -> dict[str, Any] | None:
-        """Return the response as the text form has it: None for an open exchange without one."""
-        at_ns, status, reason, headers, body, end_ns = row[10:16]
-        at_ns = self._later(at_ns)
+    def _exchange(self, row: Row) -> Exchange:
+        number, kind, stream, session_id, party, at_ns, method, target, headers, _ = row[:10]
+        answered_ns, status, reason, answer_headers, _, end_ns, ending = row[10:17]
+        is_cut, answered_from, is_replaced = row[19:]
         if end_ns is None and self.is_joined:
             end_ns = self._last_ns  # its recorder was killed
         end_ns = self._later(end_ns)
-        max_decoded = row[17]
-        if status is None:
-            nothing: dict[str, Any] = {"at_ns": None, "end_ns": end_ns, "status": None, "reason": None, "headers": []}
-            return None if end_ns is None else {**nothing, "body": None}
-        return {
-            "at_ns": at_ns,
-            "end_ns": end_ns,
-            "status": status,
-            "reason": reason,
-            "headers": json.loads(headers or "[]"),
-            "body": bytes_to_json(body or b"") if row[1] == "http" or body is not None else None,
-            **({"lost": lost} if lost else {}),
-            **({"max_decoded": max_decoded} if max_decoded else {}),
-        }
+        response = None
+        if status is not None:
+            response = Response(
+                self._later(answered_ns) or 0, end_ns, status, reason, json.loads(answer_headers or "[]")
+            )
+        return Exchange(
+            self.numbers[number],
+            self.recording,
+            kind,
+            None if stream is None else self.streams[stream],
+            session_id,
+            party,
+            Request(at_ns + self.zero, method, target, json.loads(headers)),
+            response,
+            ending,
+            end_ns=end_ns,
+            request_is_cut=is_cut,
+            answered_from=answered_from,
+            is_replaced=is_replaced,
+        )

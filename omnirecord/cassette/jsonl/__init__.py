@@ -38,13 +38,27 @@ from .format import (
     ReadsLine,
     ResponseLine,
     encoded,
+    exchange_value,
     jsonl_bytes,
+    message_value,
     reads_values,
+    recording_value,
     usual_frame,
     values,
 )
 
-__all__ = ["Line", "Offsets", "Reader", "encoded", "jsonl_bytes", "reads_values", "values"]
+__all__ = [
+    "Line",
+    "Offsets",
+    "Reader",
+    "encoded",
+    "exchange_value",
+    "jsonl_bytes",
+    "message_value",
+    "reads_values",
+    "recording_value",
+    "values",
+]
 
 Model = TypeVar("Model", bound=BaseModel)
 Line = bytes | dict[str, Any]

@@ -6,13 +6,14 @@ The models accept only values that an SQLite file can store.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ... import model
-from ...model import FORMAT_VERSION, LIMIT, Direction, Ending, Exchange, Kind, Message
+from ...model import FORMAT_VERSION, LIMIT, Direction, Ending, Exchange, Kind, Message, Recording
 from ...text import dumps
 from ...wire.json_bytes import bytes_from_json, bytes_to_json
 from ..recording_ids import is_derived
@@ -190,19 +191,25 @@ def values(
         if exchange.stream is not None:
             yield from _stream(store, exchange, exchange.stream)
         if exchange.kind == "websocket":
-            yield from map(_message, store.messages(exchange.exchange))
+            yield from map(message_value, store.messages(exchange.exchange))
 
 
 def _recording(store: Store, number: int, is_whole: bool, *, is_part: bool) -> dict[str, Any]:
     value = store.recording(number)
     follows = is_whole and is_derived(value.recording_id) and value.recording_id == store.derived_id(number)
+    value = replace(value, recording_id="") if follows else value
+    return recording_value(value, is_part=is_part or store.is_part(number))
+
+
+def recording_value(value: Recording, *, is_part: bool) -> dict[str, Any]:
+    """Return the value of a recording in the first line. `is_part`: whether some of its exchanges are left out."""
     more = {
-        "recording_id": None if follows else value.recording_id,
+        "recording_id": value.recording_id or None,
         "run_id": value.run_id,
         "labels": dict(sorted(value.labels.items())),
         "server_version": value.server_version,
         "hop": value.hop,
-        "part": is_part or store.is_part(number),
+        "part": is_part,
     }
     return {
         "recording": value.recording,
@@ -216,6 +223,20 @@ def _recording(store: Store, number: int, is_whole: bool, *, is_part: bool) -> d
 
 
 def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
+    sent = store.body(value.exchange, "request")
+    if value.kind == "http" and value.response is not None:
+        return exchange_value(value, sent, store.body(value.exchange, "response"))
+    if value.kind == "sse" and is_coded(value):
+        return exchange_value(value, sent, store.wire(value), store.lost(value.exchange), store.stopped_at(value))
+    return exchange_value(value, sent, None)
+
+
+def exchange_value(
+    value: Exchange, sent: bytes, received: bytes | None, lost: Sequence[int] = (), stopped_at: int | None = None
+) -> dict[str, Any]:
+    """Return the value of the line of an exchange. `sent`, `received`: the bodies; None for one that is in other lines.
+    `lost`, `stopped_at`: of a stream with a content coding, the reads whose bytes are lost, and the limit at which the
+    recorder stopped decoding it."""
     request = value.request
     return {
         "exchange": value.exchange,
@@ -229,37 +250,32 @@ def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
             "method": request.method,
             "target": request.target,
             "headers": request.headers,
-            "body": bytes_to_json(store.body(value.exchange, "request")),
+            "body": bytes_to_json(sent),
             **({"cut": True} if value.request_is_cut else {}),
         },
-        "response": _response(store, value),
+        "response": _response(value, received, {"lost": lost, "max_decoded": stopped_at}),
         "ending": value.ending,
         **({} if value.answered_from is None else {"answered_from": value.answered_from}),
         **({"replaced": True} if value.is_replaced else {}),
     }
 
 
-def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
+def _response(value: Exchange, received: bytes | None, more: dict[str, Any]) -> dict[str, Any] | None:
     """Return None for an open exchange without a response; a closed one has its end and nulls."""
     response = value.response
     if response is None:
         if value.end_ns is None:
             return None
         return {"at_ns": None, "end_ns": value.end_ns, "status": None, "reason": None, "headers": [], "body": None}
-    made: dict[str, Any] = {
+    return {
         "at_ns": response.at_ns,
         "end_ns": response.end_ns,
         "status": response.status,
         "reason": response.reason,
         "headers": response.headers,
-        "body": None,
+        "body": None if received is None else bytes_to_json(received),
+        **{key: one for key, one in more.items() if one},
     }
-    if value.kind == "http":
-        made["body"] = bytes_to_json(store.body(value.exchange, "response"))
-    elif value.kind == "sse" and is_coded(value):
-        more = {"lost": store.lost(value.exchange), "max_decoded": store.stopped_at(value)}
-        made |= {"body": bytes_to_json(store.wire(value)), **{key: one for key, one in more.items() if one}}
-    return made
 
 
 def _stream(store: Store, exchange: Exchange, stream: int) -> Iterator[dict[str, Any]]:
@@ -275,7 +291,7 @@ def reads_values(stream: int, reads: list[list[int | None]]) -> Iterator[dict[st
         yield {"stream": stream, "reads": reads[start : start + READS_A_LINE]}
 
 
-def _message(value: Message) -> dict[str, Any]:
+def message_value(value: Message) -> dict[str, Any]:
     return {
         "exchange": value.exchange,
         "message": value.message,
