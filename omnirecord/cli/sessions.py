@@ -1,9 +1,13 @@
-"""`sessions`: one line for each session, of one cassette or of many."""
+"""`sessions`: one line for each session, of one cassette or of many.
+
+To add a column to the table, add an entry to `_COLUMNS`. `omnirecord.columns` has the columns of `sessions --json`, of
+`query` and of the lake.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -30,17 +34,6 @@ if TYPE_CHECKING:
     from ..analysis.listing import Summary
 
 Row = Mapping[str, Any]
-_COLUMNS = (
-    "session",
-    "began (UTC)",
-    "asked first",
-    "model",
-    "turns",
-    "took",
-    "parts",
-    "how it ended",
-    "worst finding",
-)
 _LEAST = {"asked first": 11, "model": 8, "how it ended": 29, "worst finding": 13}
 """Columns that a narrow terminal cuts, and their least width in characters."""
 _LEAST_WITH_PARTS = {**_LEAST, "how it ended": 22}
@@ -48,8 +41,8 @@ _LEAST_WITH_PARTS = {**_LEAST, "how it ended": 22}
 _LEFT_OUT = ("model", "turns", "took", "began (UTC)", "how it ended", "parts", "worst finding")
 _OF_RECORDING = 18
 """Characters of a recording's id before the number of a conversation in a lake: the time, and 12 random bits."""
-_ASKED, _ENDED = 60, 60
-"""Greatest width of these columns, in characters."""
+_WIDEST = 60
+"""Greatest width of a column with a sentence, in characters."""
 _COLOURS = {"failed": "red", "unfinished": "red", "recording": "cyan", "unknown": "yellow"}
 _SEVERE = {"error": "red", "warning": "yellow"}
 
@@ -79,7 +72,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
     named = list(cassettes_in(cassettes))
     paths = [path for path, _ in named]
     listed = _watched(((path, list(_chosen(path, session, failed, after))) for path, session in named), paths)
-    rows = (one.row(by_name(str(path))) for path, found in listed for one in found)
+    rows = (summary.row(by_name(str(path))) for path, summaries in listed for summary in summaries)
     print_found(as_json, rows, lines_of(listed, terminal_width(sys.maxsize), failed=failed, since=since))
 
 
@@ -89,8 +82,8 @@ def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) 
         yield from progress(read, "reading cassettes", total=len(paths))
     else:
         with busy(f"reading {shown(paths[0])}"):
-            found = list(read)
-        yield from found
+            summaries = list(read)
+        yield from summaries
 
 
 def _chosen(path: Path, session: str | None, failed: bool, after: datetime | None) -> Iterator[Summary]:
@@ -99,10 +92,10 @@ def _chosen(path: Path, session: str | None, failed: bool, after: datetime | Non
     with opened(path) as store:
         for sentence in incomplete(store):
             click.echo(visible(sentence), err=True)
-        for one in summaries(store, session):
-            active = after is None or (one.until is not None and datetime.fromisoformat(one.until) >= after)
-            if active and (one.has_failed or not failed):
-                yield one
+        for summary in summaries(store, session):
+            active = after is None or (summary.until is not None and datetime.fromisoformat(summary.until) >= after)
+            if active and (summary.has_failed or not failed):
+                yield summary
 
 
 def lines_of(
@@ -111,24 +104,24 @@ def lines_of(
     """The sessions of each cassette as text, in lines of at most `width`. `failed`, `since`: the options that chose
     them."""
     listed = list(listed)
-    if not any(found for _, found in listed):
+    if not any(summaries for _, summaries in listed):
         yield _empty([path for path, _ in listed], failed=failed, since=since)
         return
-    head, *lines = session_table([one.columns() for _, found in listed for one in found], width)
+    head, *lines = session_table([summary.columns() for _, summaries in listed for summary in summaries], width)
     yield head
     left = iter(lines)
-    for path, found in listed:
-        if len(listed) > 1 and found:
+    for path, summaries in listed:
+        if len(listed) > 1 and summaries:
             yield shown(path)
-        yield from islice(left, len(found))
-        unsure = [f"#{one.conversation}" for one in found if one.is_ambiguous]
+        yield from islice(left, len(summaries))
+        unsure = [f"#{summary.conversation}" for summary in summaries if summary.is_ambiguous]
         if unsure:
             yield f"{', '.join(unsure)}: {_AMBIGUOUS}"
-        for one in found:
-            if one.repeated:
-                calls = ", ".join(map(str, one.repeated))
-                repeat = f"call {calls} repeats an" if len(one.repeated) == 1 else f"calls {calls} each repeat an"
-                yield f"#{one.conversation}: {repeat} earlier call, as the program started again or went back"
+        for summary in summaries:
+            if summary.repeated:
+                calls = ", ".join(map(str, summary.repeated))
+                repeat = f"call {calls} repeats an" if len(summary.repeated) == 1 else f"calls {calls} each repeat an"
+                yield f"#{summary.conversation}: {repeat} earlier call, as the program started again or went back"
 
 
 def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
@@ -159,50 +152,63 @@ def session_table(lines: Sequence[Row], width: int) -> Iterator[str]:
             return text
         return click.style(text, fg=_colour(lines[number], column))
 
-    rows = [_row(one) for one in lines]
-    is_split = any(len(one.get("recordings", ())) > 1 for one in lines)
-    columns = [one for one in _COLUMNS if is_split or one != "parts"]
+    rows = [{name: cell(row) for name, cell in _COLUMNS.items()} for row in lines]
+    is_split = any(len(row.get("recordings", ())) > 1 for row in lines)
+    columns = [name for name in _COLUMNS if is_split or name != "parts"]
     least = _LEAST_WITH_PARTS if is_split else _LEAST
     return fitted_table(rows, columns, width, least=least, left_out=_LEFT_OUT, paint=paint)
 
 
-def _row(one: Row) -> dict[str, str]:
+def _name(row: Row) -> str:
     from ..omnigent.summary import short_id
     from ..providers.grouping import conversation_number
 
-    number = conversation_number(one["session_id"])
-    if number is not None:
-        name = f"#{number}"
-    elif one["session_id"] is not None:
-        begin, mark, number_in_lake = one["session_id"].partition("#")
-        name = f"{begin[:_OF_RECORDING]}#{number_in_lake}" if mark else short_id(begin)
-    else:
-        name = f"stream {one['stream']}"
-    nothing = "(not recorded)" if number is None else "(no question)"  # the body of a call is no request of its API
-    asked = one_line(one["asked"] or (nothing if one["turns"] else "(nothing asked)"))
-    cells = (
-        name,
-        "-" if one["started_at"] is None else one["started_at"][5:16].replace("T", " "),
-        clip(f"{'' if one['parent_session_id'] is None else '> '}{asked}", _ASKED),
-        one_line(one["model"] or "-"),
-        str(one["turns"] or 0),
-        "-" if one["duration_s"] is None else seconds(round(one["duration_s"] * 1e9)),
-        str(len(one.get("recordings", ()))),
-        clip(_ended(one), _ENDED),
-        one["finding_code"] or "-",
-    )
-    return dict(zip(_COLUMNS, cells, strict=True))
+    session_id = row["session_id"]
+    conversation = conversation_number(session_id)
+    if conversation is not None:
+        return f"#{conversation}"
+    if session_id is None:
+        return f"stream {row['stream']}"
+    begin, mark, number_in_lake = session_id.partition("#")
+    return f"{begin[:_OF_RECORDING]}#{number_in_lake}" if mark else short_id(begin)
 
 
-def _ended(one: Row) -> str:
+def _asked(row: Row) -> str:
+    from ..providers.grouping import conversation_number
+
+    asked = row["asked"]
+    if not asked and not row["turns"]:
+        asked = "(nothing asked)"
+    elif not asked:  # the body of a call is no request of its API
+        is_conversation = conversation_number(row["session_id"]) is not None
+        asked = "(no question)" if is_conversation else "(not recorded)"
+    mark = "" if row["parent_session_id"] is None else "> "
+    return clip(f"{mark}{one_line(asked)}", _WIDEST)
+
+
+def _ended(row: Row) -> str:
     """A short verdict: a waiting session is unfinished; the end of a finished one is in other columns."""
-    if one["conclusion_code"] == "finished":
+    if row["conclusion_code"] == "finished":
         return "Finished"
-    said = (one["verdict"] or "-").removeprefix("Unfinished: ").removesuffix(" UTC")
-    return said[:1].upper() + said[1:]
+    verdict = (row["verdict"] or "-").removeprefix("Unfinished: ").removesuffix(" UTC")
+    return clip(verdict[:1].upper() + verdict[1:], _WIDEST)
 
 
-def _colour(one: Row, column: str) -> str | None:
+_COLUMNS: Mapping[str, Callable[[Row], str]] = {
+    "session": _name,
+    "began (UTC)": lambda row: "-" if row["started_at"] is None else row["started_at"][5:16].replace("T", " "),
+    "asked first": _asked,
+    "model": lambda row: one_line(row["model"] or "-"),
+    "turns": lambda row: str(row["turns"] or 0),
+    "took": lambda row: "-" if row["duration_s"] is None else seconds(round(row["duration_s"] * 1e9)),
+    "parts": lambda row: str(len(row.get("recordings", ()))),
+    "how it ended": _ended,
+    "worst finding": lambda row: row["finding_code"] or "-",
+}
+"""Heads of the table's columns, and the functions that make their cells."""
+
+
+def _colour(row: Row, column: str) -> str | None:
     if column == "how it ended":
-        return _COLOURS.get(one["outcome"] or "")
-    return _SEVERE.get(one["finding_severity"] or "") if column == "worst finding" else None
+        return _COLOURS.get(row["outcome"] or "")
+    return _SEVERE.get(row["finding_severity"] or "") if column == "worst finding" else None
