@@ -87,7 +87,7 @@ def exchange_row(store: Store, x: Exchange) -> Row:
     response: Row | None = None
     if x.response is not None:
         content = None if x.kind != "http" else _content(store, x, "response")
-        response = {"reason": x.response.reason, "headers": [[*one] for one in x.response.headers]}
+        response = {"reason": x.response.reason, "headers": [[*header] for header in x.response.headers]}
         response |= content or {"data": None, "raw": None}
     first = store.reads(x.exchange)[:1] if x.stream is not None and x.has_times else []
     return {
@@ -98,9 +98,9 @@ def exchange_row(store: Store, x: Exchange) -> Row:
         "first_event_s": (first[0].offset_ns - x.request.at_ns) / NS if first else None,
         "upstream": store.recording(x.recording).upstream,
         "verdicts": store.tally(x)[0] if x.stream is not None else None,
-        "request": {"headers": [[*one] for one in x.request.headers], **_content(store, x, "request")},
+        "request": {"headers": [[*header] for header in x.request.headers], **_content(store, x, "request")},
         "response": response,
-        "messages": [_message(one) for one in store.messages(x.exchange)],
+        "messages": [_message(message) for message in store.messages(x.exchange)],
     }
 
 
@@ -252,7 +252,7 @@ class Summary:
     def columns(self) -> Row:
         """Return its values in the table `sessions`."""
         worst = self.findings[0] if self.findings else None
-        severities = Counter(one.severity for one in self.findings)
+        severities = Counter(finding.severity for finding in self.findings)
         return {
             "recording": self.recording,
             "session_id": self.session_id,
@@ -293,7 +293,7 @@ _OF_ROW = (
 
 def incomplete(store: Source) -> list[str]:
     """Return a sentence for each recording that lacks data: the first thing to know about it."""
-    return [f"Recording {one.recording} is incomplete: {one_line(one.message)}" for one in losses(store.incidents())]
+    return [f"Recording {loss.recording} is incomplete: {one_line(loss.message)}" for loss in losses(store.incidents())]
 
 
 def summaries(
@@ -490,8 +490,8 @@ class _Recordings:
 
     def __init__(self, store: Store) -> None:
         recordings = store.recordings()
-        self._started_at = {one.recording: one.started_at for one in recordings}
-        self.hops = {one.recording: one.hop for one in recordings}
+        self._started_at = {recording.recording: recording.started_at for recording in recordings}
+        self.hops = {recording.recording: recording.hop for recording in recordings}
         self._last_known_ns = functools.cache(store.last_known_ns)
 
     def fields(self, x: Exchange) -> Row:

@@ -109,11 +109,11 @@ class Analysis:
     @cached_property
     def _all(self) -> list[Session]:
         """The sessions, then the conversations."""
-        return [*self._told, *(one.session for one in self._talks)]
+        return [*self._told, *(talk.session for talk in self._talks)]
 
     @cached_property
     def _started(self) -> dict[int, str]:
-        return {one.recording: one.started_at for one in self._store.recordings()}
+        return {recording.recording: recording.started_at for recording in self._store.recordings()}
 
     def sessions(self) -> Iterator[Row]:
         told = summaries(self._store, examined=self.examined, concluded=self._concluded, talks=self._talks)
@@ -143,7 +143,7 @@ class Analysis:
 
     def approvals(self) -> Iterator[Row]:
         for told, turn in self._turns():
-            until_ns = max((one.until_ns or told.until_ns for one in told.streams), default=told.until_ns)
+            until_ns = max((stream.until_ns or told.until_ns for stream in told.streams), default=told.until_ns)
             for one in turn.approvals:
                 yield _place(told, turn) | {
                     **_fields(one, "approvals"),

@@ -129,7 +129,7 @@ class _Content:
                 rows = [{**row, TURN_RECORDING: self._ids.get(row["turn_recording"])} for row in rows]
             if rows:
                 yield name, columns_of(name, rows)
-        if problems := [{**one.row, **one.row["first"]} for one in analysis.problems()]:
+        if problems := [{**problem.row, **problem.row["first"]} for problem in analysis.problems()]:
             yield "problems", columns_of("problems", problems)
 
     def _frames(self, x: Exchange) -> Iterable[TimedFrame]:

@@ -79,15 +79,15 @@ def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None) -> list[
     groups = snapshot.groups(lake)
     group_of = {id_: least for least, ids in groups.items() for id_ in ids}
     rows = [
-        one
-        for one in snapshot.sessions(lake)
-        if one["session_id"] is not None
-        and recording_of(one["session_id"]) is None
-        and one["recording_id"] in recordings
+        session
+        for session in snapshot.sessions(lake)
+        if session["session_id"] is not None
+        and recording_of(session["session_id"]) is None
+        and session["recording_id"] in recordings
     ]
-    parents = {child: one["session_id"] for one in rows for child in one[CHILDREN] or ()}
-    parents |= {one["session_id"]: one["parent_session_id"] for one in rows if one["parent_session_id"] is not None}
-    roots = {one["session_id"]: root_of(one["session_id"], parents) for one in rows}
+    parents = {child: row["session_id"] for row in rows for child in row[CHILDREN] or ()}
+    parents |= {row["session_id"]: row["parent_session_id"] for row in rows if row["parent_session_id"] is not None}
+    roots = {row["session_id"]: root_of(row["session_id"], parents) for row in rows}
     trees: dict[str, set[str]] = defaultdict(set)
     for one in rows:
         trees[roots[one["session_id"]]].add(one["recording_id"])
@@ -146,11 +146,13 @@ def analysed(reader: Reader, batch: Batch, job: Job, begun: Begun) -> Iterator[O
         yield _of_tree(reader, batch.wanted[0], job, begun)
         return
     for group, rows in reader.recordings(batch):
-        numbers = {one.recording_id: one.recording for one in rows.recordings()}
+        numbers = {recording.recording_id: recording.recording for recording in rows.recordings()}
         first = group[0].recording_id
-        begun(first, [one for one in rows.sessions(numbers[first]) if one is not None])
+        begun(first, [session for session in rows.sessions(numbers[first]) if session is not None])
         model = ModelChecks(rows)
-        names = conversation_ids(model.calls, {one.recording: one.recording_id for one in rows.recordings()})
+        names = conversation_ids(
+            model.calls, {recording.recording: recording.recording_id for recording in rows.recordings()}
+        )
         for wanted in group:
             if wanted.is_wanted:
                 yield _outcome(wanted, rows, numbers[wanted.recording_id], model, names, job)
@@ -172,7 +174,7 @@ def _of_tree(reader: Reader, wanted: Wanted, job: Job, begun: Begun) -> Outcome:
             failure = f"session {wanted.recording_id} cannot be analysed: a file with a part of it is lost"
             return Outcome(wanted.recording_id, failure=failure, missing=missing)
         model = ModelChecks(store)
-        ids = {one.recording: one.recording_id for one in store.recordings()}
+        ids = {recording.recording: recording.recording_id for recording in store.recordings()}
         exchanges = [x for x in store.exchanges() if x.session_id in sessions]
         first = {x.session_id: x.recording for x in reversed(exchanges)}
         of_stream = {x.stream: x.recording for x in exchanges if x.stream is not None}
@@ -208,9 +210,11 @@ def _outcome(
             and row["session_id"] not in wanted.elsewhere
         ]
 
-    sessions = [one for one in rows.sessions(recording) if wanted.sessions is None or one in wanted.sessions]
+    sessions = [
+        session for session in rows.sessions(recording) if wanted.sessions is None or session in wanted.sessions
+    ]
     known = {*sessions, None} if wanted.sessions is None or None in wanted.sessions else {*sessions}
-    made.sessions = [one for one in sessions if one is not None]
+    made.sessions = [session for session in sessions if session is not None]
     if None in known:
         talks = sum(talk.links[0].call.recording == recording for talk in model.calls.talks)
         made.sessions += [f"{wanted.recording_id} {number}" for number in range(talks)]

@@ -98,7 +98,7 @@ def incomplete(lake: Lake, states: Iterable[TableState]) -> list[str]:
 
 
 def _lost_files(states: Iterable[TableState]) -> dict[str, frozenset[str]]:
-    return {one.table: frozenset(one.lost_files) for one in states if one.failure is None}
+    return {state.table: frozenset(state.lost_files) for state in states if state.failure is None}
 
 
 def _all(lake: Lake, name: str, lost: Mapping[str, Collection[str]], day: str | None = None) -> set[str]:
@@ -108,15 +108,15 @@ def _all(lake: Lake, name: str, lost: Mapping[str, Collection[str]], day: str | 
     with lake.failures(name):
         files = [one for one in files_in(table) if day in (None, one.day)]
     return _ids(
-        lake, name, [one for one in files if one.recording_id is not None or one.path not in lost.get(name, ())]
+        lake, name, [file for file in files if file.recording_id is not None or file.path not in lost.get(name, ())]
     )
 
 
 def _ids(lake: Lake, name: str, files: Sequence[File]) -> set[str]:
     """Return the ids of the recordings with rows in these files."""
-    merged = [one for one in files if one.recording_id is None]
+    merged = [file for file in files if file.recording_id is None]
     rows = scanned(lake, name, merged, pa.schema([SCHEMAS[name].field(_ID)]))
-    return {*pc.unique(rows[_ID]).to_pylist(), *(one.recording_id for one in files if one.recording_id is not None)}
+    return {*pc.unique(rows[_ID]).to_pylist(), *(file.recording_id for file in files if file.recording_id is not None)}
 
 
 def repair(lake: Lake, lost: Sequence[Lost]) -> Iterator[str]:

@@ -228,12 +228,12 @@ def _joined(table: str, forms: Mapping[Join, str | Mapping[type, str]], own: Map
 
 def _struct(join: Join) -> str:
     """Return SQL for the columns of `sessions` with this join, as one value."""
-    names = [one.name for one in TABLES["sessions"].columns if one.join == join]
+    names = [column.name for column in TABLES["sessions"].columns if column.join == join]
     return "{" + ", ".join(f"'{name}': s.{name}" for name in names) + "}"
 
 
 def _whole(table: str, *more: str) -> tuple[str, ...]:
-    own = (one.name for one in TABLES[table].columns if one.join is not None)
+    own = (column.name for column in TABLES[table].columns if column.join is not None)
     return (PARTITION, *own, *more, "server_version", "labels", "recordings")
 
 

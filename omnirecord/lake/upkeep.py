@@ -97,9 +97,9 @@ def _too_late(lake: Lake, name: str) -> LakeError:
 
 def _before(lake: Lake, name: str, until: date, files: Sequence[File]) -> list[File]:
     """Return those of the files of a table that expire."""
-    lake.refuse_foreign(name, (one.path for one in files))
-    found = [one for one in files if one.day < f"{until}" and not is_impossible(one.day)]
-    odd = [one for one in files if is_impossible(one.day)]
+    lake.refuse_foreign(name, (file.path for file in files))
+    found = [file for file in files if file.day < f"{until}" and not is_impossible(file.day)]
+    odd = [file for file in files if is_impossible(file.day)]
     if odd:
         late = set(arrived_since(lake, until))
         arrived = _arrived(lake, name, odd)
@@ -114,14 +114,14 @@ def arrived_since(lake: Lake, until: date) -> dict[str, str]:
     """
     files = [one for one in files_of(lake, "recordings")[0] if is_impossible(one.day)]
     arrived = _arrived(lake, "recordings", files)
-    return recordings_in(lake, [one for one in files if arrived[one.path] >= until]) if files else {}
+    return recordings_in(lake, [file for file in files if arrived[file.path] >= until]) if files else {}
 
 
 def _arrived(lake: Lake, name: str, files: Sequence[File]) -> dict[str, date]:
     """Return the UTC day on which the store got each of these files. A missing file counts as new."""
-    found = {one.path: date.max for one in files}
+    found = {file.path: date.max for file in files}
     with lake.failures():
-        for day in sorted({one.day for one in files}):
+        for day in sorted({file.day for file in files}):
             for some in lake.objects.list(prefix=f"{name}/{PARTITION}={day}/"):
                 found |= {one["path"].removeprefix(f"{name}/"): one["last_modified"].date() for one in some}
     return found
@@ -195,10 +195,10 @@ class Merged:
     def add(self, merge: Merge, made: Sequence[AddAction]) -> None:
         """Count a merge; `made`: the objects that it made."""
         self.objects += len(merge.files)
-        self.bytes_before += sum(one.size for one in merge.files)
+        self.bytes_before += sum(file.size for file in merge.files)
         self.into += len(made)
         self.bytes_after += sum(one.size for one in made)
-        self.rows += sum(one.rows or 0 for one in merge.files)
+        self.rows += sum(file.rows or 0 for file in merge.files)
 
 
 def merges(lake: Lake, name: str, target: int = TARGET) -> list[Merge]:
@@ -207,7 +207,7 @@ def merges(lake: Lake, name: str, target: int = TARGET) -> list[Merge]:
     The time of an object of an impossible day tells its age, so it is merged once.
     """
     files, _ = files_of(lake, name)
-    small = (one for one in files if one.size < target // 2 and (one.recording_id or not is_impossible(one.day)))
+    small = (file for file in files if file.size < target // 2 and (file.recording_id or not is_impossible(file.day)))
     days = groupby(small, key=lambda one: one.day)
     found = (Merge(name, day, tuple(of_day)) for day, of_day in days)
     return [one for one in found if len(one.files) >= _FEWEST]
@@ -223,8 +223,8 @@ def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> It
         with lake.failures():
             there = {one.path for one in files_in(table)}
             # The plan may be older than the table: a file that another merge removed would be committed twice.
-            files = [one for one in wanted.files if one.path in there]
-            for one in [one for one in files if not lake.has(f"{wanted.table}/{one.path}")]:
+            files = [file for file in wanted.files if file.path in there]
+            for one in [file for file in files if not lake.has(f"{wanted.table}/{file.path}")]:
                 lake.missing.add(wanted.table, one.path)
                 files.remove(one)
         wanted = replace(wanted, files=tuple(files))
@@ -239,7 +239,7 @@ def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> It
             for name, path in error.files:
                 lake.missing.add(name, path)
             wanted = replace(
-                wanted, files=tuple(one for one in wanted.files if (wanted.table, one.path) not in error.files)
+                wanted, files=tuple(file for file in wanted.files if (wanted.table, file.path) not in error.files)
             )
             continue
         except BaseException:  # Ctrl-C too
@@ -247,7 +247,7 @@ def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> It
             raise
         with lake.failures():
             # If this raises, the commit may have succeeded all the same: then the new objects must stay.
-            removed = (removal(lake, one, data_change=False) for one in wanted.files)
+            removed = (removal(lake, file, data_change=False) for file in wanted.files)
             done = is_committed(table, [*made, *removed])
         if done:
             result.add(wanted, made)

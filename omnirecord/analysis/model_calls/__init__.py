@@ -114,7 +114,7 @@ class _Correlation:
         self._grouping = grouping
         self._asked = list(map(asked, calls))
         self._found: dict[int, _Found] = {}
-        self._issued = Counter(one.call_id for call in calls for one in call.tool_calls)
+        self._issued = Counter(tool_call.call_id for call in calls for tool_call in call.tool_calls)
         known = {number: place for number, call in enumerate(calls) if (place := grouping.places.get(call.exchange))}
         requests = by_key(known, lambda number: known[number][:2]).values()
         self._attempts = Groups(len(calls), (pair for some in requests for pair in pairwise(some)))
@@ -161,7 +161,11 @@ class _Correlation:
         """Link a call by the ids of its tools. Return the session that they show; None if they show none."""
         call = self._calls[number]
         asked = self._asked[number]
-        votes = [self._places.of_tool(one.call_id, asked, one) for one in call.tool_calls if self._is_own(one.call_id)]
+        votes = [
+            self._places.of_tool(tool_call.call_id, asked, tool_call)
+            for tool_call in call.tool_calls
+            if self._is_own(tool_call.call_id)
+        ]
         votes += [self._places.of_tool(id_, asked) for id_ in asked.new_ids if self._is_own(id_)]
         known = [vote for vote in votes if vote]
         exact = {vote[0] for vote in known if len(vote) == 1 and self._is_possible(number, vote[0])}
@@ -222,7 +226,7 @@ class _Correlation:
         """Return call, turn, and the times at which the model and the client had the same tool call or text."""
         for number, found in self._found.items():
             if found.certainty == "exact":
-                asked = {one.call_id: one.at_ns for one in self._calls[number].tool_calls}
+                asked = {tool_call.call_id: tool_call.at_ns for tool_call in self._calls[number].tool_calls}
                 for tool in self._places[found.places[0]].turn.tools:
                     if (model_ns := asked.get(tool.call_id)) is not None:
                         yield number, found.places[0], model_ns, tool.called_ns
@@ -237,7 +241,7 @@ class _Correlation:
 
     def _said(self, numbers: Iterable[int], *, cut: bool = False) -> dict[str, list[tuple[int, list[Delta]]]]:
         """Return calls with the deltas of their first text, by that text. `cut`: by its beginning."""
-        first = ((number, [one for one in self._calls[number].deltas if one.part == 0]) for number in numbers)
+        first = ((number, [delta for delta in self._calls[number].deltas if delta.part == 0]) for number in numbers)
         streamed = (one for one in first if one[1])
         return by_key(streamed, lambda one: _compared(self._calls[one[0]].texts[0], cut=cut))
 
@@ -260,7 +264,7 @@ class _Correlation:
     def _fitting(self, number: int, places: Iterable[int]) -> list[int]:
         """Return the turns that neither a call nor another attempt of the same request contradicts."""
         tried = () if number in self._unsure else self._tries.get(self._attempts.of(number), ())
-        return [one for one in places if not any(self._contradicts(n, one) for n in (number, *tried))]
+        return [place for place in places if not any(self._contradicts(n, place) for n in (number, *tried))]
 
     def _contradicts(self, number: int, place: int, *, whole: bool = True) -> bool:
         """Return whether the text or a tool of a call is missing in a turn. `whole`: only if both are finished."""
@@ -268,7 +272,7 @@ class _Correlation:
         turn = self._places[place].turn
         is_finished = call.ending == "completed" and turn.ended == "completed"
         if whole and is_finished and call.tool_calls:
-            return not {one.call_id for one in call.tool_calls} & {tool.call_id for tool in turn.tools}
+            return not {tool_call.call_id for tool_call in call.tool_calls} & {tool.call_id for tool in turn.tools}
         if (whole and not is_finished) or not call.texts or not turn.messages:
             return False
         heard = [plain(passage.text) for passage in turn.messages]
@@ -304,7 +308,7 @@ class _Correlation:
                 first_ns, last_ns = zero_ns + passage.first_ns, zero_ns + passage.last_ns
                 theirs.append(Heard(first_ns, last_ns, one.begin_ns, one.end_ns, place))
             for call, turns, is_sure in pairs(ours, theirs, self._clocks.slack(model, client)):
-                fitting = [one for one in turns if not (cut and self._contradicts(call, one, whole=False))]
+                fitting = [turn for turn in turns if not (cut and self._contradicts(call, turn, whole=False))]
                 self._find(call, fitting, "conversation", "likely" if is_sure else "ambiguous")
 
     def _by_texts(self) -> None:

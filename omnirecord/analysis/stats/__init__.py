@@ -64,7 +64,7 @@ def measured(
     """The numbers of each session of each recording, or of one session; each stream without a session has its own. Then
     those of each conversation of model calls without a session. `calls`: the model calls of the store, if they are
     known. `sessions`: the session of each of these numbers is appended there."""
-    started = {one.recording: one.started_at for one in store.recordings()}
+    started = {recording.recording: recording.started_at for recording in store.recordings()}
     calls = model_calls(store) if calls is None else calls
     read: list[tuple[list[TimedFrame], list[MergedFrame]]] = []
 
@@ -120,7 +120,7 @@ def measure(
         request_bytes=sum(x.request_bytes for x in exchanges),
         response_bytes=sum(x.response_bytes for x in exchanges),
         streams=numbers,
-        endings=_counted(one.ending for one in numbers),
+        endings=_counted(stats.ending for stats in numbers),
         **_of_events(line, spans),
         **_of_turns(told.turns, posts, joined, spans[-1][1] if spans else until, calls),
         proxy_delay_ms=_delays(events) if only is None else only.proxy_delay_ms,
@@ -163,7 +163,7 @@ def _measured_talk(one: ConcludedTalk, calls: Sequence[tuple[Exchange, int]], fr
         request_bytes=sum(x.request_bytes for x, _ in calls),
         response_bytes=sum(x.response_bytes for x, _ in calls),
         streams=tuple(streams),
-        endings=_counted(one.ending for one in streams),
+        endings=_counted(stream.ending for stream in streams),
         **_of_events(line, union(spans)),
         **_of_turns(
             told.turns, {turn.begin_ns for turn in told.turns}, set(), told.until_ns, one.calls, only_deltas=True
@@ -219,29 +219,32 @@ def _of_turns(
     only_deltas: bool = False,
 ) -> dict[str, Any]:
     """The fields of `SessionStats` that come from turns. A rate is total count by total time."""
-    all_ = [TurnMeasures(turn, posts, joined, until_ns, calls.of(turn), only_deltas=only_deltas) for turn in turns]
-    timed = [one for one in all_ if one.streamed_tokens is not None]
-    streamed = total(one.streamed_tokens for one in timed)
-    streaming = total(one.streaming for one in all_)
+    measures = [TurnMeasures(turn, posts, joined, until_ns, calls.of(turn), only_deltas=only_deltas) for turn in turns]
+    timed = [turn_measures for turn_measures in measures if turn_measures.streamed_tokens is not None]
+    streamed = total(turn_measures.streamed_tokens for turn_measures in timed)
+    streaming = total(turn_measures.streaming for turn_measures in measures)
     return {
-        "turns": tuple(one.stats() for one in all_),
+        "turns": tuple(turn_measures.stats() for turn_measures in measures),
         "turns_ended": _counted(turn.ended for turn in turns),
-        "first_event_s": spread(one.first_event for one in all_),
-        "first_token_s": spread(one.first_token for one in all_),
-        "first_text_s": spread(one.first_text for one in all_),
-        "events_per_s": per_second(sum(one.turn.events for one in all_), total(one.spent for one in all_)),
+        "first_event_s": spread(turn_measures.first_event for turn_measures in measures),
+        "first_token_s": spread(turn_measures.first_token for turn_measures in measures),
+        "first_text_s": spread(turn_measures.first_text for turn_measures in measures),
+        "events_per_s": per_second(
+            sum(turn_measures.turn.events for turn_measures in measures),
+            total(turn_measures.spent for turn_measures in measures),
+        ),
         "streaming_s": seconds(streaming),
-        "deltas": sum(one.deltas for one in all_),
-        "deltas_per_s": per_second(sum(one.later_deltas for one in all_), streaming),
-        "output_tokens": total(one.output_tokens for one in all_),
-        "output_tokens_per_s": per_second(streamed, total(one.streaming for one in timed)),
+        "deltas": sum(turn_measures.deltas for turn_measures in measures),
+        "deltas_per_s": per_second(sum(turn_measures.later_deltas for turn_measures in measures), streaming),
+        "output_tokens": total(turn_measures.output_tokens for turn_measures in measures),
+        "output_tokens_per_s": per_second(streamed, total(turn_measures.streaming for turn_measures in timed)),
         "tools": tools_of(turns),
-        "tool_s": seconds(total(one.tools for one in all_)),
+        "tool_s": seconds(total(turn_measures.tools for turn_measures in measures)),
         "approvals": approvals_of(turns, until_ns),
-        "approval_s": seconds(total(one.approvals for one in all_)),
+        "approval_s": seconds(total(turn_measures.approvals for turn_measures in measures)),
         "usage": usage_of(turns),
-        "first_token_parts": first_token_stats(one.parts for one in all_),
-        "model_calls": model_stats([link for one in all_ for link in one.links]),
+        "first_token_parts": first_token_stats(turn_measures.parts for turn_measures in measures),
+        "model_calls": model_stats([link for turn_measures in measures for link in turn_measures.links]),
     }
 
 
@@ -249,7 +252,7 @@ def tools_of(turns: Iterable[Turn]) -> tuple[ToolStats, ...]:
     """The calls of each tool, by total time, longest first."""
     found = []
     for name, calls in by_key((tool for turn in turns for tool in turn.tools), attrgetter("name")).items():
-        took = [one.returned_ns - one.called_ns for one in calls if one.returned_ns is not None]
+        took = [call.returned_ns - call.called_ns for call in calls if call.returned_ns is not None]
         longest = max(took, default=None)
         found.append(ToolStats(name, len(calls), len(took), seconds(total(took)), seconds(longest)))
     return tuple(sorted(found, key=lambda tool: -(tool.total_s or 0)))
@@ -383,7 +386,7 @@ def model_stats(links: Sequence[Link]) -> ModelStats | None:
 
 def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | None:
     """Return the parts over several turns; None if no turn has them."""
-    known = [one for one in parts if one is not None]
+    known = [part for part in parts if part is not None]
     return FirstTokenStats(*map(spread, zip(*known, strict=True))) if known else None
 
 
@@ -444,8 +447,8 @@ def _counted(values: Iterable[str] | Mapping[str, int]) -> dict[str, int]:
 
 
 def _delays(events: Iterable[TimedFrame]) -> Spread | None:
-    return spread([one.sent_ns - one.offset_ns for one in events if one.sent_ns is not None], _MS)
+    return spread([event.sent_ns - event.offset_ns for event in events if event.sent_ns is not None], _MS)
 
 
 def _unsent(events: Iterable[TimedFrame]) -> int:
-    return [one.sent_ns for one in events].count(None)
+    return [event.sent_ns for event in events].count(None)

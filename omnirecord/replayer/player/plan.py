@@ -64,7 +64,7 @@ class ReplayPlan:
         self.hop = hop_of(recordings, only, played)
         self.further = [hop for hop in hops_of(recordings, played) if hop is not None and hop != self.hop]
         """The hops to play beside this one, if no hop was chosen."""
-        self._of_hop = {one.recording for one in recordings if one.hop == self.hop}
+        self._of_hop = {recording.recording for recording in recordings if recording.hop == self.hop}
         self.urls: dict[str | None, str] = {}
         """The addresses of all hops that are played beside each other."""
         self._frames: dict[int, list[TimedFrame]] = {}
@@ -73,7 +73,7 @@ class ReplayPlan:
         self._points: dict[str, Sequence[int]] = {}
         self._when: dict[int, tuple[array[int], array[int]]] = {}
         recorded = [x for x in exchanges if x.recording in self._of_hop]
-        hops = {one.recording: one.hop for one in recordings}
+        hops = {recording.recording: recording.hop for recording in recordings}
         others = {_request(x): hops[x.recording] for x in exchanges if x.recording not in self._of_hop}
         here = {_request(x) for x in recorded}
         self._elsewhere = {key: hop for key, hop in others.items() if key not in here}
@@ -82,8 +82,8 @@ class ReplayPlan:
         if store.places:  # a conversation that is chosen by its number is expected whole
             self.exchanges = [replace(x, is_replaced=False) for x in self.exchanges]
         self._streams = {x.stream: x for x in self.exchanges if x.stream is not None}
-        self._started_at = {one.recording: one.started_at for one in recordings}
-        self.upstream_of = {one.recording: one.upstream for one in recordings}
+        self._started_at = {recording.recording: recording.started_at for recording in recordings}
+        self.upstream_of = {recording.recording: recording.upstream for recording in recordings}
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
         self.trees: dict[str, Tree] = defaultdict(Tree)
@@ -172,7 +172,7 @@ class ReplayPlan:
     def points_of(self, root: str) -> Sequence[int]:
         """Return the offsets of all reads of a session tree, ascending, in ns. Cached."""
         if root not in self._points:
-            streams = (x for one in self.trees[root].sessions for x in one.opens if x.stream)
+            streams = (x for session in self.trees[root].sessions for x in session.opens if x.stream)
             self._points[root] = array("q", sorted({offset for x in streams for offset in self._reads(x)[0]}))
         return self._points[root]
 
@@ -321,7 +321,7 @@ _MODEL = "model"
 def hops_of(recordings: Sequence[Recording], played: Set[int] | None = None) -> list[str | None]:
     """Return the hops of a cassette in the order of their first recording; the unnamed one is the first. `played`: the
     recordings that have requests. Hops without requests count only if no hop has one."""
-    counted = [one for one in recordings if played is None or one.recording in played] or recordings
+    counted = [recording for recording in recordings if played is None or recording.recording in played] or recordings
     return sorted(dict.fromkeys(one.hop for one in counted), key=lambda hop: hop is not None)
 
 

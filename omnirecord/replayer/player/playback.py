@@ -260,10 +260,14 @@ class Playthrough:
     def is_over(self, now: int) -> bool:
         """Whether every recorded stream was opened, played to its end and closed. If a client left before the end, the
         session is over once the time of its last event has come: such a client often skips the last events."""
-        with_streams = [one for one in self.tree.sessions if one.opens]
-        if self.live or not with_streams or any(self.opened[one.session_id] < len(one.opens) for one in with_streams):
+        with_streams = [session for session in self.tree.sessions if session.opens]
+        if (
+            self.live
+            or not with_streams
+            or any(self.opened[session.session_id] < len(session.opens) for session in with_streams)
+        ):
             return False
-        left = {self.left.get(one.session_id) for one in with_streams}
+        left = {self.left.get(session.session_id) for session in with_streams}
         return left <= {"whole"} or (left <= {"whole", "early"} and self.timeline.is_at_end(now))
 
     def came(self, exchange: Exchange, now: int) -> None:
