@@ -13,7 +13,7 @@ import pytest
 from omnirecord.errors import LakeError
 from omnirecord.lake.location import MARKER, Lake, table_states
 from omnirecord.lake.query import LakeQuery
-from omnirecord.lake.upkeep import _before
+from omnirecord.lake.upkeep import expiring
 from tests.support import forked
 from tests.support.cassettes import SHIPPED
 from tests.support.lakes import shipped
@@ -44,7 +44,7 @@ def test_a_log_names_no_file_outside_of_its_table(path: str, lake: Path) -> None
     assert "outside of the table" in (failures["events"] or "")
     rename(lake / "recordings", path)
     with pytest.raises(LakeError, match="outside of the table"):
-        _before(Lake(str(lake)), "recordings", date.max)
+        expiring(Lake(str(lake)), date.max)
 
 
 def into_a_pipe(path: Path) -> None:
