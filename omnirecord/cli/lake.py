@@ -109,10 +109,21 @@ def check(url: str, deep: bool, as_json: bool) -> None:
     with busy(f"opening {visible(place.url)}"):
         marker = place.marker()
         conditional = can_write(place)
-    states = list(progress(table_states(place), "reading the logs", total=len(TABLES)))
-    if deep:
-        states = list(progress(examined(place, states), "reading the files", total=len(TABLES)))
-    wrong = list(problems(place.url, states, conditional))
+    more: dict[str, Any] = {}
+    lost, unfinished, failures = list[Lost](), list[str](), list[str]()
+    with place.one_version():
+        states = list(progress(table_states(place), "reading the logs", total=len(TABLES)))
+        if deep:
+            states = list(progress(examined(place, states), "reading the files", total=len(TABLES)))
+            try:
+                with busy("looking for lost rows"):
+                    lost = lost_in(place, states)
+                    unfinished = incomplete(place, states)
+                    failures += about_ids(place, lost)
+            except LakeError as error:
+                failures.append(str(error))
+            more = {"lost": [asdict(one) for one in lost], "incomplete": unfinished}
+    wrong = [*problems(place.url, states, conditional), *failures]
     hints = list(advice(place.url, states))
     forgotten = Forgotten(place, marker.lake)
     forgotten.read()
@@ -120,17 +131,6 @@ def check(url: str, deep: bool, as_json: bool) -> None:
         hints.append(pending)
     if conditional is not None and (ahead := place.skew()):
         hints.append(place.about_skew(ahead))
-    more: dict[str, Any] = {}
-    if deep:
-        lost, unfinished = list[Lost](), list[str]()
-        try:
-            with busy("looking for lost rows"):
-                lost = lost_in(place, states)
-                unfinished = incomplete(place, states)
-                wrong += about_ids(place, lost)
-        except LakeError as error:
-            wrong.append(str(error))
-        more = {"lost": [asdict(one) for one in lost], "incomplete": unfinished}
     if as_json:
         click.echo(
             json_line(
@@ -206,13 +206,14 @@ def repair(url: str, yes: bool, dry_run: bool, as_json: bool) -> None:
     from ..lake.lost import repair as repaired
 
     lake = lake_at(url)
-    states = list(progress(table_states(lake), "reading the logs", total=len(TABLES)))
-    for one in states:
-        if one.failure is not None:
-            raise LakeError(f"{lake.table_url(one.table)}: {one.failure}")
-    states = list(progress(examined(lake, states), "reading the files", total=len(TABLES)))
-    with busy("looking for lost rows"):
-        lost = lost_in(lake, states)
+    with lake.one_version():
+        states = list(progress(table_states(lake), "reading the logs", total=len(TABLES)))
+        for one in states:
+            if one.failure is not None:
+                raise LakeError(f"{lake.table_url(one.table)}: {one.failure}")
+        states = list(progress(examined(lake, states), "reading the files", total=len(TABLES)))
+        with busy("looking for lost rows"):
+            lost = lost_in(lake, states)
     if not as_json:
         print_lines(_lost_lines(lost, ()))
     ids = {id_ for one in lost for id_ in one.recordings if one.table in TABLES}

@@ -41,7 +41,7 @@ from .forgotten import Forgotten
 from .ids import Ids
 from .layout import PARTITION, SCHEMAS, TABLES, merged_name, path_of
 from .location import SKEW, Lake, MissingTable
-from .transactions import has_rows, next_version
+from .transactions import Transactions, following, has_rows
 from .upkeep import is_committed, removal
 
 _TRIES = 30
@@ -100,6 +100,9 @@ class Commits:
         self._clock = clock
         self._tables: dict[str, DeltaTable] = {}
         self._ids = Ids(lake)
+        self._transactions = Transactions(lake)
+        self._listed: dict[str, list[str]] = {}
+        """The objects of `ids`, as they were listed since the last look."""
         self._looked = -math.inf
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="omnirecord-lake")
         self.id = lake.marker().lake
@@ -110,17 +113,19 @@ class Commits:
         """What the lake has forgotten, as `there` found it last."""
         self._is_renewed = False
         """Whether that changed since recordings were added."""
+        self._complete = set[str]()
+        """The tables that are known to have all columns of this version."""
 
     def close(self) -> None:
         """Wait for what is in flight."""
         self._pool.shutdown(cancel_futures=True)
 
-    def complete(self) -> None:
-        """Give the lake the tables and columns that it lacks. Raises `LakeError`."""
-        with self._lake.failures():
-            if any(self._map(self._lacks, TABLES)):
-                self._lake.complete()
-                self._tables.clear()
+    def _completed(self, names: Sequence[str]) -> None:
+        """Give the lake the tables and columns that it lacks, if one of these tables lacks some."""
+        if any(self._map(self._lacks, [name for name in names if name not in self._complete])):
+            self._lake.complete()
+            self._tables.clear()
+        self._complete.update(names)
 
     def _lacks(self, name: str) -> bool:
         try:
@@ -134,12 +139,14 @@ class Commits:
         with self._lake.failures():
             if (now := monotonic()) - self._looked > _LOOK_EVERY:
                 self._newest(RECORDINGS)
+                self._listed = {}
                 self._looked = now
             table = self._table(RECORDINGS)
             self._is_renewed |= self.forgotten.renew(table)
             wanted = [*ids]
-            folded = self._ids.among(wanted)
-            return {one for one in wanted if has_rows(table, one, folded)}
+            folded = self._ids.among(wanted, self._listed)
+            versions = self._transactions.versions(RECORDINGS, table, wanted)
+            return {one for one in wanted if has_rows(one, versions, folded)}
 
     def add(self, extracts: Sequence[Extract]) -> None:
         """Add recordings: the objects and rows of all tables, `recordings` last. Raises `LakeError`.
@@ -147,7 +154,9 @@ class Commits:
         After an error, some tables may have some of the recordings. The next call completes them.
         """
         with self._lake.failures():
-            self._map(lambda name: self._add(name, extracts), [name for name in TABLES if name != RECORDINGS])
+            of_rows = [name for name in TABLES[:-1] if any(name in one.files for one in extracts)]
+            self._completed([*of_rows, RECORDINGS])
+            self._map(lambda name: self._add(name, extracts), of_rows)
             self._add(RECORDINGS, extracts)
             self._looked = -math.inf
             if self.forgotten.leaving():
@@ -163,7 +172,8 @@ class Commits:
         for number in range(_TRIES):
             table = self._newest(name)
             folded = self._ids.among(wanted)
-            left = [one for one in wanted.values() if not has_rows(table, one.recording_id, folded)]
+            versions = self._transactions.versions(name, table, wanted)
+            left = [one for one in wanted.values() if not has_rows(one.recording_id, versions, folded)]
             if not left:
                 return
             self._look_for_forgotten(name, table, [one.recording_id for one in left])
@@ -174,7 +184,8 @@ class Commits:
                     stored[ids] = self._put(name, some)
                 objects[ids] = stored[ids]
             try:
-                self._commit(table, [one.action for one in objects.values()], [one.recording_id for one in left])
+                transactions = following([one.recording_id for one in left], versions, drops=False)
+                self._commit(table, [one.action for one in objects.values()], transactions)
             except CommitFailedError:
                 if number == _TRIES - 1:
                     raise
@@ -214,7 +225,10 @@ class Commits:
                     self._lake.objects.put(f"{name}/{one.action.path}", one.data, mode="create", use_multipart=False)
             time.sleep(random.uniform(0, _PAUSE * number))
         gone = [removal(self._lake, named[one.action.path], data_change=True) for one in lost.values()]
-        is_committed(self._newest(name), gone, [id_ for ids in lost for id_ in ids])
+        table = self._newest(name)
+        withdrawn = [id_ for ids in lost for id_ in ids]
+        versions = self._transactions.versions(name, table, withdrawn)
+        is_committed(table, gone, following(withdrawn, versions, drops=True))
         raise LakeError(
             f"{self._lake.url}: {name}/{next(iter(lost.values())).action.path} was removed {_LOOKS} times while it was"
             " shipped: check the clocks of the machines that run `omnirecord lake compact`, and ship again"
@@ -231,8 +245,7 @@ class Commits:
             self.skew = timedelta(seconds=ahead if abs(ahead) > SKEW.total_seconds() else 0)
         return True
 
-    def _commit(self, table: DeltaTable, actions: list[AddAction], ids: list[str]) -> None:
-        transactions = [Transaction(one, next_version(table, one, drops=False)) for one in ids]
+    def _commit(self, table: DeltaTable, actions: list[AddAction], transactions: list[Transaction]) -> None:
         properties = CommitProperties(app_transactions=transactions)
         table.create_write_transaction([*actions], "append", table.schema(), [PARTITION], commit_properties=properties)
 

@@ -28,6 +28,7 @@ from .files import files_in
 from .layout import PARTITION, SCHEMAS
 from .location import FOLDED_FORMAT, Damaged, Lake
 from .scan import naming, scanned
+from .transactions import Transactions
 
 FOLDER = "ids"
 _DIGITS = 6
@@ -46,13 +47,18 @@ class Ids:
         self._lake = lake
         self._read: dict[str, pa.Array] = {f"{FOLDER}/{path}": pa.array([], pa.string()) for path in without}
 
-    def among(self, wanted: Iterable[str]) -> set[str]:
-        """Return those of these ids that are stored now. Raises what obstore and Arrow raise."""
+    def among(self, wanted: Iterable[str], listed: dict[str, list[str]] | None = None) -> set[str]:
+        """Return those of these ids that are stored now. Raises what obstore and Arrow raise.
+
+        `listed`: the paths in folders that were listed before, by folder; it gets those that are listed now.
+        """
+        known = {} if listed is None else listed
         found = set[str]()
         for folder, ids in _folders(wanted).items():
-            for some in self._lake.objects.list(prefix=f"{FOLDER}/{folder}/"):
-                for one in some:
-                    found.update(_those(ids, self.of(one["path"])))
+            if folder not in known:
+                known[folder] = self.paths(f"{folder}/")
+            for path in known[folder]:
+                found.update(_those(ids, self.of(path)))
         return found
 
     def of(self, path: str) -> pa.Array:
@@ -66,9 +72,9 @@ class Ids:
             self._read[path] = rows[_ID].combine_chunks()
         return self._read[path]
 
-    def paths(self) -> list[str]:
-        """Return the paths of all objects."""
-        return [one["path"] for some in self._lake.objects.list(prefix=f"{FOLDER}/") for one in some]
+    def paths(self, folder: str = "") -> list[str]:
+        """Return the paths of all objects, or of those in a folder."""
+        return [one["path"] for some in self._lake.objects.list(prefix=f"{FOLDER}/{folder}") for one in some]
 
     def add(self, ids: Collection[str]) -> None:
         """Store ids. Raises what obstore raises."""
@@ -136,10 +142,11 @@ def lost_ids(lake: Lake) -> dict[str, list[str]]:
             except Damaged:
                 damaged.append(path.removeprefix(f"{FOLDER}/"))
         unfolded = _unfolded(lake, table, (), damaged)
-        lost = _folders(one for one in unfolded if table.transaction_version(one) is None)
+        known = Transactions(lake).versions("recordings", table, unfolded)
+        lost = _folders(one for one in unfolded if one not in known)
     found = {path: lost.get(path.split("/")[0], []) for path in damaged}
-    known = {path.split("/")[0] for path in damaged}
-    return found | {f"{folder}/": some for folder, some in lost.items() if folder not in known}
+    named = {path.split("/")[0] for path in damaged}
+    return found | {f"{folder}/": some for folder, some in lost.items() if folder not in named}
 
 
 def restore(lake: Lake, lost: Mapping[str, Collection[str]]) -> None:

@@ -122,6 +122,7 @@ class Lake:
         self.url = lake_url(url)
         self.is_local = "://" not in self.url
         self._ahead: timedelta | None = None
+        self._held: dict[str, DeltaTable] | None = None
         self.missing = Missing()
         """The files that queries did not find or could not decode. They answered without these."""
         with self.failures():
@@ -158,13 +159,28 @@ class Lake:
 
     def table(self, name: str) -> DeltaTable:
         """Return a table of the lake at its newest version. Raises `MissingTable` or another `LakeError`."""
+        if self._held is not None and name in self._held:
+            return self._held[name]
         with self.failures(name):
             self._refuse_special_log(name)
             try:
-                return DeltaTable(self.table_url(name), storage_options=self.storage_options)
+                opened = DeltaTable(self.table_url(name), storage_options=self.storage_options)
             except TableNotFoundError as error:
                 sentence = f"{self.url} has no table {name}: run `omnirecord lake init {self.url}`"
                 raise MissingTable(sentence) from error
+        if self._held is not None:
+            self._held[name] = opened
+        return opened
+
+    @contextmanager
+    def one_version(self) -> Iterator[None]:
+        """Until it ends, `table` opens each table once: reading a log costs a request for each commit. For reading
+        only, since a commit needs the newest version."""
+        self._held = {}
+        try:
+            yield
+        finally:
+            self._held = None
 
     def tables(self) -> list[str]:
         """Return the names of its tables, `recordings` last. A lake of an older version lacks some. Raises

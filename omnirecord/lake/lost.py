@@ -23,7 +23,7 @@ from .ids import FOLDER, Ids, lost_ids, restore
 from .layout import SCHEMAS
 from .location import Lake, TableState
 from .scan import scanned
-from .transactions import has_rows
+from .transactions import Transactions, following, has_rows
 from .upkeep import TableChange, changed
 
 _ID = "recording_id"
@@ -65,6 +65,7 @@ def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
     stored = Ids(lake, [path for path in of_ids if not path.endswith("/")])
     unstored = set[str]().union(*of_ids.values())
     found = [Lost(FOLDER, None, path, tuple(ids)) for path, ids in of_ids.items()]
+    transactions = Transactions(lake)
     for name, paths in lost.items():
         if not paths:
             continue
@@ -85,7 +86,9 @@ def lost_in(lake: Lake, states: Iterable[TableState]) -> list[Lost]:
                 ids = {one for one in without_rows[file.day] if file.least <= one <= file.most}
                 ids |= {file.least, file.most}  # a part of their rows may be in another file
             folded = stored.among(ids) | unstored
-            ids = {one for one in ids if has_rows(table, one, folded)}
+            with lake.failures(name):
+                versions = transactions.versions(name, table, ids)
+            ids = {one for one in ids if has_rows(one, versions, folded)}
             found.append(Lost(name, file.day, file.path, tuple(sorted(ids))))
     return found
 
@@ -149,9 +152,10 @@ def _drop(lake: Lake, name: str, ids: Collection[str], lost: Sequence[Lost]) -> 
         with lake.failures(name):
             folded = Ids(lake).among(ids)
             of_withdrawn.clear()
-            of_withdrawn.update(one for one in ids if has_rows(change.table, one, folded))
+            versions = Transactions(lake).versions(name, change.table, ids)
+            of_withdrawn.update(one for one in ids if has_rows(one, versions, folded))
             gone = [one for one in change.files if one.path in paths and _is_lost(lake, name, one)]
-        change.withdrawn = of_withdrawn
+        change.withdrawn = following(of_withdrawn, versions, drops=True)
         for file in change.files:
             if file in gone or file.recording_id in of_withdrawn:
                 change.remove(file)

@@ -93,7 +93,6 @@ class Shipper:
         self._key = pseudonym_key
         self._kept = _LABELS_KEPT if self._labels else None
         self._commits = Commits(lake)
-        self._commits.complete()
         self._mark = f"{lake.url}#{self._commits.id}"
         self._batch: list[tuple[_Cassette, Extract]] = []
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import io
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -33,7 +33,6 @@ from .files import File, add_action, files_in, files_of, indexed, is_small, opti
 from .layout import PARTITION, is_own, merged_name, path_of
 from .location import Damaged, Lake
 from .scan import conformed, naming, recordings_in, runs
-from .transactions import next_version
 
 RETAIN = timedelta(days=7)
 """Least age of an object that is removed from the store: since it left its table, or without a commit since it was
@@ -273,17 +272,18 @@ def removal(lake: Lake, file: File, *, data_change: bool) -> RemoveAction:
     return RemoveAction(file.path, data_change, now_ms, file.size, {PARTITION: file.day})
 
 
-def is_committed(table: DeltaTable, actions: Sequence[AddAction | RemoveAction], withdrawn: Iterable[str] = ()) -> bool:
+def is_committed(
+    table: DeltaTable, actions: Sequence[AddAction | RemoveAction], withdrawn: Iterable[Transaction] = ()
+) -> bool:
     """Commit actions that remove objects; return whether no other process removed some since the table was read.
 
-    `withdrawn`: the recordings of which the table takes rows again.
+    `withdrawn`: the transactions of recordings of which the table takes rows again.
 
     deltalake lets two commits remove the same object. So each such commit counts on the same app transaction, of which
     the store accepts one from each version.
     """
     version = (table.transaction_version(_REMOVALS) or 0) + 1
-    again = [Transaction(one, next_version(table, one, drops=True)) for one in withdrawn]
-    properties = CommitProperties(app_transactions=[Transaction(_REMOVALS, version), *again])
+    properties = CommitProperties(app_transactions=[Transaction(_REMOVALS, version), *withdrawn])
     try:
         table.create_write_transaction([*actions], "append", table.schema(), [PARTITION], commit_properties=properties)
     except CommitFailedError:
@@ -304,7 +304,7 @@ class TableChange:
         self.removed: list[RemoveAction] = []
         self.rows = 0
         """The number of rows that leave rewritten files."""
-        self.withdrawn: Collection[str] = ()
+        self.withdrawn: Sequence[Transaction] = ()
         """See `is_committed`."""
         self._lake = lake
 

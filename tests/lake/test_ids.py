@@ -24,6 +24,7 @@ from omnirecord.lake.layout import TABLES
 from omnirecord.lake.location import Lake, table_states
 from omnirecord.lake.lost import lost_in, repair
 from omnirecord.lake.ship import Shipper
+from omnirecord.lake.transactions import Transactions
 from omnirecord.lake.upkeep import expire, shorten_log
 from tests.lake.test_lost import lose
 from tests.lake.test_ship import TEXTS, copies, counts, frames, open_store, process, ship
@@ -134,6 +135,32 @@ def test_a_fold_that_another_commit_overtakes_begins_again(lake_url: str, monkey
     assert fold(lake) == len(SOME)
     assert all(lake.table(name).transaction_version(one) is None for one in frames(SOME) for name in TABLES)
     assert {one.status for one in ship(lake, SOME)} == {"there already"}
+
+
+def test_the_transactions_of_a_log_are_those_that_deltalake_finds(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), *SOME)
+    ids = [*frames(TEXTS[:3]), "omnirecord-removals"]
+    kept = Transactions(lake)
+
+    def assert_same() -> dict[str, int]:
+        table = lake.table("events")
+        given = {one: version for one in ids if (version := table.transaction_version(one)) is not None}
+        assert given == kept.versions("events", table, ids) == Transactions(lake).versions("events", table, ids)
+        return given
+
+    assert set(assert_same().values()) == {0}
+    old = lake.table("events")
+    lose(lake, "events")
+    list(repair(lake, lost_in(lake, table_states(lake))))
+    assert 1 in assert_same().values()
+    assert set(kept.versions("events", old, ids).values()) == {0}
+    assert fold(lake) == 1
+    assert 1 in assert_same().values()
+    list(shorten_log(lake, TABLES))
+    assert 1 in assert_same().values()
+    assert set(kept.versions("events", old, ids).values()) == {0}
+    ship(lake, TEXTS[:3])
+    assert {0, 2} <= set(assert_same().values())
 
 
 def test_what_has_expired_after_a_fold_does_not_come_back(lake_url: str) -> None:

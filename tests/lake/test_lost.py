@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cli import main
 from omnirecord.errors import LakeError
+from omnirecord.lake import location
 from omnirecord.lake.commits import Commits
 from omnirecord.lake.extract import extracted
 from omnirecord.lake.files import File, files_of
@@ -70,6 +71,28 @@ def test_check_deep_names_the_recordings_of_a_lost_file(lake_url: str) -> None:
     assert f"  events/{lost.path}: 1 recording\n    {lost.recording_id}\n" in told
     assert f"run omnirecord lake repair {lake.url}" in told
     assert "lost" not in rows_of(run("lake", "check", lake.url, "--json", code=1))[0]
+
+
+@pytest.mark.parametrize("words", [("check", "--deep"), ("repair", "--yes")])
+def test_a_deep_look_opens_the_log_of_each_table_once(
+    words: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    shipped(lake.url)
+    opened = Counter[str]()
+
+    class Counted(location.DeltaTable):
+        def __init__(self, url: str, **options: Any) -> None:
+            opened[Path(url).name] += 1
+            super().__init__(url, **options)
+
+        def transaction_version(self, app_id: str) -> int | None:
+            raise AssertionError(f"reads the log for {app_id}")
+
+    monkeypatch.setattr(location, "DeltaTable", Counted)
+    run("lake", *words, lake.url, code=0)
+    more = {"recordings": 2} if words[0] == "repair" else {}  # the repair itself
+    assert opened == dict.fromkeys(TABLES, 1) | more
 
 
 def test_a_lost_merged_file_is_lost_for_the_recordings_with_rows_in_it(lake_url: str) -> None:
