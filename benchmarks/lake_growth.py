@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from statistics import median
@@ -66,7 +66,8 @@ def timed_get(url: str, session: str) -> float:
         words = ["lake", "get", url, session, "-o", str(Path(folder) / "one.db"), "--json"]
         with redirect_stdout(StringIO()):
             begun = time.perf_counter()
-            command(words, standalone_mode=False)
+            with suppress(SystemExit):
+                command(words, standalone_mode=False)
             return time.perf_counter() - begun
 
 
