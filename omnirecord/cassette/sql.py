@@ -135,12 +135,20 @@ def refuse_parameters(sql: str, given: Collection[str]) -> None:
     used = [one["parameter"] for one in TOKEN.finditer(sql) if one["parameter"]]
     if any(one.startswith("?") for one in used):
         raise UsageError("the SQL has a parameter without a name: write :name instead of ?, and add -p name VALUE")
-    wanted = dict.fromkeys(one[1:] for one in used)
+    compare_parameters(dict.fromkeys(one[1:] for one in used), given)
+
+
+def compare_parameters(wanted: Collection[str], given: Collection[str], mark: str = ":") -> None:
+    """Raise `UsageError` unless the wanted parameters are those that are given. `mark`: their first character."""
     if missing := [one for one in wanted if one not in given]:
-        raise UsageError(f"the SQL has :{missing[0]}, and it has no value: add -p {missing[0]} VALUE")
+        raise UsageError(without_value(f"{mark}{missing[0]}"))
     if unused := [one for one in given if one not in wanted]:
         there = f"it has {', '.join(f':{one}' for one in wanted)}" if wanted else "it has no parameter"
         raise UsageError(f"the SQL has no :{unused[0]}: {there}")
+
+
+def without_value(parameter: str) -> str:
+    return f"the SQL has {parameter}, and it has no value: add -p {parameter[1:]} VALUE"
 
 
 def mistake(said: str, sql: str, names: Names) -> str:

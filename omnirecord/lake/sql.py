@@ -17,7 +17,17 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ..cassette.sql import KEYWORDS, Names, did_you_mean, near, no_column, no_table, refuse_statement
+from ..cassette.sql import (
+    KEYWORDS,
+    Names,
+    compare_parameters,
+    did_you_mean,
+    near,
+    no_column,
+    no_table,
+    refuse_statement,
+    without_value,
+)
 from ..columns import TABLES, Join
 from ..errors import UsageError
 from .layout import COMPUTED, PARTITION
@@ -78,16 +88,8 @@ def _with_parameters(sql: str, given: Collection[str]) -> str:
         return f"${name}"
 
     made = _TOKEN.sub(replaced, sql)
-    if missing := [one for one in used if one not in given]:
-        raise UsageError(_without_value(f"${missing[0]}"))
-    if unused := [one for one in given if one not in used]:
-        there = f"it has {', '.join(f':{one}' for one in used)}" if used else "it has no parameter"
-        raise UsageError(f"the SQL has no :{unused[0]}: {there}")
+    compare_parameters(used, given, "$")
     return made
-
-
-def _without_value(parameter: str) -> str:
-    return f"the SQL has {parameter}, and it has no value: add -p {parameter[1:]} VALUE"
 
 
 def mistake(error: Exception, sql: str, names: Names) -> str:
@@ -102,7 +104,7 @@ def mistake(error: Exception, sql: str, names: Names) -> str:
     if found := re.search(r'syntax error at or near "(.*?)"', said, re.DOTALL):
         parameter = re.search(r"(?<![:\w\]]):[A-Za-z_]\w*", _TEXT.sub("''", sql)) if found[1] == ":" else None
         if parameter is not None:
-            return _without_value(parameter[0])
+            return without_value(parameter[0])
         if _AT.search(_TEXT.sub("''", sql)):
             return f"the SQL has a syntax error near {found[1]!r}: at is a keyword, so write the column as occurred_at"
         word = found[1].upper()
