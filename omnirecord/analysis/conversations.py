@@ -383,6 +383,8 @@ def _how(call: ModelCall, end: CommandEnd) -> tuple[Code, Outcome, str]:
         return "model_failed", "failed", f"Failed: {call.refusal}"
     if call.ending == "open":
         return "still_recording", "recording", "Recording: the model works"
+    if call.is_in_background:
+        return "unknown", "unknown", f"Unknown: the answer was last seen {(call.reason or '').replace('_', ' ')}"
     if call.ending == "unknown":
         return "unknown", "unknown", f"Unknown: the provider answered {call.status} in an unknown form"
     if call.ending == "cut":

@@ -27,6 +27,7 @@ from ..cassette.sqlite.writer import number_made
 from ..errors import CassetteInUse, TooLarge, UsageError
 from ..model import Exchange, Side
 from ..providers.grouping import conversation_name
+from ..providers.register import later_id
 from ..text import dumps
 from .gather import model_calls
 from .model_calls.values import ModelCalls
@@ -61,10 +62,14 @@ def named(store: Store, names: Iterable[str]) -> frozenset[str]:
 def forgotten(store: Store, sessions: Collection[str], calls: ModelCalls | None = None) -> Forgotten:
     """Return what belongs to these sessions. `calls`: the model calls of the cassette, if they are known."""
     sessions = frozenset(sessions)
-    of_calls = _sessions_of(model_calls(store) if calls is None else calls)
+    calls = model_calls(store) if calls is None else calls
+    every_call = [link.call for link in calls.links]
+    of_calls = _sessions_of(calls)
     every = store.exchanges()
     own = {x.exchange for x in every if x.session_id in sessions}
     own |= {exchange for exchange, of in of_calls.items() if of and of <= sessions}
+    answers = {(call.recording, call.response_id) for call in every_call if call.exchange in own and call.response_id}
+    own |= {x.exchange for x in every if (x.recording, later_id(x.request.target)) in answers}
     touched = {x.recording for x in every if x.exchange in own}
     names = names_of(sessions)
     known = {*session_ids(store)}

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..model import Exchange, starts_of
 from ..providers.call import ModelCall
 from ..providers.grouping import Grouping, Place, conversation_name, conversation_number
+from ..providers.register import later_id
 from .model_calls import ModelHops, call_in
 from .select import Source, session_ids, the_session, with_children
 
@@ -66,11 +67,13 @@ def conversation_named(store: Source, name: str) -> int | None:
 
 
 def part_named(store: Source, name: str) -> tuple[Takes, Mapping[int, Place]]:
-    """Return which exchanges a session has with its sub-agents, or a conversation; and the places of the calls in the
-    conversation, by exchange. Raises `UsageError`."""
+    """Return which exchanges a session has with its sub-agents, or a conversation with the requests for its earlier
+    answers; and the places of the calls in the conversation, by exchange. Raises `UsageError`."""
     number = conversation_named(store, name)
     if number is None:
         family = with_children(store, the_session(store, name))
         return (lambda x: x.session_id in family), {}
-    places = {call.exchange: place for call, place in placed_calls(store) if place.conversation == number}
-    return (lambda x: x.exchange in places), places
+    calls = [(call, place) for call, place in placed_calls(store) if place.conversation == number]
+    places = {call.exchange: place for call, place in calls}
+    answers = {(call.recording, call.response_id) for call, _ in calls if call.response_id is not None}
+    return (lambda x: x.exchange in places or (x.recording, later_id(x.request.target)) in answers), places

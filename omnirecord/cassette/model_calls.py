@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 from ..contract import OMNIGENT
 from ..model import Exchange
 from ..providers.call import ModelCall, call_of
-from ..providers.register import REGISTER, Api, api_of, api_of_path
+from ..providers.register import REGISTER, Api, api_of, api_of_path, later_id
 from .contracts import AUTO, judge_with, load
 from .select import Source
 
@@ -38,6 +39,20 @@ class ModelHops:
     def has_further(self) -> bool:
         """Whether a further upstream was recorded, which is that of a model."""
         return any(name is not None for name in self.names.values())
+
+    @cached_property
+    def _later(self) -> dict[tuple[int, str], Exchange]:
+        """The last request for each earlier answer, by recording and id."""
+        asked = ((later_id(x.request.target), x) for x in self._store.exchanges(in_session=False) if x.kind == "http")
+        return {
+            (x.recording, id_): x
+            for id_, x in asked
+            if id_ is not None and x.response is not None and x.response.status == 200 and x.ending in ("eof", "done")
+        }
+
+    def later(self, call: ModelCall) -> Exchange | None:
+        """Return the last request for the answer of a call whose model worked in the background."""
+        return self._later.get((call.recording, call.response_id or "")) if call.is_in_background else None
 
     def api_of(self, x: Exchange) -> Api | None:
         """Return the API of a model call; None for another exchange. No body is read."""
@@ -80,7 +95,13 @@ def call_in(store: Source, x: Exchange, hops: ModelHops, *, with_answer: bool = 
     frames = store.frames(x) if with_answer and is_streamed else ()
     api = hops.api_of(x)
     hop = hops.names.get(x.recording)
-    return call_of(x, store.decoded_body(x, "request"), response, frames, hop=hop, api=api)
+    request = store.decoded_body(x, "request")
+    call = call_of(x, request, response, frames, hop=hop, api=api)
+    later = None if call is None else hops.later(call)
+    if later is None:
+        return call
+    until_then = replace(x, end_ns=later.end_ns)
+    return call_of(until_then, request, store.decoded_body(later, "response"), hop=hop, api=api)
 
 
 def count_calls(store: Source) -> int:

@@ -12,7 +12,8 @@ How a call ended:
 3. `failed`: the provider reported an error in its answer, or was not reached.
 4. `refused`: the provider answered with an error status, 400 or above.
 5. `cut`: the answer has no end. `cut_by` says which side closed the connection.
-6. `open`: the exchange is still being recorded. `unknown`: the body is no answer of this API, or cannot be read.
+6. `open`: the exchange is still being recorded. `unknown`: the body is no answer of this API, or cannot be read. With
+   a reason, such as `queued`, the model worked in the background: a later request (`register.later_id`) gets the rest.
 
 The type of an event tells the end, even if the rest of the event cannot be read. An answer with its end is over,
 whatever happens to the connection after it.
@@ -148,6 +149,11 @@ class ModelCall:
     def is_unreached(self) -> bool:
         """Whether the request did not reach the provider. `error` says why."""
         return self.ending == "failed" and self.reason == _UNREACHABLE
+
+    @property
+    def is_in_background(self) -> bool:
+        """Whether the model still worked on the answer. `reason` is the state that the provider named last."""
+        return self.ending == "unknown" and self.reason is not None
 
     @property
     def is_killed(self) -> bool:
@@ -313,7 +319,7 @@ def _ending(x: Exchange, answer: Answer, *, is_lost: bool) -> tuple[CallEnding, 
         return "open", None, None
     is_whole = (x.kind == "http" or is_lost) and x.response is not None and x.ending in ("eof", "done")
     if x.ending == "unknown" or is_whole:
-        return "unknown", None, None
+        return "unknown", answer.reason, None
     return "cut", x.ending, _CUT_BY.get(x.ending)
 
 

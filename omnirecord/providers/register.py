@@ -70,6 +70,14 @@ def api_of(target: str) -> Api | None:
     return _api_of(_segments(target))
 
 
+def later_id(target: str) -> str | None:
+    """Return the id of the earlier answer that a target asks for, or cancels; None if it does neither."""
+    segments = _segments(target)
+    if segments[-1] == "cancel":
+        segments.pop()
+    return segments[-1] if _api_of(segments) is None and _api_of(segments[:-1]) is not None else None
+
+
 def _segments(target: str) -> list[str]:
     """Return the segments of a path. Slashes at its end do not count."""
     return target.partition("?")[0].rstrip("/").split("/")

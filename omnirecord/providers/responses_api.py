@@ -13,6 +13,9 @@ from .answers import Answer, error_of, said_in
 from .api import Asked, Data, ModelApi, Summary, first_of
 from .openai_errors import error_body
 
+IN_BACKGROUND = ("queued", "in_progress")
+"""The states of a response on which the model still works; the client asks for it again later."""
+
 
 class ResponsesAnswer(Answer):
     """An answer of OpenAI Responses."""
@@ -42,6 +45,8 @@ class ResponsesAnswer(Answer):
 
     def whole(self, data: dict[str, Any]) -> None:
         self._response(data)
+        if self.ending is None and data.get("status") in IN_BACKGROUND:
+            self.reason = data["status"]
         if data.get("error") and self.ending is None:
             self.fail(data["error"])
 

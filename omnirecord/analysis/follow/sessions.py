@@ -23,6 +23,7 @@ from ...omnigent.line import Line, in_order
 from ...omnigent.routes import is_session
 from ...providers.call import ModelCall
 from ...providers.grouping import Grouping
+from ...providers.register import later_id
 from ...providers.retries import LONGEST_WAIT
 from ..gather import Context, acts_in, failures_in
 from ..model_calls import evidence_of, linked, order, talks_of
@@ -316,12 +317,15 @@ class GrowingSessions(Generic[S]):
         self._links: GrowingLinks | None = None
         self._answered: dict[int, bool] = {}
         """The open calls that were read, and whether the provider had answered."""
+        self._waiting: dict[tuple[int, str], int] = {}
+        """The calls whose model worked in the background, by recording and id of the answer."""
 
     def look(self, store: Store) -> list[Exchange]:
         """Read what is new in the file. Return each new or changed exchange of no session and no call."""
         hops, parents = ModelHops(store), cache(store.parents)
         calls: list[ModelCall] = []
         strays: list[Exchange] = []
+        again: list[int] = []
         self._links = self._links or GrowingLinks(Grouping(known=store.places))
         for x, is_over in self.growth.exchanges(store):
             is_call = hops.has(x)
@@ -330,13 +334,20 @@ class GrowingSessions(Generic[S]):
             if is_call:
                 self._has_calls = True
                 calls += self._read(store, x, hops)
-            elif not self._others.takes(store, x):
+                continue
+            if is_over and (waiting := self._waiting.get((x.recording, later_id(x.request.target) or ""))) is not None:
+                again += [waiting]
+            if not self._others.takes(store, x):
                 session = self._session_of(x, parents, all_=hops.has_further or self._has_calls)
                 if session is None:
                     strays.append(x)
                 else:
                     self._of[x.exchange] = session
                     session.take(store, x, is_open=not is_over)
+        calls += filter(None, (call_in(store, x, hops) for x in store.numbered(again)))
+        for call in calls:
+            if call.is_in_background and call.response_id is not None:
+                self._waiting[call.recording, call.response_id] = call.exchange
         calls += self._ended_early(store, hops, calls)
         self._hear(store)
         if self._has_calls and (calls or any(session.has_news for session in self.all.values())):

@@ -87,6 +87,8 @@ def _how(page: Page, call: ModelCall) -> str:
         return f"{_CUT_BY.get(call.cut_by or '', 'cut')}{ended}{unanswered}"
     if call.ending == "open":
         return "still open"
+    if call.is_in_background:
+        return f"{call.status}, and the answer was last seen {(call.reason or '').replace('_', ' ')}{ended}"
     if call.ending == "unknown":
         return f"{call.status} with an answer of an unknown form{ended}"
     if call.is_unreached:
