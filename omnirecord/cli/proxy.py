@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _LOOK = 0.1
 """Seconds between two looks for a signal while the last files are shipped."""
+_SAYS_AFTER = 1.0
+"""Seconds after which it says that it waits for them."""
 _SHORT = 0.0005
 """Python's switch interval, in seconds: a thread that computes yields the GIL after it."""
 
@@ -161,16 +163,15 @@ def _shipping(server: Proxy) -> Shipping | None:
 
 def _ship_rest(shipping: Shipping, db: Path) -> None:
     """Wait until the last files are shipped, up to a minute. A signal ends the wait."""
-    from ..recorder.shipping import SHIP_WITHIN, UNHURRIED
+    from ..recorder.shipping import SHIP_WITHIN
 
     left = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: left.set())
     shipping.end(db)
     until = monotonic() + SHIP_WITHIN
-    if not shipping.wait(UNHURRIED):
+    if not shipping.wait(_SAYS_AFTER):
         say(f"shipping to {shipping.url}: waiting up to {SHIP_WITHIN:.0f} s; Ctrl-C leaves the rest for the next start")
-        shipping.hasten()
     while not shipping.wait(_LOOK) and not left.is_set() and monotonic() < until:
         pass
     if not shipping.wait(0):

@@ -1,8 +1,8 @@
 """Ships cassettes as recorders close them, and goes on trying while the lake fails: `ship --watch` and `proxy --ship`.
 
 `main` is the process of `proxy --ship`. It watches the recorder's files. Its input ends when the recorder has ended or
-was killed; then it ships what is closed, and ends. Its output has a JSON object per line: `{"left": N}`, the closed
-cassettes that are not shipped yet, or `{"said": …}`.
+was killed; then it ships what is closed, and ends. It also ends when another recorder takes over the files. Its output
+has a JSON object per line: `{"left": N}`, the closed cassettes that are not shipped yet, or `{"said": …}`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import os
 import signal
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +24,6 @@ from ..cassette.files import stamp_of
 from ..cassette.rotation import RotatedCassettes
 from ..cassette.sqlite.lock import recorder_is_alive
 from ..errors import LakeError, OmnirecordError
-from ..server.timers import monotonic
 from ..text import dumps
 from ..wire.limits import Retention, max_decoded
 from .location import Lake
@@ -118,10 +119,11 @@ class Watcher:
         }
 
 
-ALONE_AT_MOST = 600.0
+ALONE_AT_MOST = 600
 """Seconds for which it goes on without its recorder, at most."""
-RELEASED_WITHIN = 30.0
-"""Seconds for which the files of a recorder that is gone may stay locked: its second process may end later."""
+UNHURRIED = 1.0
+"""Seconds of these in which it gets no more CPU time than others leave. A recorder that is gone has released its files
+by then."""
 _NICE = 19
 """It takes only CPU time that the recorder leaves."""
 
@@ -129,29 +131,60 @@ _NICE = 19
 def main() -> None:
     """Run the process.
 
-    Arguments: URL; cassette, or the link of a rotation; `rotates` or `one`; `stands back` or `urgent`; `max_decoded`.
+    Arguments: URL; cassette, or the link of a rotation; `rotates` or `one`; `null`, or without a recorder the JSON list
+    of further cassettes; `max_decoded`.
     """
-    _, url, db, kind, pace, limit = sys.argv
+    _, url, db, kind, also, limit = sys.argv
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the recorder
-    if pace == "stands back":
-        _stand_back()
     max_decoded(int(limit))
-    over = threading.Event()
-    more: list[Path] = []
-    threading.Thread(target=_listen, args=[more, over], daemon=True).start()
     lake = Lake(url)
     files = Files(Path(db), rotates=kind == "rotates")
+    further = json.loads(also)
+    more = [Path(one) for one in further or ()]
     watcher = Watcher(lambda: Shipper(lake), lambda: [*files.all(), *more], _tell, _say)
-    run(watcher, over)
+    over = threading.Event()
+    threading.Thread(target=_work, args=[watcher, over, further is None], daemon=True).start()
+    with suppress(OSError, ValueError):
+        for line in sys.stdin:
+            more.append(Path(json.loads(line)))
+    signal.alarm(ALONE_AT_MOST)
+    over.set()
+    time.sleep(UNHURRIED)
+    if further is None and hasattr(os, "SCHED_IDLE") and not recorder_is_alive(Path(db)):
+        _hurry(more)
+    while not recorder_is_alive(Path(db)):
+        time.sleep(SETTLES_IN)
+    os._exit(0)  # the other recorder has a process of its own for the rest
+
+
+def _work(watcher: Watcher, over: threading.Event, stands_back: bool) -> None:
+    """Ship, and end the process."""
+    if stands_back:
+        _stand_back()
+    try:
+        run(watcher, over)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
     os._exit(0)  # no wait for a store that does not answer
+
+
+def _hurry(more: list[Path]) -> None:
+    """Start the process again, with the CPU time of any process. A shipper that is killed loses nothing.
+
+    On a busy machine a thread that stands back may get no CPU time at all, and it cannot take its priority back.
+    """
+    *words, _, limit, path = sys.orig_argv
+    os.execv(sys.executable, [*words, json.dumps([str(one) for one in more]), limit, path])
 
 
 def _stand_back() -> None:
     """Leave CPU time to the recorder.
 
     On Linux, SCHED_IDLE lets the recorder's threads run as soon as they wake up. A nice value does not: a running
-    process keeps its time slice. Both count within a scheduling group only, and this process is in the recorder's.
+    process keeps its time slice. Both count within a scheduling group only, and this process is in the recorder's. On
+    Linux, they are of this thread and of those that it starts.
     """
     with suppress(OSError):
         os.nice(_NICE)
@@ -163,19 +196,17 @@ def _stand_back() -> None:
     pa.set_io_thread_count(1)
 
 
-def run(watcher: Watcher, over: threading.Event, clock: Callable[[], float] = monotonic) -> None:
-    """Ship until `over` is set, and then what is closed."""
+def run(watcher: Watcher, over: threading.Event) -> None:
+    """Ship until `over` is set, and then what is closed, or is closed soon by a recorder that ends."""
     while not over.is_set():
         pause = watcher.look()
         _print({"left": len(watcher.left)})
         over.wait(pause)
-    until = clock() + ALONE_AT_MOST
-    released_by = clock() + RELEASED_WITHIN
-    while ((left := watcher.left) or (watcher.is_recorded and clock() < released_by)) and clock() < until:
+    while (left := watcher.left) or watcher.is_recorded:
         _print({"left": len(left)})
         pause = watcher.look() if left else SETTLES_IN
         if not left or watcher.left:
-            threading.Event().wait(pause)
+            time.sleep(pause)
     _print({"left": len(watcher.left)})
 
 
@@ -195,14 +226,6 @@ class Files:
             self._rotated = self._rotated or RotatedCassettes(self._db, Retention())
             return self._rotated.all()
         return []
-
-
-def _listen(more: list[Path], over: threading.Event) -> None:
-    """Take the paths of further cassettes until the recorder is gone."""
-    with suppress(OSError, ValueError):
-        for line in sys.stdin:
-            more.append(Path(json.loads(line)))
-    over.set()
 
 
 def _tell(one: Shipped) -> None:

@@ -20,8 +20,6 @@ from .intervals import RESTART_AFTER, RESTART_AT_MOST
 
 SHIP_WITHIN = 60.0
 """Seconds for which an ending recorder waits for its last files to be shipped."""
-UNHURRIED = 1.0
-"""Seconds of these in which the process gets no more CPU time than others leave."""
 _STAYS = 30.0
 """Seconds after which a process that ships counts as well."""
 
@@ -50,21 +48,14 @@ class Shipping:
         self._rotates = rotates
         self._process: subprocess.Popen[str] | None = None
         self._is_ending = threading.Event()
-        self._is_urgent = False
-        self._also: Path | None = None
         self._lock = threading.Lock()
         self._trouble = Complaint()
         self.left: int | None = None
         """The closed files that are not shipped, as the process last said; None before that."""
-        self._thread = threading.Thread(target=self._run, name="omnirecord-shipping", daemon=True)
+        self._thread = threading.Thread(target=self._keep_one_running, name="omnirecord-shipping", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
-
-    def _run(self) -> None:
-        self._keep_one_running()
-        if self._is_urgent:
-            self._once()
 
     def _keep_one_running(self) -> None:
         pause = RESTART_AFTER
@@ -83,15 +74,12 @@ class Shipping:
         rotates = "rotates" if self._rotates else "one"
         try:
             with self._lock:
-                if self._is_ending.is_set() and not self._is_urgent:
+                if self._is_ending.is_set():
                     return ""
-                pace = "urgent" if self._is_urgent else "stands back"
-                words = child("omnirecord.lake.watch", self.url, str(self._db), rotates, pace)
+                words = child("omnirecord.lake.watch", self.url, str(self._db), rotates, "null")
                 self._process = process = subprocess.Popen(
                     words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
                 )
-                if self._is_urgent:
-                    self._let_end(process)
         except (OSError, RuntimeError) as error:
             return f"the process that ships cannot be started: {error}"
         assert process.stdout is not None
@@ -115,27 +103,13 @@ class Shipping:
         """Let the process ship what is closed by now, and `also`, and then end. Does not wait."""
         with self._lock:
             self._is_ending.set()
-            self._also = also
-            if self._process is not None:
-                self._let_end(self._process)
-
-    def _let_end(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdin is not None
-        with suppress(OSError, ValueError):
-            if self._also is not None and self._also.absolute() != self._db:
-                process.stdin.write(json.dumps(str(self._also)) + "\n")
-            process.stdin.close()
-
-    def hasten(self) -> None:
-        """Ship what is left with the CPU time of any process. Call `end` first.
-
-        On a busy machine a process that stands back may get no CPU time at all, and it cannot take its priority back.
-        So another one replaces it; a shipper that is killed loses nothing.
-        """
-        with self._lock:
-            self._is_urgent = True
-            if self._process is not None:
-                self._process.kill()
+            if self._process is None:
+                return
+            assert self._process.stdin is not None
+            with suppress(OSError, ValueError):
+                if also is not None and also.absolute() != self._db:
+                    self._process.stdin.write(json.dumps(str(also)) + "\n")
+                self._process.stdin.close()
 
     def wait(self, seconds: float) -> bool:
         """Wait until the process has ended; return whether it has. Call `end` first."""
@@ -144,11 +118,8 @@ class Shipping:
 
     def finish(self, also: Path | None = None, within: float = SHIP_WITHIN) -> None:
         """Wait for what is left, up to `within` seconds. A warning names what is left after that."""
-        until = monotonic() + within
         self.end(also)
-        if not self.wait(min(within, UNHURRIED)):
-            self.hasten()
-        if not self.wait(max(0.0, until - monotonic())):
+        if not self.wait(within):
             self.leave()
         if self.left != 0:
             log.warning("%s", self.remains)
@@ -162,7 +133,6 @@ class Shipping:
     def leave(self) -> None:
         """Kill the process: the next start ships what is left."""
         with self._lock:
-            self._is_urgent = False
             if self._process is not None:
                 self._process.kill()
         self._thread.join(5.0)

@@ -357,6 +357,7 @@ def test_the_lock_of_a_shipper_is_no_recorder_and_a_recorder_waits_for_it(tmp_pa
         waits.start()
         waits.join(0.3)
         assert waits.is_alive()
+        assert recorder_is_alive(path), "so a shipper without a recorder ends"
     waits.join(10)
     with closing(open_store(path)) as store:
         assert len(store.recordings()) == 2

@@ -140,16 +140,41 @@ def test_the_process_ships_what_is_closed_when_the_recorder_ends(tmp_path: Path)
     assert shipping.left == 0
 
 
-def test_a_process_that_gets_no_cpu_time_is_replaced_when_the_recorder_ends(tmp_path: Path) -> None:
-    shipping, path = started(tmp_path)
-    eventually(lambda: shipping._process)
-    first = shipping._process
-    assert first is not None
-    first.send_signal(signal.SIGSTOP)
-    shipping.finish()
-    assert first.returncode == -signal.SIGKILL
+def policies(pid: int) -> set[int]:
+    """The scheduling policies of the threads of a process."""
+    return {os.sched_getscheduler(int(one.name)) for one in Path(f"/proc/{pid}/task").iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="a policy of Linux")
+def test_the_last_files_are_shipped_with_the_cpu_time_of_any_process(tmp_path: Path) -> None:
+    path, lake = tmp_path / "run.db", Lake(str(tmp_path / "lake"))
+    import_file(TEXT, path)
+    shipping = Shipping(lake.url, path, rotates=False)
+    shipping.start()
+    eventually(lambda: shipping.left == 1)
+    process = shipping._process
+    assert process is not None
+    assert os.SCHED_IDLE in policies(process.pid)
+    shipping.end()
+    eventually(lambda: policies(process.pid) == {os.SCHED_OTHER})
+    lake.init()
+    assert shipping.wait(60)
+    assert (shipping.left, process.returncode) == (0, 0)
     assert shipped_to(path)
-    assert shipping.left == 0
+
+
+@pytest.mark.slow
+def test_the_next_recorder_of_the_same_files_takes_over_what_is_left(tmp_path: Path) -> None:
+    _, paths = rotated(tmp_path / "run.db", 2)
+    shipping = Shipping(str(tmp_path / "none"), tmp_path / "run.db", rotates=True)
+    shipping.start()
+    eventually(lambda: shipping.left == 2)
+    shipping.end()
+    lock = RecorderLock(paths[-1])
+    assert shipping.wait(60)
+    lock.release()
+    assert shipping.left
 
 
 def test_a_process_that_was_killed_before_it_saw_the_last_file_leaves_it_for_the_next_start(

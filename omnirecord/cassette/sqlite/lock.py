@@ -43,6 +43,8 @@ SHIPPER_WITHIN = 60.0
 """Seconds in which a shipper has read a cassette: then its lock is no longer waited for."""
 _SHIPPER = b"ship"
 """Content of the lock file of a shipper; that of a recorder is empty."""
+_WANTED = b"+"
+"""It follows in the lock file of a shipper while a recorder waits for it."""
 
 _LOCK = threading.RLock()
 _connections: dict[Identity, int] = {}
@@ -156,7 +158,7 @@ class RecorderLock:
 
     def __init__(self, cassette: Path, *, is_shipper: bool = False) -> None:
         self._path = lock_path(cassette)
-        self._fd = self._acquire(cassette)
+        self._fd = self._acquire(cassette, is_shipper)
         self._file: Identity | None = None
         """The cassette, while it is locked itself."""
         self._descriptor: int | None = None
@@ -164,7 +166,7 @@ class RecorderLock:
         if is_shipper:
             os.write(self._fd, _SHIPPER)
 
-    def _acquire(self, cassette: Path) -> int:
+    def _acquire(self, cassette: Path, for_shipper: bool) -> int:
         until = time.monotonic() + SHIPPER_WITHIN
         while True:
             fd = os.open(self._path, _OPEN, 0o600)
@@ -177,7 +179,9 @@ class RecorderLock:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                is_shipper = _is_shipper(fd)
+                is_shipper = _content(fd).startswith(_SHIPPER)
+                if is_shipper and not for_shipper:
+                    os.pwrite(fd, _WANTED, len(_SHIPPER))
                 os.close(fd)
                 if is_shipper and time.monotonic() < until:
                     time.sleep(0.02)
@@ -237,12 +241,14 @@ class RecorderLock:
 
 
 def recorder_is_alive(cassette: Path) -> bool:
-    """Whether a process records into `cassette` now, under this or another name of the same file."""
+    """Whether a process records into `cassette` now, or waits for a shipper to do so, under this or another name of the
+    same file."""
     return is_locked_beside(cassette) or is_recorded(cassette)
 
 
 def is_locked_beside(cassette: Path) -> bool:
-    """Whether a process records into `cassette` under this name. Opens the lock file for reading only."""
+    """Whether a process records into `cassette` under this name, or waits for a shipper to do so. Opens the lock file
+    for reading only."""
     try:
         fd = os.open(lock_path(cassette), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # the path may be a pipe
     except OSError:
@@ -252,13 +258,13 @@ def is_locked_beside(cassette: Path) -> bool:
         fcntl.flock(fd, fcntl.LOCK_UN)
         return False
     except OSError:
-        return not _is_shipper(fd)
+        return _content(fd) != _SHIPPER
     finally:
         os.close(fd)
 
 
-def _is_shipper(fd: int) -> bool:
-    return os.pread(fd, len(_SHIPPER), 0) == _SHIPPER
+def _content(fd: int) -> bytes:
+    return os.pread(fd, len(_SHIPPER + _WANTED), 0)
 
 
 def refuse_other_name(path: Path) -> None:
