@@ -138,7 +138,7 @@ class Tally:
         """The problems of each event of a shape."""
 
     def add(self, frame: TimedFrame, contract: Contract) -> None:
-        shape = contract.shape_of(frame.raw) if frame.raw is not None and frame.verdict != "truncated" else None
+        shape = contract.shape_of(frame.raw) if frame.raw is not None and frame.verdict == "valid" else None
         if shape is not None and (keys := self._of_shape.get(id(shape))) is not None:  # shapes stay
             self._verdicts["valid"] += 1
             self._seen.add(shape.type)

@@ -21,6 +21,7 @@ from ..cassette.sqlite.writer import mark_shipped
 from ..errors import CassetteInUse, LakeError, OmnirecordError
 from ..model import Recording, children_of, reached
 from ..redaction.pseudonyms import File
+from ..server.timers import monotonic
 from .commits import Commits
 from .extract import Extract, extracted, nothing_of
 from .layout import conversation_ids
@@ -30,6 +31,8 @@ Status = Literal["shipped", "there already", "busy", "failed"]
 BATCH_RECORDINGS = 64
 BATCH_BYTES = 32 << 20
 """Most recordings, and about the most bytes of files, in one commit."""
+BATCH_SECONDS = 10.0
+"""Seconds after which a commit is due: a shipper that is killed again and again gets ahead."""
 _PART = "{} has a part of recording {}, as export --session and lake get write it: ship the whole cassette"
 _FORGOTTEN = "a recording was not shipped: the lake has forgotten its sessions"
 _LABELS_KEPT = "recordings that are in the lake already keep the labels that they have there"
@@ -95,6 +98,8 @@ class Shipper:
         self._commits = Commits(lake)
         self._mark = f"{lake.url}#{self._commits.id}"
         self._batch: list[tuple[_Cassette, Extract]] = []
+        self._begun_at = 0.0
+        """When the first of the batch was read."""
 
     def close(self) -> None:
         """Wait for what is in flight."""
@@ -197,6 +202,8 @@ class Shipper:
         return True
 
     def _add(self, cassette: _Cassette, made: Extract, known: set[str]) -> None:
+        if not self._batch:
+            self._begun_at = monotonic()
         self._batch.append((cassette, made))
         known.add(made.recording_id)
         cassette.left.add(made.recording_id)
@@ -242,7 +249,8 @@ class Shipper:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._batch) >= BATCH_RECORDINGS or sum(one.bytes for _, one in self._batch) >= BATCH_BYTES
+        is_large = len(self._batch) >= BATCH_RECORDINGS or sum(one.bytes for _, one in self._batch) >= BATCH_BYTES
+        return is_large or monotonic() - self._begun_at > BATCH_SECONDS
 
     def _mark_shipped(self, cassette: _Cassette) -> None:
         """Mark a cassette whose recordings are all in the lake, unless it has changed since."""

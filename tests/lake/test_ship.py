@@ -400,6 +400,16 @@ def test_redact_masks_on_the_way_and_keeps_the_id(tmp_path: Path) -> None:
     assert [row["redact"] for row in rows(lake, "recordings")] == ["content"]
 
 
+def test_recordings_that_were_read_long_ago_are_committed_before_more_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omnirecord.lake.ship.BATCH_SECONDS", 0.0)
+    lake = made(str(tmp_path / "lake"))
+    with closing(Shipper(lake)) as shipper:
+        next(shipper.ship(copies(tmp_path, TEXTS[:2])))
+    assert len(rows(lake, "recordings")) == 1
+
+
 @pytest.mark.slow
 def test_a_store_that_goes_away_is_a_sentence_and_changes_nothing_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -244,23 +244,30 @@ class Holdings:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: dict[tuple[Any, ...], Opened] = {}
+        self._held: dict[str, Held] = {}
 
     def held(self) -> dict[str, Held]:
         """By stream; a stream that goes on in another file is one."""
-        found: dict[str, Held] = defaultdict(Held)
         known: dict[tuple[Any, ...], Opened] = {}
         for path in cassettes(self._folder):
             if not is_begun(path):
                 state = _state(path)
                 known[state] = self._known[state] if state in self._known else _opened(path)
+        other = {state: (self._known | known)[state] for state in self._known.keys() ^ known.keys()}
+        changed = {name for name, *_ in chain(*other.values())}
         self._known = known
+        found: dict[str, Held] = defaultdict(Held)
         for name, _, body, frames, ending in sorted(chain(*known.values()), key=lambda one: one[:2]):
+            if name in self._held and name not in changed:
+                found[name] = self._held[name]
+                continue
             one = found[name]
             one.data += body
             one.frames += [(frame.type, frame.verdict, frame.issues) for frame in frames]
             one.raws += [frame.raw for frame in frames]
             one.endings.append(ending)
-        return dict(found)
+        self._held = dict(found)
+        return self._held
 
 
 def held(folder: Path) -> dict[str, Held]:
