@@ -29,8 +29,8 @@ WITHOUT_OMNIGENT = $$($(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 
 help:
 	@echo "make demo       the whole trip on a shipped cassette: serve, record, show, verify"
 	@echo "make test       all tests, with a real Omnigent server where Python >= 3.12 is there"
-	@echo "make test-aiohttp  the servers' tests on the oldest aiohttp of pyproject.toml, the newest 3.13, the newest, and without the fast path"
-	@echo "make test-python   the tests of the commands, the servers and the pytest plugin on the oldest Python of pyproject.toml"
+	@echo "make test-aiohttp  the servers' tests on the oldest Python and aiohttp of pyproject.toml, and on newer aiohttp"
+	@echo "make test-python   the other tests of the commands, the servers and the pytest plugin on the oldest Python of pyproject.toml"
 	@echo "make bench      what it costs, beside the same without it; over an hour, or BENCH_ARGS='throughput --rounds 1'"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make format     let ruff format the code"
@@ -54,11 +54,11 @@ else
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif
 
-# Each aiohttp has an environment of its own, without Omnigent, at the other versions of requirements-dev.lock: the
-# oldest of pyproject.toml, the newest 3.13, which many packages require, and the newest of all. If the latter is the one
-# of requirements-dev.lock, `make test` has run these tests on it. On the newest, they run once more without the fast
-# path: a copy of aiohttp has other private names. Beside the oldest aiohttp, the other dependencies are at the oldest
-# version of pyproject.toml, too, and more tests run. On other versions, only those files run that use private names.
+# Each aiohttp is in an environment without Omnigent, at the other versions of requirements-dev.lock: the oldest of
+# pyproject.toml, the newest 3.13, which many packages require, and the newest of all. If the latter is the one of
+# requirements-dev.lock, `make test` has run these tests on it. On the newest, they run once more without the fast path: a
+# copy of aiohttp has other private names. Beside the oldest aiohttp, Python and the other dependencies are the oldest of
+# pyproject.toml, too, and more tests run. On other versions, only those files run that use private names.
 AIOHTTP := $(shell sed -n 's/^ *"\(aiohttp>=[^"]*\)".*/\1/p' pyproject.toml)
 AIOHTTP_OLDEST := $(shell sed -n 's/^ *"aiohttp>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 AIOHTTP_PRIVATE := tests/recorder/proxy tests/server
@@ -73,17 +73,21 @@ test-aiohttp: $(UV)
 	@grep -vE '^ +--hash|^($(AIOHTTP_OWN))==' requirements-dev.lock | sed 's/ \\$$//' > .tools/without-aiohttp.txt
 	@resolve() { echo "$$1" | $(UV) pip compile --quiet --no-header --no-annotate --no-deps -; }; \
 	newest=$$(resolve '$(AIOHTTP)') && before=$$(resolve 'aiohttp>=3.13,<3.14') || exit 1; \
-	$(UV) pip compile --quiet --resolution lowest-direct --no-header --no-annotate --output-file .tools/oldest.txt pyproject.toml || exit 1; \
+	$(UV) pip compile --quiet --resolution lowest-direct --python-version $(OLDEST_PYTHON) --no-header --no-annotate --output-file .tools/oldest.txt pyproject.toml || exit 1; \
+	make_environment() { $(UV) venv --quiet --clear --python "$$1" .tools/aiohttp; }; \
+	python="$$([ -x $(BIN)/python ] && echo $(BIN)/python || echo $(PYTHON))"; \
+	make_environment $(OLDEST_PYTHON) 2>/dev/null || make_environment "$$python" || exit 1; \
 	with="--requirements .tools/oldest.txt" tests="$(OLDEST_TESTS)"; \
 	for version in "aiohttp==$(AIOHTTP_OLDEST)" "$$before" "$$newest"; do \
-		$(UV) venv --quiet --clear --python "$$([ -x $(BIN)/python ] && echo $(BIN)/python || echo $(PYTHON))" .tools/aiohttp && \
 		$(UV) pip install --quiet --python .tools/aiohttp --constraint .tools/without-aiohttp.txt --editable ".[lake]" "$$version" \
 			anthropic freezegun httpx httpx-sse hypothesis openai proxy.py pytest pytest-aiohttp pytest-timeout pytest-xdist trustme && \
 		if [ -n "$$with" ]; then $(UV) pip install --quiet --python .tools/aiohttp $$with; fi || exit 1; \
 		if grep -q "^$$version " requirements-dev.lock; then \
 			echo "==> $$version is in requirements-dev.lock: make test runs the servers' tests on it"; continue; \
 		fi; \
-		echo "==> the servers' tests on $$version" && $(AIOHTTP_PYTEST) "not timed and not slow" $$tests || exit 1; \
+		echo "==> the servers' tests on $$version and $$(.tools/aiohttp/bin/python --version)" && \
+		$(AIOHTTP_PYTEST) "not timed and not slow" $$tests || exit 1; \
+		if [ -n "$$with" ]; then make_environment "$$python" || exit 1; fi; \
 		with= tests="$(AIOHTTP_PRIVATE)"; \
 	done; \
 	echo "==> the servers' tests on $$newest without the fast path"; \
@@ -91,11 +95,13 @@ test-aiohttp: $(UV)
 	PYTHONPATH=$$(.tools/aiohttp/bin/python -m tests.support.renamed_aiohttp .tools/renamed) \
 		$(AIOHTTP_PYTEST) "not timed and not slow and not fast_path" $(AIOHTTP_SERVERS)
 
-# The environment is .tools/python, from requirements-dev.lock; Omnigent needs a newer Python.
+# The environment is .tools/python, from requirements-dev.lock; Omnigent needs a newer Python. `make test-aiohttp` runs
+# OLDEST_TESTS on the oldest Python. On a given Python, they run here.
 PYTHON_TESTS := tests/cli tests/server $(wildcard tests/replayer/test_*.py) tests/replayer/omnigent_ui tests/recorder \
 	tests/pytest_plugin tests/end_to_end/hostile tests/test_surface.py
 
 TESTED_PYTHON := $(if $(IS_GIVEN),$(PYTHON),$(OLDEST_PYTHON))
+ELSEWHERE := $(if $(IS_GIVEN),,$(addprefix --ignore=,$(OLDEST_TESTS)))
 
 test-python: $(UV)
 	@mkdir -p .tools
@@ -106,7 +112,7 @@ test-python: $(UV)
 	$(UV) pip install --quiet --python .tools/python --no-deps --editable . && \
 	echo "==> tests of the commands, the servers and the pytest plugin on $$(.tools/python/bin/python --version)" && \
 	.tools/python/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not (slow or real or timed or browser)" \
-		$(PYTHON_TESTS)
+		$(ELSEWHERE) $(PYTHON_TESTS)
 
 bench: .venv/.dev
 	@echo "==> benchmarks"
