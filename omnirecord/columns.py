@@ -197,6 +197,7 @@ TABLES = {
             Column("exchange", int, "Number of the exchange"),
             Column("api", str, "API of the provider"),
             Column("model", str, "Model as the provider names it, else as the request does"),
+            Column("response_id", str, "The provider's id of the answer"),
             Column("attempt", int, "Number among the attempts of its request, from 1"),
             Column("status", int, "HTTP status; NULL without a response"),
             Column("ending", str, "`completed`, `incomplete`, `failed`, `refused`, `cut`, `open` or `unknown`"),

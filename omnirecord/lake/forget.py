@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from ..analysis.forgetting import names_of
 from ..analysis.validate import validation
+from ..providers.register import later_id
 from ..wire.content_coding import CodingError, decoded
 from ..wire.headers import header
 from .extract import columns_of
@@ -86,12 +87,13 @@ class _Exchanges:
         """The exchanges that leave, by recording."""
         self._strays = defaultdict[str, set[int]](set)
         self._numbers = defaultdict[str, dict[int, int]](dict)
-        calls = _rows(lake, "model_calls", recordings, *_KEYS[:3])
-        self._calls = {(recording, exchange): session for recording, exchange, session in calls}
-        for recording, exchange, session, stream in _rows(lake, "exchanges", recordings, *_KEYS):
+        calls = list(_rows(lake, "model_calls", recordings, *_KEYS[:3], "response_id"))
+        self._calls = {(recording, exchange): session for recording, exchange, session, _ in calls}
+        answers = {(recording, id_): session for recording, _, session, id_ in calls if id_ is not None}
+        for recording, exchange, session, stream, target in _rows(lake, "exchanges", recordings, *_KEYS, "target"):
             if stream is not None:
                 self._numbers[recording][exchange] = stream
-            of = session if session is not None else self._calls.get((recording, exchange))
+            of = session or self._calls.get((recording, exchange)) or answers.get((recording, later_id(target)))
             if is_gone(of) or (recording, stream) in streams:
                 self.own[recording].add(exchange)
             elif of is None:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from ..cassette.select import first_of
 from ..errors import UsageError
 from ..model import FORMAT_VERSION, children_of, reached, root_of
+from ..providers.register import later_id
 from .layout import CHILDREN, LINKED, recording_of
 from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
@@ -37,7 +38,7 @@ runner only, and such a part has no row in `sessions`."""
 
 _APART = 1000
 """Time between the ids of the recordings of one cassette, at most, in ms."""
-_CALL = ("recording_id", "exchange", "session_id")
+_CALL = ("recording_id", "exchange", "session_id", "response_id")
 _PARENT = "parent_session_id"
 _TABLES = ("recordings", "sessions", "exchanges", "incidents", "events", "reads")
 """The tables that are read for every session with a stream."""
@@ -76,7 +77,26 @@ class Fetched:
         calls = list(tuples(self._query.scan("model_calls", _CALL, recordings=own), *_CALL))
         for group in _groups_of(self._query, [id_ for id_, linked in known if linked is None]):
             calls += _computed(self._query.lake, group)
-        return ((recording, exchange) for recording, exchange, session_id in calls if session_id in self.sessions)
+        answers = set[tuple[str, str]]()
+        for recording, exchange, session_id, response_id in calls:
+            if session_id in self.sessions:
+                yield recording, exchange
+                if response_id is not None:
+                    answers.add((recording, response_id))
+        yield from self._later_requests(answers)
+
+    def _later_requests(self, answers: Collection[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+        """Yield the recordings and exchanges of the later requests for these answers, by recording and id."""
+        columns = ("recording_id", "exchange", "target", "session_id")
+        rows = self._query.scan(
+            "exchanges",
+            columns,
+            recordings={recording for recording, _ in answers},
+            where=lambda some: pc.is_null(some["session_id"]),
+        )
+        for recording, exchange, target in tuples(rows, *columns[:3]):
+            if (recording, later_id(target)) in answers:
+                yield recording, exchange
 
     def _rows_of(self, recordings: Collection[str]) -> list[Row]:
         rows = self._query.scan("recordings", (*COLUMNS, "started_at"), recordings=recordings)
@@ -195,8 +215,8 @@ def _made_at(recording_id: str) -> int | None:
         return None
 
 
-def _computed(lake: Lake, group: Sequence[str]) -> list[tuple[str, int, str | None]]:
-    """Return the recording, the exchange and the session of each model call, which an older version did not store."""
+def _computed(lake: Lake, group: Sequence[str]) -> list[tuple[str, int, str | None, str | None]]:
+    """Return recording, exchange, session and answer's id of each model call, which an older version did not store."""
     from .reading import calls_of  # loads the analyses
 
     return calls_of(lake, group)

@@ -142,8 +142,8 @@ class Snapshot:
         return Batch(tuple(wanted), objects)
 
 
-def calls_of(lake: Lake, group: Sequence[str]) -> list[tuple[str, int, str | None]]:
-    """Return the recording, the exchange and the session of each model call of a cassette. Raises `LakeError`.
+def calls_of(lake: Lake, group: Sequence[str]) -> list[tuple[str, int, str | None, str | None]]:
+    """Return recording, exchange, session and answer's id of each model call of a cassette. Raises `LakeError`.
 
     They are computed from the recordings: an older version has shipped them without `model_calls`.
     """
@@ -156,9 +156,10 @@ def calls_of(lake: Lake, group: Sequence[str]) -> list[tuple[str, int, str | Non
             for _, rows in reader.recordings(batch):
                 ids = {one.recording: one.recording_id for one in rows.recordings()}
                 links = model_calls(rows).links
-                found += [
-                    (ids[one.call.recording], one.call.exchange, one.turn and one.turn.session_id) for one in links
-                ]
+                for link in links:
+                    call = link.call
+                    session_id = None if link.turn is None else link.turn.session_id
+                    found.append((ids[call.recording], call.exchange, session_id, call.response_id))
     return found
 
 

@@ -24,6 +24,7 @@ from omnirecord.lake.location import Lake
 from omnirecord.lake.query import LakeQuery
 from omnirecord.replayer.verify import verify
 from omnirecord.text import dumps
+from tests.analysis.model_calls.test_background import asked
 from tests.support.answers import rows
 from tests.support.cassettes import (
     HEALTHY,
@@ -132,6 +133,18 @@ def test_a_conversation_of_model_calls_comes_as_a_cassette(tmp_path: Path) -> No
     assert fetched(lake, f"{recording[:18]}#{number}") == fetched(lake, id_)
     with pytest.raises(UsageError, match="several sessions begin with '01a232ba#2': there are 01a232ba-"):
         fetched(lake, "01a232ba#2")
+
+
+def test_the_requests_for_an_answer_in_the_background_come_and_leave_with_their_conversation(tmp_path: Path) -> None:
+    path = asked("in_progress", "completed").save(tmp_path / "made.db")
+    lake = shipped(str(tmp_path / "lake"), path)
+    with closing(open_store(path)) as store:
+        (recording,) = (one.recording_id for one in store.recordings())
+        with closing(open_store(f"{path}#1")) as part:
+            assert fetched(lake, f"{recording}#1") == list(lines(part))
+    assert invoke("lake", "forget", lake.url, f"{recording}#1", "--yes").exit_code == 0
+    with LakeQuery(lake) as query:
+        assert list(query.rows("SELECT exchange FROM exchanges", None).rows) == [(2,)]
 
 
 def odd() -> Made:
