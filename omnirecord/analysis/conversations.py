@@ -217,7 +217,8 @@ class _Builder:
         return len(self._turns)
 
     def _returned(self, item: Item, at_ns: int) -> None:
-        """Give a tool its output: by its id, else the first one without an output."""
+        """Give a tool its output: by its id, else by its name. An output without both is that of all calls before."""
+        is_named = bool(item.call_id or item.name)
         for turn in reversed(self._turns):
             for number, tool in enumerate(turn.tools):
                 is_it = tool.call_id == item.call_id if item.call_id else item.name in ("", tool.name)
@@ -225,7 +226,8 @@ class _Builder:
                     turn.tools[number] = replace(
                         tool, output=item.text, returned_ns=at_ns, status="completed", failed=failure_in(item.text)
                     )
-                    return
+                    if is_named:
+                        return
 
     def without_output(self) -> tuple[str, ...]:
         """Return the names of the tools that the conversation ends with."""

@@ -15,7 +15,7 @@ from typing import Any
 from ..model import by_key
 from ..wire.normal import Normal
 from ..wire.strict_json import as_dict, as_list, as_text, loads, parse_quickly
-from .parts import Draft, Item, after_answer, canonical
+from .parts import Draft, Item, after_answer, canonical, with_outputs
 from .register import Api, api_of, model_api, model_apis
 
 
@@ -108,7 +108,7 @@ def new_in(body: bytes, target: str = "") -> list[Draft]:
     data = as_dict(parse_quickly(body))
     try:
         api = _api_of(data, target)
-        drafts = [] if api is None else list(model_api(api).drafts(data))
+        drafts = [] if api is None else list(with_outputs(model_api(api).drafts(data)))
     except RecursionError:
         return []
     return drafts[after_answer(drafts) :]
@@ -183,7 +183,7 @@ def _conversation(api: Api, data: dict[str, Any], target: str) -> Conversation:
     same_instructions = canonical(normal.written(instructions))
     tools = [_tool(one, normal) for one in asked.tools]
     numbers: dict[str, int] = {}  # of the ids of calls
-    items = tuple(_items(asked.drafts, normal, numbers))
+    items = tuple(_items(with_outputs(asked.drafts), normal, numbers))
     previous = asked.previous_id
     calls = (item.call_id for item in items)
     return Conversation(

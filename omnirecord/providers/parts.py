@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -57,6 +57,8 @@ _SETTINGS = {
     },
 }
 """The parameters that change an answer, and the names under which they are compared."""
+_CALLS_AS_TEXT = "Calling tools:\n["
+"""How smolagents begins a message of the model that has only tool calls."""
 _LONG = 512
 """Characters from which a text without white space counts as binary data."""
 
@@ -133,6 +135,19 @@ def _shown(text: str) -> str:
 def after_answer(parts: Sequence[Item | Draft]) -> int:
     """Return the index of the first part after the model's last answer: what is new in a request."""
     return 1 + max((n for n, one in enumerate(parts) if one.kind in OF_MODEL), default=-1)
+
+
+def with_outputs(drafts: Iterable[Draft]) -> Iterator[Draft]:
+    """Yield the parts. A message of the user behind a list of tool calls as text becomes their output.
+
+    smolagents sends both as text, since not every model takes messages of tools."""
+    before = ""
+    for draft in drafts:
+        if draft.kind == "user" and before.startswith(_CALLS_AS_TEXT):
+            yield replace(draft, kind="output")
+        else:
+            yield draft
+            before = draft.text if draft.kind == "assistant" else ""
 
 
 def drafts_of(value: Any) -> Iterator[Draft]:

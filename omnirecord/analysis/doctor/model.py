@@ -382,17 +382,20 @@ def _shortly(call: ModelCall) -> str:
 
 def _limited(requests: Sequence[Sequence[Link]], where: str = "") -> Iterator[Sign]:
     """Return the sign of refused calls. The failure of a request whose last call was refused is a sign of its own."""
-    limited = [
-        link
+    refused = [
+        [link for link in request if link.call.is_rate_limited]
         for request in requests
         if not (request[-1].call.has_failed and request[-1].call.is_rate_limited)
-        for link in request
-        if link.call.is_rate_limited
     ]
+    limited = [link for links in refused for link in links]
     if limited:
+        calls = sum(map(bool, refused))
+        what = counted(calls, "call")
+        if len(limited) > calls:
+            what = f"{len(limited):,} attempts of {what}"
         told = next((link for link in limited if link.call.error), limited[0])
         why = said(told.call.error or "", _LIMIT)
-        message = f"the provider refused {counted(len(limited), 'call')}{where} because of a rate limit or its load"
+        message = f"the provider refused {what}{where} because of a rate limit or its load"
         yield _sign("model-rate-limited", f"{message}{': ' + why if why else ''}", limited, at=told)
 
 

@@ -171,6 +171,28 @@ def test_failed_and_repeated_tool_calls_of_a_conversation_are_warnings(tmp_path:
     assert '!! tool output: {"exit_code": 2}' in invoke("show", str(path)).output
 
 
+def test_outputs_that_a_program_sends_as_a_text_after_its_calls_are_outputs() -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    names = ("look", "wc")
+    calls = [{"id": name, "type": "function", "function": {"name": name, "arguments": "{}"}} for name in names]
+    said = [user("Count")]
+    for number, answer in enumerate(({"tool_calls": calls, "content": None}, {"content": "Done"})):
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **answer}}
+        whole = {"id": f"c{number}", "object": "chat.completion", "model": "m", "choices": [choice]}
+        made.post("/v1/chat/completions", 1.0 + number, body={"model": "m", "messages": said}, answer=whole)
+        said = [
+            *said,
+            {"role": "assistant", "content": f"Calling tools:\n{calls}"},
+            user("Observation:\n7"),
+        ]
+    with closing(made.store()) as store:
+        assert examine(store) == []
+        (talk,) = conversations_in(model_calls(store), store.recordings())
+    (turn,) = talk.session.turns
+    assert [(tool.name, tool.output) for tool in turn.tools] == [(name, "Observation:\n7") for name in names]
+
+
 def test_a_provider_that_is_not_reached_is_no_lost_server() -> None:
     made = Made()
     made.another_recording("model", "auto")
@@ -190,6 +212,12 @@ def test_a_request_that_failed_because_of_a_rate_limit_is_one_finding() -> None:
         found = examine(store)
     assert {one.code: one.because for one in found} == {"model-failed": None, "model-retried": "model-failed"}
     assert "refused the call with 429: rate_limit_exceeded: Slow down" in found[0].message
+
+    answer = {"id": "r", "object": "response", "status": "completed", "output": []}
+    made.post("/v1/responses", 3.0, body=ASKED, answer=answer, sent=(("x-stainless-retry-count", "2"),))
+    with closing(made.store()) as store:
+        limited = next(one for one in examine(store) if one.code == "model-rate-limited")
+    assert limited.message.startswith("the provider refused 2 attempts of 1 call because of a rate limit")
 
 
 def test_a_model_stream_that_omnigents_contract_judged_has_the_advice_to_record_without_it() -> None:
