@@ -381,7 +381,11 @@ class LiveView:
         place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
         for heard in session.new(row):
             delta = _delta(row)
+            begins = int(session.answer is None)
             lines = list(self._of_answer(session, row, place, is_text=delta is not None))
+            text_at = len(lines) if delta is None else begins  # an event may have a text, tool calls, and the end
+            behind = lines[text_at:]
+            del lines[text_at:]
             if delta is None or row["verdict"] == "malformed":
                 lines += objections(session, row, place)
             if session.answer is None and delta is None:
@@ -397,6 +401,9 @@ class LiveView:
             if delta is not None:
                 self._last = name
                 yield from self._grow(session, row, *delta)
+                if behind:
+                    yield from self._finish(session)
+                    yield from behind
             elif row["type"] == protocol.RESPONSE_OUTPUT_ITEM_DONE:
                 yield from self._finish(session)
 

@@ -443,7 +443,22 @@ def test_a_turn_of_gemini_has_its_question_its_tool_and_its_end(tmp_path: Path) 
     body = json.dumps({"contents": [{"role": "user", "parts": [{"text": "Weather?"}]}]}).encode()
     reads = [(1.0 + n / 10, one) for n, one in enumerate(parts, 1)]
     tape.stream(target, 1.0, *reads, method="POST", body=body, ending="done")
-    assert lines(tape.save(tmp_path / "a.db")) == [
+    last = piece({"text": "Dry."}, call, finishReason="STOP")
+    for at, sent in ((3.0, [parts[0], last]), (5.0, [last])):
+        tape.stream(target, at, *((at + 0.1, one) for one in sent), method="POST", ending="done")
+    found = lines(tape.save(tmp_path / "a.db"))
+    end = ['tool weather {"city": "Oslo"} %s', "turn completed in 0.10 s · 40 in, 14 out tokens %s"]
+    assert found[8:12] == [
+        "turn begins with gemini 2:1",
+        'assistant "Let me Dry." (2 deltas) 2:1',
+        *(one % "2:2" for one in end),
+    ]
+    assert found[14:18] == [
+        "turn begins with gemini 3:1",
+        'assistant "Dry." (1 delta) 3:1',
+        *(one % "3:1" for one in end),
+    ]
+    assert found[:7] == [
         'message user: "Weather?" stream 1', "stream client reads /v1beta/models/m:streamGenerateContent stream 1",
         "turn begins with gemini 1:1", 'assistant "Let me look." (2 deltas) 1:1',
         'tool weather {"city": "Oslo"} 1:3', "turn completed in 0.30 s · 40 in, 14 out tokens 1:3",
