@@ -474,6 +474,8 @@ def _slowest(rows: Rows, sessions: int) -> Iterator[str]:
         for row in slow[:_WORST]
     ]
     yield from _table(cells, len(slow))
+    if sessions > len(slow):
+        yield f"… and {sessions - len(slow):,} without a streamed answer"
 
 
 def _problems(rows: Rows, sessions: int, events: int, verdicts: Counter[str]) -> Iterator[str]:

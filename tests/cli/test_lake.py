@@ -18,7 +18,7 @@ from click.testing import Result
 
 from omnirecord.lake.layout import FORMAT_VERSION
 from tests.support import forked
-from tests.support.cassettes import HEALTHY, TROUBLED, Made, created, status
+from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, created, status
 from tests.support.command import invoke
 from tests.support.lake_sessions import without
 from tests.support.lakes import shipped, split
@@ -160,6 +160,13 @@ def test_a_session_with_parts_in_several_recordings_says_how_many(tmp_path: Path
     assert {line.split()[0]: line[column : column + 5].strip() for line in lines} == {"df0bf511": "2", "717aee70": "1"}
     rows = map(json.loads, run("sessions", lake.url, "--json").stdout.splitlines())
     assert {len(row["recordings"]) for row in rows} == {1, 2}
+
+
+def test_stats_count_the_sessions_without_a_first_token(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), SHIPPED / "agents" / "day.jsonl")
+    said = run("stats", lake.url).stdout
+    assert said.startswith("10 sessions, ")
+    assert said.endswith("\n… and 8 without a streamed answer\n")
 
 
 def test_an_unknown_code_of_a_finding_gets_a_warning_with_the_nearest_ones(url: str) -> None:
