@@ -103,9 +103,11 @@ def opened(
 
 
 def texts(page: Any, selector: str) -> list[str]:
-    """What is written in those elements that can be seen, as it stands there."""
-    script = "found => found.filter(one => one.checkVisibility()).map(one => one.textContent)"
-    found: list[str] = page.locator(selector).evaluate_all(script)
+    """What is written in those elements that can be seen, as it stands there. A locator would find the elements in one
+    step and read them in another, when the page may have drawn others in their place."""
+    script = """selector => [...document.querySelectorAll(selector)]
+        .filter(one => one.checkVisibility()).map(one => one.textContent)"""
+    found: list[str] = page.evaluate(script, selector)
     return found
 
 
