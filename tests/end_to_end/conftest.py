@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from omnirecord.replayer.server import Replay
     from tests.omnigent_rig.stack import Stack
 
+_WOKEN = "[System: sub-agent"
+"""In what the server itself asks of an agent whose sub-agent has ended. On a busy machine it asks once more, after the
+agent has read the result and the test has ended."""
+
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_model() -> AsyncIterator[Replay]:
@@ -29,7 +33,7 @@ async def shared_model() -> AsyncIterator[Replay]:
     how = {"only": "model", "match": ["ignore conversation tools"], "allow_no_requests": True}
     async with omnirecord.replay(cassette, **how) as model:
         yield model
-        assert [one.why for one in model.unmatched] == []
+        assert [one.why for one in model.unmatched if _WOKEN not in one.why] == []
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

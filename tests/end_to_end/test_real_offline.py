@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -19,7 +20,7 @@ from omnirecord.episodes.server import Episodes
 from omnirecord.model import Exchange
 from omnirecord.wire.strict_json import as_dict, payload_of
 from tests.omnigent_rig.both_hops import CLAUDE_ENV, SCENARIOS, SCRIPT, SESSIONS, parallel
-from tests.omnigent_rig.driver import Event
+from tests.omnigent_rig.driver import HEADERS, Event
 from tests.omnigent_rig.stack import Stack
 from tests.support.cassettes import SHIPPED
 from tests.support.providers import ModelApis
@@ -40,10 +41,20 @@ class Offline:
 async def offline(shared_server: Stack) -> AsyncIterator[Offline]:
     port, stack = free_port(), shared_server
     await stack.stop_runner()
+    await forget_sessions(stack)
     base = f"http://127.0.0.1:{port}"
     await stack.start_runner(env={**CLAUDE_ENV, "ANTHROPIC_BASE_URL": base, "OPENAI_BASE_URL": f"{base}/v1"})
     yield Offline(stack, port)
     await stack.stop_runner()
+
+
+async def forget_sessions(stack: Stack) -> None:
+    """Delete the sessions of earlier tests. The server wakes an agent whose sub-agent has ended once a runner is there:
+    its request would come to the replay of another test."""
+    async with httpx.AsyncClient(base_url=stack.url, trust_env=False, headers=HEADERS) as http:
+        while found := (await http.get("/v1/sessions")).raise_for_status().json()["data"]:
+            for session in found:
+                (await http.delete(f"/v1/sessions/{session['id']}")).raise_for_status()
 
 
 def told(events: Iterable[Event]) -> tuple[str, list[str]]:
