@@ -481,7 +481,8 @@ def unknown(name: object, known: Iterable[str], where: str) -> UsageError:
     from difflib import get_close_matches
 
     names = list(known)
-    near = get_close_matches(str(name).replace("-", "_"), names, 1)
+    wanted = str(name).replace("-", "_")
+    near = get_close_matches(wanted, names, 1) or [one for one in names if one.startswith(f"{wanted}_")]
     return UsageError(
         f"{where} has no {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(names)}")
     )

@@ -96,6 +96,7 @@ def test_a_mapping_gives_the_options_that_it_names() -> None:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"read-ahed": 1}, "here has no 'read-ahed': did you mean 'read_ahead'?"),
+    ({"only": ["/v1/*"]}, "here has no 'only': did you mean 'only_paths'?"),
     ({"zzz": 1}, "here has no 'zzz': it takes upstream, db, host, port,"),
     ({"read_ahead": "8MB"}, "here: read_ahead is a whole number, not '8MB'"),
     ({"port": True}, "here: port is a whole number, not True"),
