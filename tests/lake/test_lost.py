@@ -351,12 +351,16 @@ def test_a_repair_or_a_compaction_that_is_killed_at_any_moment_can_be_repeated(
     rounds = (40 if lake.is_local else 12) if long else 2
     before = without_shipping(content(lake))
     landed = {"repair": 0, "compact": 0}
+    window = dict.fromkeys(landed, 0.1)
+    """About how long each command lasts after its first write, in s: it is killed at a moment of that time."""
     for number in range(rounds):
         for name in lot.sample(TABLES, 3):
             if files := files_of(lake, name)[0]:
                 lake.objects.delete(f"{name}/{lot.choice(files).path}")
         command = ("repair", "--yes") if number % 2 == 0 else ("compact", "--target-size", "1MiB")
-        landed[command[0]] += is_killed(lake, command, lot.uniform(0, 0.3 if lake.is_local else 2))
+        lasted = killed(lake, command, lot.uniform(0, window[command[0]]))
+        landed[command[0]] += lasted is None
+        window[command[0]] = 1.5 * window[command[0]] if lasted is None else 1.2 * lasted
         list(repair(lake, lost_in(lake, table_states(lake))))
         if number % 3 == 0:
             compact(lake)
@@ -369,9 +373,9 @@ def test_a_repair_or_a_compaction_that_is_killed_at_any_moment_can_be_repeated(
         sys.stdout.write(f"kills that landed: {landed}\n")
 
 
-def is_killed(lake: Lake, command: tuple[str, ...], after: float) -> bool:
-    """Run a command and kill it so many seconds after its first write to the lake, or after 30 s; return whether it was
-    still running then."""
+def killed(lake: Lake, command: tuple[str, ...], after: float) -> float | None:
+    """Run a command and kill it so many seconds after its first write to the lake, or after 30 s. Return None if it was
+    still running then, else how long it went on after that write, in s."""
     lake.objects.put(CLOCK, b"before")
     before = lake.objects.head(CLOCK)["e_tag"]
     process = forked.Running(["lake", command[0], lake.url, *command[1:]])
@@ -380,13 +384,13 @@ def is_killed(lake: Lake, command: tuple[str, ...], after: float) -> bool:
         if lake.objects.head(CLOCK)["e_tag"] != before:
             break
         time.sleep(0.001 if lake.is_local else 0.02)
-    until = time.monotonic() + after
-    while time.monotonic() < until and process.returncode is None:
+    written_at = time.monotonic()
+    while time.monotonic() < written_at + after and process.returncode is None:
         time.sleep(0.001)
-    is_running = process.returncode is None
+    lasted = None if process.returncode is None else time.monotonic() - written_at
     process.kill()
     process.join()
-    return is_running
+    return lasted
 
 
 # Clocks
