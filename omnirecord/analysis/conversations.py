@@ -386,7 +386,7 @@ def _how(call: ModelCall, end: CommandEnd) -> tuple[Code, Outcome, str]:
     if call.ending == "open":
         return "still_recording", "recording", "Recording: the model works"
     if call.is_in_background:
-        return "unknown", "unknown", f"Unknown: the answer was last seen {(call.reason or '').replace('_', ' ')}"
+        return "unknown", "unknown", f"Unknown: {call.last_seen}"
     if call.ending == "unknown":
         return "unknown", "unknown", f"Unknown: the provider answered {call.status} in an unknown form"
     if call.ending == "cut":

@@ -156,6 +156,11 @@ class ModelCall:
         return self.ending == "unknown" and self.reason is not None
 
     @property
+    def last_seen(self) -> str:
+        """The state of an answer that the model worked on in the background, as words."""
+        return f"the answer was last seen {(self.reason or '').replace('_', ' ')}"
+
+    @property
     def is_killed(self) -> bool:
         """Whether it has no end because the recorder was killed."""
         return self.ending == "cut" and self.reason == "recorder_killed"

@@ -320,12 +320,18 @@ class GrowingSessions(Generic[S]):
         self._waiting: dict[tuple[int, str], int] = {}
         """The calls whose model worked in the background, by recording and id of the answer."""
 
+    def _completed(self, store: Store, hops: ModelHops, answers: Iterable[Exchange]) -> Iterator[ModelCall]:
+        """Read the calls again for whose answers these requests ask: their model worked in the background."""
+        asked = ((x.recording, later_id(x.request.target) or "") for x in answers)
+        if again := [self._waiting[answer] for answer in asked if answer in self._waiting]:
+            yield from filter(None, (call_in(store, x, hops) for x in store.numbered(again)))
+
     def look(self, store: Store) -> list[Exchange]:
         """Read what is new in the file. Return each new or changed exchange of no session and no call."""
         hops, parents = ModelHops(store), cache(store.parents)
         calls: list[ModelCall] = []
         strays: list[Exchange] = []
-        again: list[int] = []
+        answers: list[Exchange] = []
         self._links = self._links or GrowingLinks(Grouping(known=store.places))
         for x, is_over in self.growth.exchanges(store):
             is_call = hops.has(x)
@@ -335,8 +341,8 @@ class GrowingSessions(Generic[S]):
                 self._has_calls = True
                 calls += self._read(store, x, hops)
                 continue
-            if is_over and (waiting := self._waiting.get((x.recording, later_id(x.request.target) or ""))) is not None:
-                again += [waiting]
+            if is_over and self._waiting:
+                answers.append(x)
             if not self._others.takes(store, x):
                 session = self._session_of(x, parents, all_=hops.has_further or self._has_calls)
                 if session is None:
@@ -344,7 +350,7 @@ class GrowingSessions(Generic[S]):
                 else:
                     self._of[x.exchange] = session
                     session.take(store, x, is_open=not is_over)
-        calls += filter(None, (call_in(store, x, hops) for x in store.numbered(again)))
+        calls += self._completed(store, hops, answers)
         for call in calls:
             if call.is_in_background and call.response_id is not None:
                 self._waiting[call.recording, call.response_id] = call.exchange

@@ -88,7 +88,7 @@ def _how(page: Page, call: ModelCall) -> str:
     if call.ending == "open":
         return "still open"
     if call.is_in_background:
-        return f"{call.status}, and the answer was last seen {(call.reason or '').replace('_', ' ')}{ended}"
+        return f"{call.status}, and {call.last_seen}{ended}"
     if call.ending == "unknown":
         return f"{call.status} with an answer of an unknown form{ended}"
     if call.is_unreached:
