@@ -126,11 +126,21 @@ def _as_json_if(as_json: bool) -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
+def _ignore_ctrl_c() -> None:
+    from . import last_resort
+
+    last_resort.ignore_ctrl_c()
+
+
 @contextmanager
 def _in_sentences() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:  # 1 means findings or differences
+        try:
+            _ignore_ctrl_c()
+        except KeyboardInterrupt:  # the next one
+            _ignore_ctrl_c()
         sys.exit(128 + signal.SIGINT)
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # it prints the help

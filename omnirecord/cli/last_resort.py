@@ -12,11 +12,15 @@ import os
 import signal
 from contextlib import suppress
 
+_is_installed = False
+
 
 def install(carrier: int = signal.SIGUSR1) -> None:
     """Let the kernel end this process after a signal. `carrier`: the signal whose number is the time in seconds."""
+    global _is_installed
     import fcntl
 
+    _is_installed = True
     if not hasattr(fcntl, "F_SETSIG"):  # only Linux has it
         return
     with suppress(OSError, ValueError):  # a system without these calls, or another thread than the main one
@@ -29,6 +33,12 @@ def install(carrier: int = signal.SIGUSR1) -> None:
         fcntl.fcntl(reading, fcntl.F_SETSIG, carrier)
         fcntl.fcntl(reading, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+
+def ignore_ctrl_c() -> None:
+    """Let a further Ctrl-C not disturb the end of this process. Does nothing in the process of another program."""
+    if _is_installed:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def call_off() -> None:
