@@ -1,7 +1,7 @@
 """The columns of `sessions`, `query` and the lake: the name, the type and the meaning of each.
 
 To add a column to `TABLES`, add an entry here, and its value in `analysis.query`; for `sessions`, in `Summary` of
-`analysis.listing`. Then `query`, the lake with its views, `lake sessions` and the page on a lake have the column. The
+`analysis.sessions`. Then `query`, the lake with its views, `lake sessions` and the page on a lake have the column. The
 value of a column in `RECORDED` is made in `lake.extract`. `cli.stats_columns` has the table of `stats`.
 """
 

@@ -25,7 +25,7 @@ def declare(name, *column):
 declare("sessions", "questions", int, "Number of questions", "sum")
 declare("turns", "begin", str, "First word of the answer", "longest")
 
-from omnirecord.analysis import listing, query
+from omnirecord.analysis import query, sessions as of_cassettes
 from omnirecord.cassette.open import open_store
 from omnirecord.lake.location import Lake
 from omnirecord.lake.page_data import LakeAnswers
@@ -33,8 +33,8 @@ from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.sessions import Wanted, sessions
 from omnirecord.lake.ship import Shipper
 
-columns, turn_row = listing.Summary.columns, query._turn_row
-listing.Summary.columns = lambda one: columns(one) | {"questions": 2}
+columns, turn_row = of_cassettes.Summary.columns, query._turn_row
+of_cassettes.Summary.columns = lambda one: columns(one) | {"questions": 2}
 query._turn_row = lambda turn, measures: turn_row(turn, measures) | {"begin": turn.text.split()[0]}
 
 url, *paths = sys.argv[1:]

@@ -33,8 +33,9 @@ from .doctor.examine import SessionChecks, examine
 from .doctor.finding import Finding
 from .doctor.model import ModelChecks
 from .gather import Concluded, Gathered, all_concluded, conclusions, whole_sessions
-from .listing import Row, summaries
+from .listing import Row
 from .model_calls.values import USAGE, Link, ModelCalls, prompt_sizes, tool_calls_of
+from .sessions import summaries
 from .stats import Frames, measure, measured, measured_talks, waited
 from .stats.values import SessionStats, TurnStats, cost, count, total
 from .turns import Around, SessionBuilder

@@ -31,7 +31,7 @@ from .common import (
 from .stderr import busy, progress
 
 if TYPE_CHECKING:
-    from ..analysis.listing import Summary
+    from ..analysis.sessions import Summary
 
 Row = Mapping[str, Any]
 _LEAST = {"asked first": 11, "model": 8, "how it ended": 29, "worst finding": 13}
@@ -87,7 +87,8 @@ def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) 
 
 
 def _chosen(path: Path, session: str | None, failed: bool, after: datetime | None) -> Iterator[Summary]:
-    from ..analysis.listing import incomplete, summaries
+    from ..analysis.listing import incomplete
+    from ..analysis.sessions import summaries
 
     with opened(path) as store:
         for sentence in incomplete(store):

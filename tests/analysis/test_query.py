@@ -16,8 +16,8 @@ import pytest
 
 from omnirecord.analysis import query as query_module
 from omnirecord.analysis.doctor.examine import examine
-from omnirecord.analysis.listing import summaries
 from omnirecord.analysis.query import ABOUT, Analysis, Query, Whole, query_of
+from omnirecord.analysis.sessions import summaries
 from omnirecord.analysis.stats import measured
 from omnirecord.analysis.stats.values import stats_row
 from omnirecord.analysis.transcript import rows_of

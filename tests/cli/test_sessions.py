@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.analysis.listing import exchange_rows, session_rows, stream_rows, summaries
+from omnirecord.analysis.listing import exchange_rows, session_rows, stream_rows
+from omnirecord.analysis.sessions import summaries
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Writer
 from omnirecord.cli.common import fitted_table

@@ -13,7 +13,7 @@ from omnirecord.analysis.conversations import conversations_in
 from omnirecord.analysis.doctor.examine import examine
 from omnirecord.analysis.doctor.finding import Finding
 from omnirecord.analysis.gather import model_calls
-from omnirecord.analysis.listing import summaries
+from omnirecord.analysis.sessions import summaries
 from omnirecord.analysis.transcript import lines_of
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED, Made

@@ -12,7 +12,8 @@ import pytest
 
 from omnirecord import stats
 from omnirecord.analysis.gather import gathered, whole_sessions
-from omnirecord.analysis.listing import session_rows, summaries
+from omnirecord.analysis.listing import session_rows
+from omnirecord.analysis.sessions import summaries
 from omnirecord.analysis.stats import measured
 from omnirecord.analysis.transcript import lines_of, rows_of
 from omnirecord.analysis.transcript.follow import Following

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import omnirecord
-from omnirecord.analysis.listing import summaries
+from omnirecord.analysis.sessions import summaries
 from omnirecord.analysis.transcript import lines_of, rows_of
 from omnirecord.analysis.transcript.follow import Following
 from omnirecord.cassette.open import open_store
