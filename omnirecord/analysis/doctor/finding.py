@@ -3,10 +3,13 @@
 A check reads each event of a stream once, and returns its signs when the stream is over. No event breaks a check,
 whatever it holds. `explained` makes findings of signs, each with its cause.
 
+The check of a code writes the message, since it chooses the parts of the sentence. `checks.CODES` has the usual
+severity, the reason and the next step.
+
 Causes:
 
-1. A cause explains the codes that `codes.EXPLAINS` lists for it, if both cover the same time. A cause comes before its
-   effects in `codes.CODES`, so chains of causes end. The first cause that fits is the deepest.
+1. A cause explains the codes that `checks.EXPLAINS` lists for it, if both cover the same time. A cause comes before its
+   effects in `checks.CODES`, so chains of causes end. The first cause that fits is the deepest.
 2. A finding names the root of its chain. The root has no cause, so its reason and its next step are printed.
 3. No effect is worse than its root. A cause with the severity `note`, whose code is usually worse, explains notes only.
 """
@@ -45,7 +48,7 @@ class Finding:
     """A problem of a session, or a note on it."""
 
     code: str
-    """One of `codes.CODES`; each has a page in `docs/doctor/`."""
+    """One of `checks.CODES`; each has a page in `docs/doctor/`."""
     severity: Severity
     recording: int
     """That of its session or conversation, else that of its evidence."""
