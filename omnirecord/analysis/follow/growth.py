@@ -78,7 +78,9 @@ class Growth:
         if not store.is_being_recorded:
             return list(self.open)
         waited_for = [number for number, is_settled in self.open.items() if is_settled]
-        return [number for number, is_settled in self.open.items() if not is_settled] + store.ended(waited_for)
+        return [number for number, is_settled in self.open.items() if not is_settled] + store.ended(
+            "exchange", waited_for
+        )
 
     def streams(
         self, store: Store, takes: Callable[[Streaming], bool], waiting: Set[int] = frozenset()
@@ -93,7 +95,7 @@ class Growth:
         known = set(cursor.at)
         if is_recorded:
             known = {stream for stream in known if stream in changed or not tail.follows(stream)}
-            known.update(store.ended_streams(cursor.at))
+            known.update(store.ended("stream", cursor.at))
         behind = store.streaming(cursor.highest, known)
         for x in behind:
             cursor.highest = max(cursor.highest, x.stream)

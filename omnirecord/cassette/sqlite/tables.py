@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from ...contract.judge import Contract
 from ...errors import BrokenCassette, TooLarge, UsageError
@@ -183,17 +183,10 @@ class Tables:
         except DAMAGED as error:
             raise self._damaged(str(error)) from error
 
-    def ended(self, exchanges: Iterable[int]) -> list[int]:
-        """Return those of these exchanges that have ended."""
-        query = (
-            "SELECT exchange FROM exchanges WHERE end_ns IS NOT NULL AND exchange IN (SELECT value FROM json_each(?))"
-        )
-        return list(self._rows(checked.number_of, query, json.dumps(list(exchanges))))
-
-    def ended_streams(self, streams: Iterable[int]) -> list[int]:
-        """Return those of these streams that have ended."""
-        query = "SELECT stream FROM exchanges WHERE end_ns IS NOT NULL AND stream IN (SELECT value FROM json_each(?))"
-        return list(self._rows(checked.number_of, query, json.dumps(list(streams))))
+    def ended(self, what: Literal["exchange", "stream"], numbers: Iterable[int]) -> list[int]:
+        """Return those of these exchanges or streams that have ended."""
+        query = f"SELECT {what} FROM exchanges WHERE end_ns IS NOT NULL AND {what} IN (SELECT value FROM json_each(?))"
+        return list(self._rows(checked.number_of, query, json.dumps(list(numbers))))
 
     def newest(self) -> int:
         """Return the highest number of an exchange; 0 if there is none."""
