@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, get_a
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
+Number = TypeVar("Number", int, float)
 FORMAT_VERSION = 1
 """The version of the cassette format, in both forms. A newer version is refused."""
 
@@ -322,6 +323,12 @@ def by_key(values: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     for one in values:
         found.setdefault(key(one), []).append(one)
     return found
+
+
+def total(values: Iterable[Number | None]) -> Number | None:
+    """Return the sum of the known values; None without any."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def root_of(session_id: str, parents: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from ..cassette.labels import exit_code_of, outlived_by, signal_of, told_signal
 from ..cassette.select import Source
-from ..model import Recording, starts_of, wall_clock
+from ..model import Recording, starts_of, total, wall_clock
 from ..providers.answers import CallUsage
 from ..providers.call import ModelCall
 from ..providers.parts import Item, after_answer
@@ -306,17 +306,14 @@ def _usage(calls: Sequence[ModelCall]) -> TurnUsage | None:
     if not used:
         return None
     names = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
-    counts = ([getattr(one, name) for one in used] for name in names)
-    asked, said, thought, both = (
-        sum(filter(None, some)) if any(one is not None for one in some) else None for some in counts
-    )
+    asked, said, thought, both = (total(getattr(usage, name) for usage in used) for name in names)
     return TurnUsage(asked, said, thought, both, cost_of(used))
 
 
 def cost_of(used: Iterable[CallUsage]) -> float | None:
     """Return the cost of calls in USD; None if no provider states it."""
-    costs = [one.cost_usd for one in used if one.cost_usd is not None]
-    return round(sum(costs), 9) if costs else None
+    price = total(usage.cost_usd for usage in used)
+    return None if price is None else round(price, 9)
 
 
 def _ended(call: ModelCall) -> Ended:

@@ -24,7 +24,7 @@ from ..cassette.sqlite.query import Query, pending
 from ..cassette.sqlite.views import ABOUT as VIEWS
 from ..columns import TABLES
 from ..errors import __version__
-from ..model import Exchange, Recording, TimedFrame, wall_clock
+from ..model import Exchange, Recording, TimedFrame, total, wall_clock
 from ..omnigent.line import MergedFrame, in_order
 from ..text import dumps
 from ..wire.strict_json import Payload, Payloads, fresh_payload, fresh_payloads
@@ -37,7 +37,7 @@ from .listing import Row
 from .model_calls.values import USAGE, Link, ModelCalls, prompt_sizes, tool_calls_of
 from .sessions import summaries
 from .stats import Frames, measure, measured, measured_talks, waited
-from .stats.values import SessionStats, TurnStats, cost, count, total
+from .stats.values import SessionStats, TurnStats, cost, count
 from .turns import Around, SessionBuilder
 from .turns.conclusion import concluded
 from .turns.values import Approval, Session, Tool, Turn
@@ -177,12 +177,11 @@ class Analysis:
 
 
 def _stats_row(one: SessionStats) -> Row:
-    costs = [usage.cost_usd for usage in one.usage if usage.cost_usd is not None]
     return {
         **_fields(one, "sessions"),
         **{f"{name}_tokens": total(getattr(usage, f"{name}_tokens") for usage in one.usage) for name in _TOKENS},
         "output_tokens": one.output_tokens,
-        "cost_usd": sum(costs) if costs else None,
+        "cost_usd": total(usage.cost_usd for usage in one.usage),
         "first_token_s": None if one.first_token_s is None else one.first_token_s.p50,
         "streams": len(one.streams),
         "frames": sum(stream.frames for stream in one.streams),

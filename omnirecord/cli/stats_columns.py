@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..model import total
 from ..providers.grouping import conversation_number
 
 if TYPE_CHECKING:
@@ -35,11 +36,6 @@ def size_text(count: int) -> str:
     return f"{value:.1f}GB"
 
 
-def _cost(session: SessionStats) -> float | None:
-    known = [usage.cost_usd for usage in session.usage if usage.cost_usd is not None]
-    return sum(known) if known else None
-
-
 def name_of(session: SessionStats) -> str | None:
     """The id of a session, or the number of a conversation."""
     conversation = conversation_number(session.session_id)
@@ -57,7 +53,7 @@ COLUMNS: dict[str, Callable[[SessionStats], str]] = {
     "1st token s": lambda session: seconds_text(None if session.first_token_s is None else session.first_token_s.p50),
     "tokens/s": lambda session: number_text(session.output_tokens_per_s, 1),
     "out": lambda session: number_text(session.output_tokens),
-    "cost $": lambda session: number_text(_cost(session), 4),
+    "cost $": lambda session: number_text(total(usage.cost_usd for usage in session.usage), 4),
     "tools s": lambda session: seconds_text(session.tool_s),
     "asked s": lambda session: seconds_text(session.approval_s),
     "events": lambda session: f"{session.events:,}" if session.streams else "-",

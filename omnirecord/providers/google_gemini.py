@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 from ..contract import Api
 from ..contract.base import Event, Shape
 from ..contract.judge import Contract, of_models
+from ..model import total
 from ..text import as_json, joined, quoted, text_in, tokens
 from ..wire.strict_json import as_dict, as_int, as_list, as_text, written
 from .answers import Answer, CallUsage, count_of, error_of
@@ -255,7 +256,7 @@ class GeminiAnswer(Answer):
     def _count(self, usage: Data) -> None:
         if not usage:
             return
-        prompt, tools, said, thought, cached, total = (
+        prompt, tools, said, thought, cached, all_tokens = (
             count_of(usage.get(name))
             for name in (
                 "promptTokenCount",
@@ -266,12 +267,7 @@ class GeminiAnswer(Answer):
                 "totalTokenCount",
             )
         )
-        self.usage = CallUsage(_sum(prompt, tools), _sum(said, thought), cached, thought, total)
-
-
-def _sum(*counts: int | None) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+        self.usage = CallUsage(total([prompt, tools]), total([said, thought]), cached, thought, all_tokens)
 
 
 def _parts_of(content: Any) -> Iterator[Data]:

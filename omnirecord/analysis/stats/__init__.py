@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from ...cassette.model_calls import ModelHops
 from ...cassette.select import Source
-from ...model import Exchange, TimedFrame, by_key, wall_clock
+from ...model import Exchange, TimedFrame, by_key, total, wall_clock
 from ...omnigent import protocol
 from ...omnigent.line import MergedFrame, by_stream, merged
 from ..conversations import ConcludedTalk, conversations_in
@@ -45,7 +45,6 @@ from .values import (
     reported_usage,
     seconds,
     spread,
-    total,
     type_of,
     usage_of,
 )

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from ...model import LIMIT, Ending, TimedFrame, Verdict
+from ...model import LIMIT, Ending, TimedFrame, Verdict, total
 from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_int, as_number, payload
 from ..turns.builder import Span
@@ -284,12 +284,6 @@ def cost(value: float | None) -> float | None:
     return float(value) if value is not None and 0 <= value < LIMIT else None
 
 
-def total(values: Iterable[int | None]) -> int | None:
-    """The sum of the known values; None without any."""
-    found = [value for value in values if value is not None]
-    return sum(found) if found else None
-
-
 def per_second(count: int | None, ns: int | None) -> float | None:
     """A rate per second; None without a count or without a duration."""
     return round(count * NS / ns, 3) if count is not None and ns else None
@@ -339,9 +333,9 @@ def usage_of(turns: Iterable[Turn]) -> tuple[UsageStats, ...]:
             by[turn.model].append(turn.usage)
     found = []
     for model, usages in by.items():
-        costs = [one for one in (cost(usage.cost_usd) for usage in usages) if one is not None]
+        price = total(cost(usage.cost_usd) for usage in usages)
         tokens = {name: total(count(getattr(usage, name)) for usage in usages) for name in _TOKENS}
-        found.append(UsageStats(model, len(usages), **tokens, cost_usd=round(sum(costs), 9) if costs else None))
+        found.append(UsageStats(model, len(usages), **tokens, cost_usd=None if price is None else round(price, 9)))
     return tuple(found)
 
 

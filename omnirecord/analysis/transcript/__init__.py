@@ -22,7 +22,7 @@ from typing import Any
 from ...cassette.forked import NO_FORKS, Fork, fork_of, forks_in
 from ...cassette.select import the_session
 from ...cassette.sqlite import Store
-from ...model import Recording
+from ...model import Recording, total
 from ...text import clip, counted, joined, one_line, seconds
 from ..conversations import conversations_in
 from ..gather import SessionsById, failures_in, gathered, model_calls, strays_in, whole_sessions
@@ -277,7 +277,7 @@ class Tree:
             if fork is not None and turn.turn == fork.turn:
                 yield from page.wrapped(f"-- {fork.told()}: live from here on", "stop", "  ", "     ")
             yield from lines
-        yield from page.wrapped(total(session), "total", "  ", "  ") if total(session) else ()
+        yield from page.wrapped(sums_of(session), "total", "  ", "  ") if sums_of(session) else ()
         yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
 
     def _turns(
@@ -392,14 +392,12 @@ def _listened(session: Session, page: Page) -> Iterator[str]:
         yield f"and {len(session.streams) - _STREAMS:,} more streams"
 
 
-def total(session: Session) -> str:
+def sums_of(session: Session) -> str:
     """Return tokens and cost of all turns, if there are several, or only the session has a cost."""
     used = [turn.usage for turn in session.turns if turn.usage is not None]
-    costs = [one.cost_usd for one in used if one.cost_usd is not None]
-    price = sum(costs) if costs else None
-    if session.cost_usd is not None:
-        price = session.cost_usd
-    if not used or (len(used) == 1 and (price is None or costs)):
+    of_turns = total(usage.cost_usd for usage in used)
+    price = of_turns if session.cost_usd is None else session.cost_usd
+    if not used or (len(used) == 1 and (price is None or of_turns is not None)):
         return ""
     tokens = [sum(one.input_tokens or 0 for one in used), sum(one.output_tokens or 0 for one in used)]
     parts = [

@@ -24,7 +24,7 @@ from ..turns.conclusion import children_of, concluded
 from ..turns.draft import LONG_SILENCE, Block, Draft
 from ..turns.requests import Act, FailedRequest
 from ..turns.values import Ended, Session
-from . import ById, failures, rows_of_calls, sentences, told_failures, total, turn_row, turn_rows, verdict
+from . import ById, failures, rows_of_calls, sentences, sums_of, told_failures, turn_row, turn_rows, verdict
 from .other_apis import AstrayCalls, LiveOthers, TalkLines, call_name, call_pieces, spent, talk_sums
 from .sentences import COLUMN, Line, Page, Piece, why
 
@@ -476,7 +476,7 @@ def _end(page: Page, whole: Session, by_id: ById) -> Iterator[Line]:
                 piece = Piece(note.at_ns, note.place, f"-- {page.short(note.text)}", "note")
                 since = f"+{seconds(max(note.at_ns - turn.begin_ns, 0))}"
                 yield from sentences.piece_lines(page, piece, str(turn.turn), since)
-    if sums := total(whole):
+    if sums := sums_of(whole):
         yield from page.wrapped(sums, "total", "  ", "  ")
     conclusion = concluded(whole, children_of(whole, by_id))
     yield from verdict(page, conclusion)
