@@ -41,6 +41,10 @@ def _run() -> None:
         if error.code == _INTERRUPTED:
             _leave()
         raise
+    except Exception as error:  # Python 3.11 makes a RuntimeError of a Ctrl-C in some imports
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            _leave()
+        raise
 
 
 def _leave() -> None:

@@ -10,14 +10,44 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import wraps
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
 from ..errors import OmnirecordError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _ended_by_ctrl_c(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a Ctrl-C in this function end the process with 130, since 1 means findings or differences.
+
+    A further Ctrl-C may come at any moment. So this is no context manager, whose exit could be interrupted.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except KeyboardInterrupt:
+            try:
+                _ignore_ctrl_c()
+            except KeyboardInterrupt:  # the next one
+                _ignore_ctrl_c()
+            sys.exit(128 + signal.SIGINT)
+
+    return call
+
+
+def _ignore_ctrl_c() -> None:
+    from . import last_resort
+
+    last_resort.ignore_ctrl_c()
 
 
 class Failure(click.ClickException):
@@ -71,6 +101,7 @@ class Group(click.Group):
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(widest), line) for name, line in lines.items()])
 
+    @_ended_by_ctrl_c
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
@@ -83,6 +114,7 @@ class Group(click.Group):
         context.meta[_AS_JSON] = as_json
         return context
 
+    @_ended_by_ctrl_c
     def invoke(self, ctx: click.Context) -> Any:
         if ctx.parent is not None:
             return super().invoke(ctx)
@@ -126,22 +158,10 @@ def _as_json_if(as_json: bool) -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
-def _ignore_ctrl_c() -> None:
-    from . import last_resort
-
-    last_resort.ignore_ctrl_c()
-
-
 @contextmanager
 def _in_sentences() -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:  # 1 means findings or differences
-        try:
-            _ignore_ctrl_c()
-        except KeyboardInterrupt:  # the next one
-            _ignore_ctrl_c()
-        sys.exit(128 + signal.SIGINT)
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # it prints the help
             raise
