@@ -29,7 +29,7 @@ from .gather import model_calls
 from .model_calls.values import Link, ModelCalls, Talk, TurnKey
 from .turns.conclusion import MOST_ASKED, Code, Conclusion, Outcome
 from .turns.tool_output import failure_in
-from .turns.values import Asked, Ended, Fault, Passage, Session, Tool, Trouble, Turn, TurnUsage
+from .turns.values import Asked, Ended, Fault, Passage, Session, Tool, Trouble, Turn, TurnUsage, total_cost
 
 _MOST_TOOLS = 3
 """Tools that are named."""
@@ -312,8 +312,7 @@ def _usage(calls: Sequence[ModelCall]) -> TurnUsage | None:
 
 def cost_of(used: Iterable[CallUsage]) -> float | None:
     """Return the cost of calls in USD; None if no provider states it."""
-    price = total(usage.cost_usd for usage in used)
-    return None if price is None else round(price, 9)
+    return total_cost(usage.cost_usd for usage in used)
 
 
 def _ended(call: ModelCall) -> Ended:

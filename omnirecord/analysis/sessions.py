@@ -126,12 +126,14 @@ def summaries(
     from .doctor.model import ModelChecks
 
     found: list[Summary] = []
-    if examined is None:
+    if examined is not None:
+        found += [_summary(one) for one in concluded or ()]
+    else:
         model = ModelChecks(store)
         examined = examine(store, session, read=_reading(store, found), model=model)
-        talks = conversations_in(model.calls, store.recordings()) if session is None else ()
-    else:
-        found += [_summary(one) for one in concluded or ()]
+        talks = ()
+        if session is None:
+            talks = conversations_in(model.calls, store.recordings())
     of = by_key(examined, lambda one: (one.recording, one.session_id or one.stream))
     found += map(_talk_summary, talks or ())
     return [replace(one, findings=tuple(of.get((one.recording, one.session_id or one.stream), ()))) for one in found]

@@ -13,6 +13,7 @@ import signal
 from contextlib import suppress
 
 _is_installed = False
+"""Whether this process is a command of omnirecord, not a program that calls it, such as a test."""
 
 
 def install(carrier: int = signal.SIGUSR1) -> None:

@@ -77,10 +77,9 @@ class Growth:
     def _changed(self, store: Store) -> list[int]:
         if not store.is_being_recorded:
             return list(self.open)
+        followed = [number for number, is_settled in self.open.items() if not is_settled]
         waited_for = [number for number, is_settled in self.open.items() if is_settled]
-        return [number for number, is_settled in self.open.items() if not is_settled] + store.ended(
-            "exchange", waited_for
-        )
+        return followed + store.ended("exchange", waited_for)
 
     def streams(
         self, store: Store, takes: Callable[[Streaming], bool], waiting: Set[int] = frozenset()

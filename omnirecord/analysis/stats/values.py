@@ -18,7 +18,7 @@ from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_int, as_number, payload
 from ..turns.builder import Span
 from ..turns.conclusion import Conclusion
-from ..turns.values import Ended, Turn, TurnUsage
+from ..turns.values import Ended, Turn, TurnUsage, total_cost
 
 NS = 1_000_000_000
 _TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
@@ -333,9 +333,9 @@ def usage_of(turns: Iterable[Turn]) -> tuple[UsageStats, ...]:
             by[turn.model].append(turn.usage)
     found = []
     for model, usages in by.items():
-        price = total(cost(usage.cost_usd) for usage in usages)
+        price = total_cost(cost(usage.cost_usd) for usage in usages)
         tokens = {name: total(count(getattr(usage, name)) for usage in usages) for name in _TOKENS}
-        found.append(UsageStats(model, len(usages), **tokens, cost_usd=None if price is None else round(price, 9)))
+        found.append(UsageStats(model, len(usages), **tokens, cost_usd=price))
     return tuple(found)
 
 

@@ -277,7 +277,8 @@ class Tree:
             if fork is not None and turn.turn == fork.turn:
                 yield from page.wrapped(f"-- {fork.told()}: live from here on", "stop", "  ", "     ")
             yield from lines
-        yield from page.wrapped(sums_of(session), "total", "  ", "  ") if sums_of(session) else ()
+        if sums := sums_of(session):
+            yield from page.wrapped(sums, "total", "  ", "  ")
         yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
 
     def _turns(
@@ -395,14 +396,14 @@ def _listened(session: Session, page: Page) -> Iterator[str]:
 def sums_of(session: Session) -> str:
     """Return tokens and cost of all turns, if there are several, or only the session has a cost."""
     used = [turn.usage for turn in session.turns if turn.usage is not None]
-    of_turns = total(usage.cost_usd for usage in used)
-    price = of_turns if session.cost_usd is None else session.cost_usd
-    if not used or (len(used) == 1 and (price is None or of_turns is not None)):
+    turns_cost = total(usage.cost_usd for usage in used)
+    only_session_has_cost = turns_cost is None and session.cost_usd is not None
+    if not used or (len(used) == 1 and not only_session_has_cost):
         return ""
     tokens = [sum(one.input_tokens or 0 for one in used), sum(one.output_tokens or 0 for one in used)]
     parts = [
         f"All {counted(len(used), 'turn')} together" if len(used) > 1 else "In all",
         f"{tokens[0]:,} in, {tokens[1]:,} out tokens",
-        sentences.cost(price),
+        sentences.cost(turns_cost if session.cost_usd is None else session.cost_usd),
     ]
     return joined(parts, " · ")

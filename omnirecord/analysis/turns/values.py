@@ -7,10 +7,11 @@ the turn before it: the order at equal times.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from ...model import Ending, TimedFrame
+from ...model import Ending, TimedFrame, total
 from ...text import joined
 from .requests import FailedRequest
 
@@ -120,6 +121,12 @@ class TurnUsage:
     reasoning_tokens: int | None
     total_tokens: int | None
     cost_usd: float | None
+
+
+def total_cost(costs: Iterable[float | None]) -> float | None:
+    """Return the sum of the known costs in USD, rounded to a billionth; None without any."""
+    found = total(costs)
+    return None if found is None else round(found, 9)
 
 
 @dataclass(slots=True, unsafe_hash=True)
