@@ -43,12 +43,17 @@ class ModelHops:
     @cached_property
     def _later(self) -> dict[tuple[int, str], Exchange]:
         """The last request for each earlier answer, by recording and id."""
-        asked = ((later_id(x.request.target), x) for x in self._store.exchanges(in_session=False) if x.kind == "http")
-        return {
-            (x.recording, id_): x
-            for id_, x in asked
-            if id_ is not None and x.response is not None and x.response.status == 200 and x.ending in ("eof", "done")
-        }
+        return {(x.recording, id_): x for id_, x in self.later_requests()}
+
+    def later_requests(self) -> Iterator[tuple[str, Exchange]]:
+        """Return the requests for earlier answers that got a whole one, each with the id of the answer. No body is
+        read."""
+        for x in self._store.exchanges(in_session=False):
+            is_whole = x.kind == "http" and x.ending in ("eof", "done")
+            if is_whole and x.response is not None and x.response.status == 200:
+                id_ = later_id(x.request.target)
+                if id_ is not None:
+                    yield id_, x
 
     def later(self, call: ModelCall) -> Exchange | None:
         """Return the last request for the answer of a call whose model worked in the background."""

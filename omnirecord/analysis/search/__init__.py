@@ -27,7 +27,7 @@ from ...cassette.sqlite import Store, is_database, is_packed
 from ...cassette.sqlite.search_index import UNANSWERED, UNUSABLE, Doc, Index, State, digest, path_beside
 from ...errors import NotACassette, UsageError
 from ...model import Exchange, Recording, Streaming, TimedFrame
-from ...providers.register import Api
+from ...providers.register import Api, api_of_path, later_id
 from ..conversations import calls_with_turns
 from ..listing import event_row, request_row, zeros
 from ..model_calls.values import Link, turns_of
@@ -160,8 +160,8 @@ def _narrow(store: Store, index: Index, asked: _Search) -> Filter:
         wanted = the_session(store, asked.session)
         known = indexed_sessions(index.connection)
         sessions = [] if asked.calls else [number for number, _, session_id, _ in known if session_id == wanted]
-        links = calls_with_turns(store).links
-        calls = [one.call.exchange for one in links if any(turn.session_id == wanted for turn in turns_of(one))]
+        links = _links(store).items()
+        calls = [number for number, one in links if any(turn.session_id == wanted for turn in turns_of(one))]
     elif asked.calls:
         calls = list(_apis(store))
     takes = None if asked.type is None else partial(fnmatchcase, pat=asked.type)
@@ -185,8 +185,8 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
     exchanges = {x.exchange: x for x in store.numbered({match.exchange for match in found})}
     zero = zeros(store)
     hops = ModelHops(store)
-    is_linked = any(hops.has(x) for x in exchanges.values())
-    links = {one.call.exchange: one for one in calls_with_turns(store).links} if is_linked else {}
+    is_linked = any(hops.has(x) or later_id(x.request.target) is not None for x in exchanges.values())
+    links = _links(store) if is_linked else {}
     made = []
     for match in found:
         x = exchanges.get(match.exchange)
@@ -202,7 +202,8 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
             of_call = (link.call.started_ns, link.call.exchange)
             begun_ns = 0 if turn is None else zero(turn.recording, turn.session_id, None) - link.shift_ns
         place = match.session, *of_call, hit.row["offset_ns"]
-        made.append((place, replace(hit, begun_ns=begun_ns, call=link, calls=match.exchanges)))
+        calls = len({links[one].call.exchange if one in links else one for one in match.exchanges})
+        made.append((place, replace(hit, begun_ns=begun_ns, call=link, calls=calls)))
     return (hit for _, hit in sorted(made, key=itemgetter(0)))
 
 
@@ -252,11 +253,25 @@ class _Next(NamedTuple):
     """Whether the stream has no further frames yet."""
 
 
+def _links(store: Store) -> dict[int, Link]:
+    """The model calls by exchange: also by that of a request for the answer of a call."""
+    links = calls_with_turns(store).links
+    by_answer = {(one.call.recording, one.call.response_id): one for one in links}
+    later = ((x.exchange, by_answer.get((x.recording, id_))) for id_, x in ModelHops(store).later_requests())
+    return {
+        **{exchange: link for exchange, link in later if link is not None},
+        **{one.call.exchange: one for one in links},
+    }
+
+
 def _apis(store: Store) -> dict[int, Api]:
-    """The exchanges that are model calls, with their APIs."""
+    """The exchanges that are model calls, or requests for their answers, with their APIs."""
     hops = ModelHops(store)
     found = ((x.exchange, hops.api_of(x)) for x in store.exchanges())
-    return {exchange: api for exchange, api in found if api is not None}
+    later = (
+        (x.exchange, api_of_path(x.request.target)) for _, x in hops.later_requests() if x.recording in hops.recordings
+    )
+    return {exchange: api for exchange, api in (*found, *later) if api is not None}
 
 
 def _all(store: Store, index: Index) -> Iterator[int]:
@@ -271,7 +286,9 @@ def _all(store: Store, index: Index) -> Iterator[int]:
         if taken := sum(len(one.frames) for one in found):
             yield taken
     # Requests come last: their events are indexed by then. `-number` stands for the request of an exchange.
-    for bodies in _asked(store, [number for number in store.posted() if not index.is_done(-number)], apis):
+    later = (x.exchange for _, x in ModelHops(store).later_requests() if x.exchange in apis)
+    numbers = dict.fromkeys((*store.posted(), *later))
+    for bodies in _asked(store, [number for number in numbers if not index.is_done(-number)], apis):
         store.refresh()
         with index.step():
             for x, body, answer in bodies:

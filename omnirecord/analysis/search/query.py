@@ -257,8 +257,8 @@ class Match:
     session: int
     marked: str
     """Its text, with `OPEN` and `SHUT` around found words."""
-    exchanges: int = 1
-    """The number of exchanges with an equal document."""
+    exchanges: frozenset[int]
+    """The exchanges with an equal document."""
 
 
 def matches(connection: sqlite3.Connection, query: Query, narrow: Filter, limit: int) -> tuple[int, list[Match]]:
@@ -302,8 +302,8 @@ def _match(connection: sqlite3.Connection, number: int, marked: str | None) -> M
     query = f"SELECT exchange, session, same, {DOC} FROM docs JOIN texts USING (id) WHERE id = ?"
     exchange, session, same, *row = connection.execute(query, (number,)).fetchone()
     doc = doc_of(tuple(row))
-    (many,) = connection.execute("SELECT count(DISTINCT exchange) FROM docs WHERE same = ?", (same,)).fetchone()
-    return Match(doc, exchange, session, doc.text if marked is None else marked, many)
+    alike = connection.execute("SELECT DISTINCT exchange FROM docs WHERE same = ?", (same,)).fetchall()
+    return Match(doc, exchange, session, doc.text if marked is None else marked, frozenset(n for (n,) in alike))
 
 
 def _marked(connection: sqlite3.Connection, query: Query, numbers: list[int]) -> dict[int, str]:

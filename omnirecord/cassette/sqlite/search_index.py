@@ -27,7 +27,7 @@ from ..files import sibling
 from .checked import DAMAGED
 from .connection import closed_on_error, harden, refuse_company, refuse_foreign_journal, transaction
 
-VERSION = 7
+VERSION = 8
 APPLICATION_ID = 0x6F6D6E73  # "omns"
 UNUSABLE = (sqlite3.Error, *DAMAGED)
 """Errors of an unusable index: the file is damaged, the disk is full, another search hangs."""

@@ -9,6 +9,7 @@ from typing import Any
 from omnirecord.analysis.follow.sessions import GrowingSession, GrowingSessions
 from omnirecord.analysis.forgetting import forgotten
 from omnirecord.analysis.gather import model_calls
+from omnirecord.analysis.search import search
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Writer
 from omnirecord.providers.register import later_id
@@ -56,6 +57,25 @@ def test_the_requests_for_an_answer_belong_to_its_conversation(tmp_path: Path) -
         assert [x.exchange for x in store.exchanges()] == [1, 3, 4]
     with closing(open_store(file)) as store:
         assert forgotten(store, ["conversation-1"]).exchanges == {1, 3, 4}
+
+
+def test_a_text_that_only_a_later_request_brought_is_found_in_its_call(tmp_path: Path) -> None:
+    before, file = list(asked("in_progress").rows()), tmp_path / "made.db"
+    with closing(Writer(file)) as writer:
+        writer.write(before)
+        assert search(file, "rain").total == 0
+        writer.write([row for row in asked("in_progress", "completed", "completed").rows() if row not in before])
+        found = search(file, "rain")
+    assert [(hit.exchange, hit.row["type"], hit.call and hit.call.call.exchange) for hit in found.hits] == [
+        (4, "answer.assistant", 1)
+    ]
+    assert found.hits[0].calls == 1  # both requests are for one call
+    of_first, of_second, of_calls = (
+        search(f"{file}#1", "rain"),
+        search(f"{file}#2", "rain"),
+        search(file, "rain", calls=True),
+    )
+    assert (of_first.total, of_second.total, of_calls.total) == (1, 0, 1)
 
 
 def test_a_request_names_the_answer_by_its_path() -> None:
