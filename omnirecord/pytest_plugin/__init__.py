@@ -7,7 +7,7 @@ settings file, in this order; markers over these, and the fixture `omnirecord_co
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -39,6 +39,13 @@ _OPTIONS = {
     "match_on": ("NAMES", "what of a request has to match: method, path and query always, body by default"),
     "gate_timeout": ("S", "fail a test whose client does not send the awaited request within S seconds: 30; 0: never"),
 }
+_INI_FILE = "omnirecord_… in the ini file"
+_COMMAND_LINE = "--omnirecord-… on the command line"
+_PLACES: dict[str, Callable[[pytest.Config, str], Any]] = {
+    _INI_FILE: pytest.Config.getini,
+    _COMMAND_LINE: pytest.Config.getoption,
+}
+"""The places of settings that pytest reads, and the method that reads a value; the last one takes precedence."""
 _COUNTED = "omnirecord_requests"
 """The property of a test's report with the counts of its requests."""
 _OUTCOMES = pytest.StashKey[set[str]]()  # of its failed setup, of its subtests, and of the test
@@ -56,12 +63,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
-    if _said(config):
+    if any(_said(config, place) for place in _PLACES):
         from .settings import checked
 
         try:
-            for where, layer in (_of_ini(config), _of_options(config)):
-                checked(layer, where)
+            for place in _PLACES:
+                checked(_layer(config, place), place)
         except UsageError as error:
             raise pytest.UsageError(f"omnirecord: {error}") from None
 
@@ -212,14 +219,16 @@ def _of_markers(item: pytest.Item) -> dict[str, Any]:
     return marker_layer((mark.args, mark.kwargs) for mark in item.iter_markers("omnirecord"))
 
 
-def _said(config: pytest.Config) -> dict[str, tuple[str | None, str | None]]:
-    """Return the option and the ini value of each name that has one."""
-    said = {name: (config.getoption(f"omnirecord_{name}"), config.getini(f"omnirecord_{name}")) for name in _OPTIONS}
-    return {name: pair for name, pair in said.items() if any(pair)}
+def _said(config: pytest.Config, place: str) -> dict[str, str]:
+    """Return the values of the options, or of the ini file, by name."""
+    read = _PLACES[place]
+    said = {name: read(config, f"omnirecord_{name}") for name in _OPTIONS}
+    return {name: text for name, text in said.items() if text}
 
 
 def _upstream(config: pytest.Config) -> str | None:
-    option, ini = _said(config).get("upstream", (None, None))
+    option = _said(config, _COMMAND_LINE).get("upstream")
+    ini = _said(config, _INI_FILE).get("upstream")
     return option or _upstreams_of(config, "variable") or ini or _upstreams_of(config, "file")
 
 
@@ -258,32 +267,24 @@ def _layers(config: pytest.Config) -> list[tuple[str, dict[str, Any]]]:
     )
     return [
         (str(_settings(config).file), of_file),
-        _of_ini(config),
+        (_INI_FILE, _layer(config, _INI_FILE)),
         ("OMNIRECORD_… in the environment", of_variables),
-        _of_options(config),
+        (_COMMAND_LINE, _layer(config, _COMMAND_LINE)),
     ]
 
 
-def _of_ini(config: pytest.Config) -> tuple[str, dict[str, Any]]:
-    said = {name: ini for name, (_, ini) in _said(config).items() if name not in _OF_FIXTURES}
-    return "omnirecord_… in the ini file", {name: _value(name, ini) for name, ini in said.items()}
-
-
-def _of_options(config: pytest.Config) -> tuple[str, dict[str, Any]]:
-    said = {name: option for name, (option, _) in _said(config).items() if name not in _OF_FIXTURES}
-    return "--omnirecord-… on the command line", {name: _value(name, option) for name, option in said.items()}
-
-
-def _value(name: str, text: str | None) -> Any:
-    return text.replace(",", " ").split() if text and name == "match_on" else text or None
+def _layer(config: pytest.Config, place: str) -> dict[str, Any]:
+    """Return the settings of a replay from the options, or from the ini file."""
+    said = {name: text for name, text in _said(config, place).items() if name not in _OF_FIXTURES}
+    return {name: text.replace(",", " ").split() if name == "match_on" else text for name, text in said.items()}
 
 
 def _folder(config: pytest.Config) -> Path | None:
     """Return the configured folder of cassettes; an option is relative to the start directory of pytest."""
-    option, ini = _said(config).get("cassettes", (None, None))
+    option = _said(config, _COMMAND_LINE).get("cassettes")
     if given := option or _of_source(config, "variable").get("cassettes"):
         return config.invocation_params.dir / given
-    if ini:
+    if ini := _said(config, _INI_FILE).get("cassettes"):
         return (config.inipath.parent if config.inipath else config.rootpath) / ini
     of_file = _of_source(config, "file").get("cassettes")
     return None if of_file is None else Path(of_file)
