@@ -105,6 +105,17 @@ def since_option(which: str) -> Callable[[F], F]:
     return click.option("--since", metavar="T", help=text)
 
 
+hits_option = click.option(
+    "--limit",
+    type=click.IntRange(1, sys.maxsize),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Highest number of hits to show.",
+)
+"""`--limit` of a command that searches."""
+
+
 def none_in(where: str, what: str, *, is_recorded: bool) -> str:
     """Return that a cassette has none of these, as words. `is_recorded`: whether a recorder writes it now."""
     return f"no {what} in {where}{' yet: point a client at the recorder, then look again' if is_recorded else ''}"

@@ -19,6 +19,7 @@ from ..errors import LakeError, UsageError
 from ..text import clip, counted, visible
 from .common import (
     contract_option,
+    hits_option,
     json_line,
     json_option,
     label_option,
@@ -182,14 +183,7 @@ def sessions(
 @click.option("--session", metavar="ID", help="Only hits in this session; the id may be shortened.")
 @since_option("texts at or after T")
 @label_option("Only recordings with this label. Repeatable: a recording needs all given labels.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, sys.maxsize),
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="Highest number of hits to show.",
-)
+@hits_option
 @json_option
 def search(
     url: str,

@@ -11,7 +11,7 @@ import click
 
 from ..text import clip, counted, visible
 from .arguments import cassette_argument
-from .common import is_terminal, moment_options, output_options, print_found, terminal_width
+from .common import hits_option, is_terminal, moment_options, output_options, print_found, terminal_width
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -35,14 +35,7 @@ _HEAD = 61
 @click.option("--calls", is_flag=True, help="Only hits in model calls: prompts, and answers of the model.")
 @click.option("--session", metavar="ID", help="Only hits in this session and its model calls; the id may be shortened.")
 @moment_options("hits")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, sys.maxsize),
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="Highest number of hits to show.",
-)
+@hits_option
 @click.option("--absolute", is_flag=True, help="Print times from the start of the recording, not of the session.")
 @output_options
 def search(
