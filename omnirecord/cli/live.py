@@ -33,19 +33,8 @@ from ..server.timers import fault_of, monotonic
 from ..text import visible
 from .common import console
 from .stderr import write_all
+from .styles import STYLES
 
-STYLES = {
-    "asked": "bold cyan",
-    "said": "",
-    "thought": "italic dim",
-    "tool": "yellow",
-    "approval": "magenta",
-    "child": "blue",
-    "trouble": "bold red",
-    "warning": "yellow",
-    "note": "dim",
-    "end": "green",
-}
 _WIDEST = 120
 """Columns that a line uses at most."""
 _DRAW_EVERY = 0.1

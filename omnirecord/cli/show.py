@@ -23,6 +23,7 @@ from .common import (
     terminal_width,
 )
 from .stderr import busy
+from .styles import STYLES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,27 +35,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _NARROWEST = 30
-_STYLES = {
-    "verdict": "bold green",
-    "bad": "bold red",
-    "head": "bold",
-    "asked": "bold cyan",
-    "said": "",
-    "thought": "italic dim",
-    "tool": "yellow",
-    "approval": "magenta",
-    "child": "blue",
-    "trouble": "bold red",
-    "note": "dim",
-    "silence": "red",
-    "end": "dim",
-    "total": "dim",
-    "stop": "bold green",
-    "more": "dim",
-    "heartbeat": "dim",
-    "blank": "",
-    "model": "green",
-}
 _EVERY = 0.2
 """Seconds between two reads of the cassette."""
 _HEIGHT = 12
@@ -140,7 +120,7 @@ def _print(screen: Console, lines: Iterable[Line]) -> None:
 def _coloured(line: Line) -> Text:
     from rich.text import Text
 
-    return Text(str(line), style=_STYLES.get(line.kind, ""))
+    return Text(str(line), style=STYLES[line.kind])
 
 
 def _follow(cassette: Path, make: Callable[[], Following], *, as_json: bool) -> None:

@@ -352,9 +352,10 @@ def piece_lines(page: Page, piece: Piece, number: str, since: str) -> Iterator[L
 
 def end_lines(page: Page, turn: Turn, spent: str | None) -> Iterator[Line]:
     """Return how a turn ended, and where its time went."""
-    yield from page.wrapped(end(page, turn), "end", " " * (COLUMN - 2) + "= ", " " * COLUMN)
+    kind: Kind = "end" if turn.ended == "completed" else "note"
+    yield from page.wrapped(end(page, turn), kind, " " * (COLUMN - 2) + "= ", " " * COLUMN)
     if spent is not None:
-        yield from page.wrapped(spent, "end", " " * COLUMN, " " * COLUMN)
+        yield from page.wrapped(spent, "note", " " * COLUMN, " " * COLUMN)
 
 
 def pieces(page: Page, turn: Turn, told: Collection[str] = ()) -> Iterator[Piece]:

@@ -406,5 +406,6 @@ def test_every_session_is_told_once_whatever_their_parents(ids: list[tuple[str, 
 def test_each_line_knows_what_it_tells() -> None:
     made = draft()
     made.say("Hello.", 3 * S)
+    made.end("completed", 3 * S)
     kinds = [line.kind for line in transcript([session(made.freeze(1, "s", 1))], Page(200))]
     assert kinds == ["verdict", "head", "asked", "said", "end", "stop"]
