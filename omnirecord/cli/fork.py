@@ -56,8 +56,8 @@ _OF_RECORDING = ("contract", "ca", "insecure", "no_proxy", "labels", "redact", "
     "--from-turn",
     type=int,
     metavar="N",
-    help="Number of the first turn whose model calls go to the provider. The fork brings a new session of a live"
-    " Omnigent server to this turn. See docs/fork.md.",
+    help="Number of the first turn whose model calls go to the provider. Of a session of Omnigent, the fork brings a"
+    " new session of a live server to this turn. See docs/fork.md.",
 )
 @click.option("--message", metavar="TEXT", help="With --from-turn: another message of turn N.")
 @click.option(
@@ -137,10 +137,15 @@ def fork(
       omnirecord fork weather.db --from-call 1 --model m2 -- python agent.py
       omnirecord fork weather.db --from-call 1 --set input='Snow?' -- python agent.py
     """
-    from ..forks.point import point_of
+    from ..forks.point import call_of_turn, point_of
     from ..server.accept import raise_limit
 
-    _check(command, from_call, from_turn, {"--message": message, "--runner": runner}, repeat)
+    if (from_call is None) == (from_turn is None):
+        raise UsageError("say where the fork begins: give --from-call N or --from-turn N")
+    if from_turn is not None and (call := call_of_turn(source, from_turn)) is not None:
+        from_turn = None
+        from_call = call
+    _check(command, from_turn, {"--message": message, "--runner": runner}, repeat)
     chosen["recording"] = {name: chosen.pop(name) for name in _OF_RECORDING}
     if from_turn is not None:
         log_to_stderr(verbose=False)
@@ -181,24 +186,26 @@ def _until_signal(branches: Sequence[_Branch], held: child.Held) -> Iterator[_Br
 
 def _check(
     command: Sequence[str],
-    from_call: int | None,
     from_turn: int | None,
     of_turn: Mapping[str, str | None],
     repeat: int | None,
 ) -> None:
-    """Raise `UsageError` for options that do not go together, or if there is no such command."""
-    if (from_call is None) == (from_turn is None):
-        raise UsageError("say where the fork begins: give --from-call N or --from-turn N")
+    """Raise `UsageError` for options that do not go together, or if there is no such command. `from_turn`: of a session
+    of Omnigent; `of_turn`: the options for one."""
     if from_turn is None:
         for name, value in of_turn.items():
             if value is not None:
-                raise UsageError(f"{name} is for a session of Omnigent: give --from-turn as well")
+                other = ". To change the request of a program, use --set" if name == "--message" else ""
+                raise UsageError(f"{name} is for --from-turn and a session of Omnigent{other}")
         if command:
             child.check(command)
         elif repeat is not None:
             raise UsageError("--repeat runs a command: give it behind --")
     elif command:
-        raise UsageError("--from-turn talks to a live server by itself: leave out the command")
+        raise UsageError(
+            "--from-turn runs no command for a session of Omnigent: leave out the command, and start the runner as in"
+            " docs/fork.md. To run a program, give --from-call"
+        )
 
 
 def _command(command: Sequence[str], held: child.Held, as_json: bool, made: Mapping[str, str], _: Urls) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..analysis.conversations import conversations_in
 from ..analysis.gather import model_calls
 from ..cassette.conversations import conversation_named, placed_calls
 from ..cassette.open import open_store
@@ -98,6 +99,29 @@ def call_number(cassette: Path, exchange: int) -> int | None:
     Raises `UsageError` or `CassetteError`."""
     with closing(open_store(cassette, judges=False)) as store:
         return next((call.call for call in _in_order(store) if call.exchange == exchange), None)
+
+
+def call_of_turn(source: str, number: int) -> int | None:
+    """Return the number of the first model call of turn `number` of a conversation, for `point_of`; None if the source
+    is a session of Omnigent. Raises `UsageError`."""
+    path, name = named_session(source)
+    with closing(open_store(path, judges=False)) as store:
+        conversation = None if name is None else conversation_named(store, name)
+        if conversation is None and (name is not None or session_ids(store)):
+            return None
+        talks = {one.talk.number: one for one in conversations_in(model_calls(store), store.recordings())}
+        if not talks:
+            raise UsageError(f"{path.name} has no session and no conversation: record the program with omnirecord run")
+        if conversation is None and len(talks) > 1:
+            known = counted(len(talks), "conversation")
+            raise UsageError(f"--from-turn {number}: {path.name} has {known}: name one, as in {path.name}#{min(talks)}")
+        talk = talks.get(next(iter(talks)) if conversation is None else conversation)
+        if talk is None:  # its calls are those of a session of Omnigent
+            return None
+        first = {link.turn.turn: link.request for link in reversed(talk.calls.links) if link.turn is not None}
+        if number not in first:
+            raise UsageError(f"--from-turn {number}: the conversation has {counted(len(first), 'turn')}")
+        return first[number]
 
 
 def point_of_turn(source: str, number: int, message: str | None) -> tuple[Point, RecordedSession]:

@@ -17,7 +17,7 @@ from omnirecord import open_cassette
 from omnirecord import record as record_proxy
 from omnirecord.cli.fork import _upstreams
 from omnirecord.errors import UsageError
-from omnirecord.forks.point import Hop, Point
+from omnirecord.forks.point import Hop, Point, call_of_turn
 from omnirecord.providers.variables import is_trusted
 from tests.cli.test_run import LONGEST, PYTHON, run, variables
 from tests.omnigent_rig.provider import Answer, Failure, InTurn, Step
@@ -101,6 +101,17 @@ async def test_the_recording_answers_the_calls_before_the_fork_and_the_provider_
     with open_cassette(tmp_path / "b.db") as cassette:
         found = [x.answered_from for x in cassette.exchanges()]
     assert found == [*range(1, call), *[None] * len(due)]
+
+
+async def test_a_turn_of_a_conversation_begins_with_its_first_call(tmp_path: Path) -> None:
+    day = str(SHIPPED / "agents" / "day.jsonl")
+    assert [call_of_turn(f"{day}#5", turn) for turn in (1, 2)] == [1, 3]
+    with pytest.raises(UsageError, match=r"day\.jsonl has 10 conversations: name one, as in day\.jsonl#1"):
+        call_of_turn(day, 1)
+    await record(tmp_path, "Hi", "Hi", "Bye")
+    done, asked = await fork(tmp_path, "--from-turn", "1", "-o", "b.db", words=("Hi",), of="a.db#2")
+    assert (done.code, asked) == (0, ["Hi"])
+    assert "forked a.db#2 at call 1: " in done.errors.decode()
 
 
 async def test_a_conversation_of_several_with_equal_requests_is_forked_alone(tmp_path: Path) -> None:
@@ -403,9 +414,12 @@ async def test_mistakes_are_said_before_the_command_starts(tmp_path: Path) -> No
 
     assert "give --from-call N or --from-turn N" in error("--", "true")
     assert "give --from-call N or --from-turn N" in error("--from-call", "1", "--from-turn", "1", "--", "true")
-    assert "--message is for a session of Omnigent" in error("--from-call", "1", "--message", "x", "--", "true")
-    assert "leave out the command" in error("--from-turn", "1", "--", "true")
-    assert "a.db has 0 sessions: name one" in error("--from-turn", "1")
+    assert "--message is for --from-turn and a session" in error("--from-call", "1", "--message", "x", "--", "true")
+    assert "--from-turn 2: the conversation has 1 turn\n" in error("--from-turn", "2", "--", "true")
+    assert "the request of a program, use --set" in error("--from-turn", "1", "--message", "x", "--", "true")
+    assert "empty.jsonl has no session and no conversation" in error("--from-turn", "1", of="empty.jsonl")
+    both = str(SHIPPED / "both_hops" / "both_turns.jsonl")
+    assert "leave out the command, and start the runner" in error("--from-turn", "1", "--", "true", of=both)
     assert "--from-call 2: the cassette has 1 model call" in error("--from-call", "2", "--", "true")
     assert "--from-call 0: the cassette has 1 model call" in error("--from-call", "0", "--", "true")
     assert "--model m changes nothing" in error("--from-call", "1", "--model", "m", "--", "true")
