@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 from .errors import UsageError
 
 PREFIX = "OMNIRECORD_"
-OWN, SHARED = "omnirecord.toml", "pyproject.toml"
-"""The names of the file. In one folder, the first one takes precedence."""
+OWN = "omnirecord.toml"
+SHARED = "pyproject.toml"
+"""The names of the file. In one folder, `OWN` takes precedence."""
 NO_CONFIG = "OMNIRECORD_NO_CONFIG"
 """The variable that turns the file off."""
 SECRET = ("token", "pseudonym_key")
@@ -30,7 +31,8 @@ _PROTECTING = ("insecure", "allow_remote")
 _URLS = ("upstream", "upstreams", "ship", "lake")
 _MOST = 1 << 20
 """Most bytes of a file."""
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
 
 
 class Setting(NamedTuple):

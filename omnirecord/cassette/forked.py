@@ -9,7 +9,11 @@ from ..model import Recording
 from ..text import clip, one_line
 from .labels import LONGEST_VALUE
 
-_OF, _RECORDING, _CALL, _TURN, _CHANGE = "fork.of", "fork.recording", "fork.call", "fork.turn", "fork.change"
+_OF = "fork.of"
+_RECORDING = "fork.recording"
+_CALL = "fork.call"
+_TURN = "fork.turn"
+_CHANGE = "fork.change"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 _NARROW = 100
 """Terminal width in columns below which the type column is narrower."""
-_TYPE, _TYPE_NARROW = 34, 26
+_TYPE = 34
 """Width of the type column in characters; longer types are not cut."""
+_TYPE_NARROW = 26
+"""Its width on a narrow terminal."""
 
 
 verdict_option = click.option(

@@ -110,7 +110,9 @@ def check(url: str, deep: bool, as_json: bool) -> None:
         marker = place.marker()
         conditional = can_write(place)
     more: dict[str, Any] = {}
-    lost, unfinished, failures = list[Lost](), list[str](), list[str]()
+    lost = list[Lost]()
+    unfinished = list[str]()
+    failures = list[str]()
     with place.one_version():
         states = list(progress(table_states(place), "reading the logs", total=len(TABLES)))
         if deep:

@@ -12,8 +12,10 @@ from .arguments import NAMED, named_source, shown
 from .common import is_terminal, output_options, print_growing
 from .events import verdict_option
 
-LAST, LAST_FOLDED = 10, 100
-"""Number of earlier events to show: with a line each, and folded."""
+LAST = 10
+"""Number of earlier events to show with a line each."""
+LAST_FOLDED = 100
+"""Number of earlier events to show folded."""
 
 
 @click.command()

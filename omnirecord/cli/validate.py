@@ -17,7 +17,8 @@ from .stderr import progress
 if TYPE_CHECKING:
     from ..analysis.validate import Problem, Validation
 
-LONGEST_TYPE, LONGEST_PATH = 40, 60
+LONGEST_TYPE = 40
+LONGEST_PATH = 60
 """Greatest width of these columns, in characters."""
 _WHOLE = ("type", "problem", "first")
 GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")

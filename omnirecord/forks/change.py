@@ -37,7 +37,8 @@ _LAST_NAME = re.compile(
     r"(?P<parent>.*?)(?:\.(?P<name>[A-Za-z_][\w-]*)|\[(?P<quote>['\"])(?P<quoted>[^'\"]+)(?P=quote)\])"
 )
 _INDEX = re.compile(r"\[(-?[0-9]{1,9})\]")
-_OPENING, _CLOSING = "[(", "])"
+_OPENING = "[("
+_CLOSING = "])"
 _SHOWN = 100
 """Characters of a value in an error, and in the words for a change."""
 

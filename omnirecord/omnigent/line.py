@@ -106,7 +106,8 @@ class Line:
 
     def add(self, frames: Iterable[TimedFrame]) -> Iterator[MergedFrame]:
         """Yield the frames that are new events. `frames`: of all streams, by time."""
-        streams, recent = self._streams, self._recent
+        streams = self._streams
+        recent = self._recent
         coming = iter(frames)
         for frame in coming:
             at_ns = frame.offset_ns

@@ -129,7 +129,8 @@ def differences(recorded: Conversation, got: Conversation) -> Iterator[Differenc
             place = None if known is None else known.place
             yield replace(_item_difference(f"item {number}", one, other), place=place)
     yield from _tool_differences(recorded.tools, got.tools)
-    ours, theirs = dict(recorded.settings), dict(got.settings)
+    ours = dict(recorded.settings)
+    theirs = dict(got.settings)
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             yield Difference("settings", name, ours.get(name), theirs.get(name))
@@ -153,8 +154,10 @@ def _call_text(item: Item) -> str:
 
 
 def _tool_differences(recorded: Iterable[Tool], got: Iterable[Tool]) -> Iterator[Difference]:
-    ours, theirs = _by_name(recorded), _by_name(got)
-    gone, new = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+    ours = _by_name(recorded)
+    theirs = _by_name(got)
+    gone = sorted(ours.keys() - theirs.keys())
+    new = sorted(theirs.keys() - ours.keys())
     if gone or new:
         yield Difference("tools", "tools", ", ".join(gone) or None, ", ".join(new) or None)
     for name in sorted(ours.keys() & theirs.keys()):

@@ -330,7 +330,8 @@ def _last_user(items: Sequence[Item]) -> str:
 
 
 def _exchanged(asked: str, said: str) -> int:
-    asked, said = _dense(asked), _dense(said)
+    asked = _dense(asked)
+    said = _dense(said)
     return hash((asked, said)) if said and len(asked) + len(said) >= _LEAST else 0
 
 

@@ -58,7 +58,8 @@ def comparison(store: Store, a: str, b: str) -> Row:
     `turns`: the pairs of turns, by index. Of each difference, `turn` is an index in that list, None outside turns;
     `spans` is its two texts as one, if it has texts.
     """
-    one, other = _session_with(store, read_key(a)), _session_with(store, read_key(b))
+    one = _session_with(store, read_key(a))
+    other = _session_with(store, read_key(b))
     pairs = turn_pairs(one, other)
     places = {side: {pair[side]: place for place, pair in enumerate(pairs)} for side in (0, 1)}
     found = compare([one], [other], tolerance_s=TOLERANCE_S)

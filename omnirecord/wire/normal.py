@@ -14,7 +14,8 @@ from typing import Any, Literal
 from .strict_json import MalformedError, parse
 
 Role = Literal["", "noise", "id", "time", "length"]
-ID, TIME = "\0id", "\0time"
+ID = "\0id"
+TIME = "\0time"
 """The marks. They hold a NUL, which recorded JSON hardly ever does."""
 _NOISE = frozenset({"sequence_number", "last_event_seq", "stream_epoch", "epoch"})
 _LENGTHS = frozenset({"duration", "elapsed", "latency"})
@@ -176,7 +177,8 @@ class Ids:
     def bind(self, a: str, b: str) -> bool:
         """Whether both ids are partners; ids without a partner become partners."""
         if a not in self._there and b not in self._back:
-            self._there[a], self._back[b] = b, a
+            self._there[a] = b
+            self._back[b] = a
         return self._there.get(a) == b and self._back.get(b) == a
 
     def bind_all(self, a: Sequence[str], b: Sequence[str]) -> bool:

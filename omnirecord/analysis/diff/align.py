@@ -77,16 +77,19 @@ def _in_order(found: list[tuple[int, int]], a: int, b: int) -> list[Pair]:
     for i, j in [*sorted(found), (a, b)]:
         pairs += [(n, None) for n in range(done_a, i)] + [(None, n) for n in range(done_b, j)]
         pairs += [(i, j)] if i < a else []
-        done_a, done_b = i + 1, j + 1
+        done_a = i + 1
+        done_b = j + 1
     return pairs
 
 
 def _gaps(met: list[tuple[int, int]], left: range, right: range) -> Iterator[tuple[range, range]]:
-    i, j = left.start, right.start
+    i = left.start
+    j = right.start
     for at, to in [*met, (left.stop, right.stop)]:
         if at > i and to > j:
             yield range(i, at), range(j, to)
-        i, j = at + 1, to + 1
+        i = at + 1
+        j = to + 1
 
 
 def matches(a: list[str], b: list[str], depth: int = 40) -> list[tuple[int, int]]:
@@ -95,7 +98,8 @@ def matches(a: list[str], b: list[str], depth: int = 40) -> list[tuple[int, int]
         return [(i, j) for j, i in matches(b, a, depth)]
     head = same_start(a, b)
     tail = same_start(a[head:][::-1], b[head:][::-1])
-    left, right = a[head : len(a) - tail], b[head : len(b) - tail]
+    left = a[head : len(a) - tail]
+    right = b[head : len(b) - tail]
     found = [(n, n) for n in range(head)]
     found += [(head + i, head + j) for i, j in _inner(left, right, depth)]
     return found + [(len(a) - n, len(b) - n) for n in range(tail, 0, -1)]
@@ -116,7 +120,8 @@ def _inner(a: list[str], b: list[str], depth: int) -> list[tuple[int, int]]:
 
 def _anchors(a: list[str], b: list[str]) -> list[tuple[int, int]]:
     """Keys that are unique on both sides, in one order: the longest rising run of index pairs."""
-    once_a, once_b = Counter(a), Counter(b)
+    once_a = Counter(a)
+    once_b = Counter(b)
     where = {key: n for n, key in enumerate(b) if once_b[key] == 1}
     pairs = [(n, where[key]) for n, key in enumerate(a) if once_a[key] == 1 and key in where]
     tops: list[int] = []
@@ -125,7 +130,8 @@ def _anchors(a: list[str], b: list[str]) -> list[tuple[int, int]]:
     for n, (_, j) in enumerate(pairs):
         at = bisect_left(tops, j)
         before.append(ends[at - 1] if at else -1)
-        tops[at : at + 1], ends[at : at + 1] = [j], [n]
+        tops[at : at + 1] = [j]
+        ends[at : at + 1] = [n]
     run = []
     n = ends[-1] if ends else -1
     while n >= 0:
@@ -148,7 +154,8 @@ def _longest(a: list[str], b: list[str]) -> list[tuple[int, int]]:
     while i < len(a) and j < len(b):
         if a[i] == b[j]:
             found.append((i, j))
-            i, j = i + 1, j + 1
+            i += 1
+            j += 1
         elif table[i + 1][j] >= table[i][j + 1]:
             i += 1
         else:

@@ -103,21 +103,24 @@ class Differences:
         """Whether two texts are equal except for ids."""
         if a is None or b is None:
             return a is b
-        left, right = Normal(), Normal()
+        left = Normal()
+        right = Normal()
         return left.said(a) == right.said(b) and self.ids.bind_all(left.ids, right.ids)
 
     def same_value(self, a: Any, b: Any, name: str = "") -> bool:
         """Whether two values are equal except for ids and times; a text that holds JSON is compared as JSON."""
         if a is None or b is None:
             return a is b
-        left, right = Normal(), Normal()
+        left = Normal()
+        right = Normal()
         return bool(left.of(a, name) == right.of(b, name)) and self.ids.bind_all(left.ids, right.ids)
 
     def unlike(self, a: Any, b: Any, path: str = "", name: str = "") -> Iterator[tuple[str, str, Any, Any]]:
         """The leaves that differ in two JSON values: path, field name, both values."""
         if isinstance(a, dict) and isinstance(b, dict):
             for key in sorted(a.keys() | b.keys()):
-                one, other = a.get(key), b.get(key)
+                one = a.get(key)
+                other = b.get(key)
                 if not (is_absent(one, key) and is_absent(other, key)):
                     yield from self.unlike(one, other, f"{path}.{key}", key)
         elif isinstance(a, list) and isinstance(b, list):
@@ -158,7 +161,8 @@ class Span(NamedTuple):
 def spans(a: str, b: str) -> list[Span]:
     """Both texts as spans, `same` ones shortened; as one `gone` and one `new` if little of them is equal."""
     head, tail = _ends(a, b)
-    left, right = a[head : len(a) - tail], b[head : len(b) - tail]
+    left = a[head : len(a) - tail]
+    right = b[head : len(b) - tail]
     made = [Span("same", a[:head]), *_changes(left, right), Span("same", a[len(a) - tail :])]
     same = sum(len(span.text) for span in made if span.tone == "same")
     if same < _ALIKE * min(len(a), len(b)):
@@ -192,7 +196,8 @@ def _ends(a: str, b: str) -> tuple[int, int]:
     head = same_start(a, b)
     while head and head < max(len(a), len(b)) and _in_word(a, head) | _in_word(b, head):
         head -= 1
-    left, right = a[head:], b[head:]
+    left = a[head:]
+    right = b[head:]
     tail = same_start(left[::-1], right[::-1])
     while tail and (_in_word(left, len(left) - tail) or _in_word(right, len(right) - tail)):
         tail -= 1

@@ -91,7 +91,8 @@ def _fields(out: Differences, kind: Kind, path: str, a: T | None, b: T | None, *
             out.add(kind, path, _said_fields(a, *names), _said_fields(b, *names))
         return a or b
     for name in names:
-        one, other = getattr(a, name), getattr(b, name)
+        one = getattr(a, name)
+        other = getattr(b, name)
         if not out.same_value(one, other):
             out.add(kind, f"{path}.{name}", one, other)
     return None
@@ -140,7 +141,8 @@ class EventComparison:
         return self._out.ids.bind_all(self._a[i].ids, self._b[j].ids)
 
     def run(self) -> None:
-        names, others = _names(self._a), _names(self._b)
+        names = _names(self._a)
+        others = _names(self._b)
         runs = False
         for n, one, other in elements(self._unlike, self._a, self._b):
             at = f"{self._path}{others[n] if one is None else names[n]}"
@@ -244,7 +246,8 @@ def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Li
         if one is None or other is None:
             out.add("calls", at, one and _summary(one), other and _summary(other))
             continue
-        mine, its = _summary(one), _summary(other)
+        mine = _summary(one)
+        its = _summary(other)
         for name in ("model", "attempts", "endings"):
             if mine[name] != its[name]:
                 out.add("calls", f"{at}.{name}", mine[name], its[name])
@@ -307,7 +310,8 @@ def _answers(out: Differences, path: str, a: ModelCall, b: ModelCall) -> None:
         if not out.same_text(text, got):
             out.add("calls", f"{path}.texts[{n}]", text, got)
     for n, (mine, theirs) in enumerate(zip_longest(a.tool_calls, b.tool_calls)):
-        one, other = _said_fields(mine, "name", "arguments"), _said_fields(theirs, "name", "arguments")
+        one = _said_fields(mine, "name", "arguments")
+        other = _said_fields(theirs, "name", "arguments")
         if not out.same_value(one, other):
             out.add("calls", f"{path}.tool_calls[{n}]", one, other)
 

@@ -22,7 +22,9 @@ class Code:
     next: str
 
 
-_error, _warning, _note = partial(Code, "error"), partial(Code, "warning"), partial(Code, "note")
+_error = partial(Code, "error")
+_warning = partial(Code, "warning")
+_note = partial(Code, "note")
 CODES: Mapping[str, Code] = {
     # What only the hop to the model shows: the client was told otherwise, or the cause of a failure.
     "model-failed-hidden": _error(

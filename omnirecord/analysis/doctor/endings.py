@@ -133,7 +133,8 @@ def _silent(s: Examined, one: StreamChecks, draft: Draft) -> Iterator[Sign]:
     beats = counted(one.activity.heartbeats, "heartbeat")
     severity: Severity | None = None if quiet_ns > LONG else "warning"  # the model may still think
     if offline is not None:
-        code, severity = "runner-disconnected", None
+        code = "runner-disconnected"
+        severity = None
         why = f", and exchange {offline.exchange} says that its runner is offline"
     elif until_ns - one.activity.runner_ns < LATE:
         code = "model-silent"
@@ -180,7 +181,8 @@ def _recorder_ended(s: Examined, one: StreamChecks, code: str) -> Iterator[Sign]
         how = "the recorder was killed" if code == "recorder-killed" else "the proxy was stopped"
         when = "in the middle of a turn" if draft else "between two turns"
         when += "; another stream carried the rest" if draft and not draft.is_cut else ""
-        since, until = last.at_ns, last.at_ns
+        since = last.at_ns
+        until = last.at_ns
         if draft is not None:
             first, _, until = _stretch(one, draft)
             since = first.at_ns
@@ -241,14 +243,18 @@ def _reconnect(s: Examined, before: StreamChecks, after: StreamChecks, missed: S
     until = max([until_ns, *(sign.until_ns for sign in lost)])
     goes_on = after.stream in s.joined or (draft is not None and _goes_on(draft, after))
     severity: Severity | None = None
-    code, what = "reconnected", "nothing is known to be lost"
+    code = "reconnected"
+    what = "nothing is known to be lost"
     if (read := s.learned(from_ns, until_ns)) is not None:
         what = f"it read the session then (exchange {read.exchange})"
     elif draft is not None and draft.is_cut and not goes_on:
-        code, what = "reconnect-missed", "the stream did not report the end of the open turn"
+        code = "reconnect-missed"
+        what = "the stream did not report the end of the open turn"
         until = max(until, after.exchange.end_ns or 0)
     elif lost:
-        code, what, severity = "reconnect-missed", "the stream did not report what happened meanwhile", "warning"
+        code = "reconnect-missed"
+        what = "the stream did not report what happened meanwhile"
+        severity = "warning"
     return Sign(code, f"{away}; {what}", since, until, stream, seqs, severity)
 
 

@@ -69,7 +69,8 @@ def examine(
     wanted = None if session is None else the_session(store, session)
     model = model or ModelChecks(store)
     troubles = list(_of_recordings(store, model.hops, recording))
-    at_rest, foreign = set[str](), list[StreamChecks]()
+    at_rest = set[str]()
+    foreign = list[StreamChecks]()
     found: dict[int, list[Finding]] = {}
     named: set[tuple[int, str | None]] = set()
     parents = list[tuple[int, int, SessionChecks]]()

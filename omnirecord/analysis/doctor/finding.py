@@ -245,7 +245,8 @@ def sign_at(code: str, message: str, refs: Iterable[Ref], **more: Any) -> Sign:
     known = list(refs)
     seqs = tuple(dict.fromkeys(ref.seq for ref in known if ref.stream == known[0].stream))
     times = [ref.at_ns for ref in known]
-    since, until = more.pop("since_ns", min(times)), more.pop("until_ns", max(times))
+    since = more.pop("since_ns", min(times))
+    until = more.pop("until_ns", max(times))
     return Sign(code, message, since, until, known[0].stream, seqs, **more)
 
 

@@ -339,5 +339,6 @@ def _difference(text: str, stored: str) -> str:
     """The position of the first difference, with both texts from there on."""
     same = same_start(text, stored)
     begin = max(same - 10, 0)
-    streamed, item = said(text[begin:], 40), said(stored[begin:], 40)
+    streamed = said(text[begin:], 40)
+    item = said(stored[begin:], 40)
     return f"from character {same + 1:,} on, the stream has {streamed!r}, the item {item!r}"

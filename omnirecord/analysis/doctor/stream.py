@@ -113,7 +113,9 @@ class Order:
         """The id of the response that began and has not ended."""
         self._seen: set[int] = set()
         self._copies: dict[str, Group] = {}
-        self._repeats, self._back, self._late = Group(), Group(), Group()
+        self._repeats = Group()
+        self._back = Group()
+        self._late = Group()
 
     def handlers(self) -> Handlers:
         return {**dict.fromkeys(_ONCE, self._once), protocol.SESSION_STATUS: self._rest}
@@ -121,7 +123,8 @@ class Order:
     def _rest(self, event: Event) -> None:
         """A session at rest has no open turn: an interrupted turn ends so."""
         if event.data.get("status") in ("idle", "failed") and self._ended is None:
-            self._ended, self._open = "", None
+            self._ended = ""
+            self._open = None
 
     def _once(self, event: Event) -> None:
         """An event that arrives once. Only its hash is kept, since there may be many."""
@@ -205,7 +208,8 @@ class Activity:
 
     def __init__(self, stream: int, begun_ns: int, *, beats: bool) -> None:
         """`begun_ns`: the start of the response. `beats`: whether heartbeats are due."""
-        self._stream, self._begun_ns = stream, begun_ns
+        self._stream = stream
+        self._begun_ns = begun_ns
         self._beats = beats
         self.last: Ref | None = None
         """The last frame of any kind."""
@@ -310,7 +314,10 @@ class StreamChecks:
         self._is_timed = x.has_times and x.ending != "unknown"
         self.joined = False
         """Whether its connect snapshot has text in flight."""
-        self._slowest, self._slow, self._unsent, self._unsent_bytes = 0, 0, 0, 0
+        self._slowest = 0
+        self._slow = 0
+        self._unsent = 0
+        self._unsent_bytes = 0
         self._slow_at: Ref | None = None
         self._handlers: dict[str, list[Callable[[Event], object]]] = defaultdict(list)
         own = (self.order, self.text, self.statuses)

@@ -218,7 +218,8 @@ class Follower(Generic[T]):
         newest = itself(self._path)
         self._look_for(newest)
         parts = list(self._parts())
-        has_more, is_recorded = parts[-1].has_more, any(part.is_recorded for part in parts)
+        has_more = parts[-1].has_more
+        is_recorded = any(part.is_recorded for part in parts)
         if not is_recorded and (now := itself(self._path)) != newest and now.exists():
             has_more = is_recorded = True  # a newer file has been created since the last look
         return Batch([part for part in parts if part.rows or part.left_out], has_more, is_recorded)

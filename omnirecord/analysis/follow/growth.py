@@ -167,7 +167,8 @@ class Growth:
             return new[-1].seq if new else last, []
         back = count
         while True:
-            frames, seen = deque[TimedFrame](maxlen=count), last
+            frames = deque[TimedFrame](maxlen=count)
+            seen = last
             begin = max(0, last - back)
             known = chain(store.stored_frames(x, begin), new) if is_open else store.frames_behind(x, begin)
             for frame in known:

@@ -170,7 +170,8 @@ class Rows(Reader[Row]):
                     if not is_over:
                         growth.wait_for_end(x.exchange)
                 if is_over:
-                    asked, answer = None if has_row else _asked(store, hops, x), _answer(store, hops, x)
+                    asked = None if has_row else _asked(store, hops, x)
+                    answer = _answer(store, hops, x)
                     yield {**_row(store, x, act, is_over=True), "asked": asked, "answer": answer}
 
 

@@ -44,7 +44,9 @@ class GrowingSession:
     """One session, as far as it is recorded."""
 
     def __init__(self, first: Exchange, parent_id: str | None, long_silence: int) -> None:
-        self.recording, self.session_id, self.parent_id = first.recording, first.session_id, parent_id
+        self.recording = first.recording
+        self.session_id = first.session_id
+        self.parent_id = parent_id
         self.builder = SessionBuilder(is_child=parent_id is not None, long_silence=long_silence)
         self.exchanges: dict[int, Exchange] = {}
         self._line = Line()
@@ -163,7 +165,8 @@ class GrowingLinks:
         self._now_ns = max([self._now_ns, *known])
         histories: dict[object, History] = {}
         recent = [self._recent(one, clocks, histories) for one in self._active(sessions, clocks)]
-        open_, grouping = self._open.values(), self.grouping
+        open_ = self._open.values()
+        grouping = self.grouping
         found = linked(open_, recent, recordings, histories, self._evidence, grouping=grouping)
         links = self._numbered(found)
         everything = sorted([*self._final.values(), *links], key=lambda link: order(link.call))
@@ -212,12 +215,14 @@ class GrowingLinks:
 
     def _recent(self, session: Session, clocks: Clocks, histories: dict[object, History]) -> Session:
         """Return the session with its last turns, and note the history before them. An open turn lasts until now."""
-        key, first = named(session), self._first.get((session.recording, session.session_id), len(session.turns))
+        key = named(session)
+        first = self._first.get((session.recording, session.session_id), len(session.turns))
         begin = max(0, min(len(session.turns) - TURNS, first - 1))
         past, history = self._past.get(key, (0, START))
         for turn in session.turns[past:begin]:
             history = keys_and_history(turn, history)[1]
-        past, histories[key] = max(past, begin), history
+        past = max(past, begin)
+        histories[key] = history
         self._past[key] = past, history
         until_ns = self._now_ns - clocks.zero(session.recording) if _is_open(session) else session.until_ns
         return replace(session, turns=session.turns[past:], until_ns=until_ns)
@@ -247,7 +252,8 @@ class GrowingLinks:
         newer: dict[object, int] = {}
         self._first = {}
         for link in sorted(links, key=lambda one: one.started_ns, reverse=True):
-            call, is_old = link.call, False
+            call = link.call
+            is_old = False
             if link.turn is not None:
                 session: object = link.turn[:2]
                 newer[session] = newer.get(session, 0) + 1
@@ -305,7 +311,9 @@ class GrowingSessions(Generic[S]):
         reads_open: bool = False,
         others: Others | None = None,
     ) -> None:
-        self._make, self._wanted, self._long_silence = make, session, long_silence
+        self._make = make
+        self._wanted = session
+        self._long_silence = long_silence
         self._reads_open = reads_open
         self._others = others or Others()
         self.growth = Growth()
@@ -328,7 +336,8 @@ class GrowingSessions(Generic[S]):
 
     def look(self, store: Store) -> list[Exchange]:
         """Read what is new in the file. Return each new or changed exchange of no session and no call."""
-        hops, parents = ModelHops(store), cache(store.parents)
+        hops = ModelHops(store)
+        parents = cache(store.parents)
         calls: list[ModelCall] = []
         strays: list[Exchange] = []
         answers: list[Exchange] = []
@@ -381,7 +390,8 @@ class GrowingSessions(Generic[S]):
 
     def _read(self, store: Store, x: Exchange, hops: ModelHops) -> Iterator[ModelCall]:
         """Yield a call, unless it was read in this state."""
-        is_open, is_answered = x.ending == "open", x.response is not None
+        is_open = x.ending == "open"
+        is_answered = x.response is not None
         if self._reads_open or not is_open or self._answered.get(x.exchange) is not is_answered:
             call = call_in(store, x, hops, with_answer=self._reads_open or not is_open)
             yield from [] if call is None else [call]

@@ -53,7 +53,8 @@ class Remote:
     def __init__(self, url: str, wanted: Wanted, last: int, *, token: str | None, ca: File | None) -> None:
         try:
             parts = urlsplit(url)
-            self._host, self._port = parts.hostname or "", parts.port
+            self._host = parts.hostname or ""
+            self._port = parts.port
         except ValueError as error:
             raise UsageError(f"{url} is no URL: {error}") from None
         if not self._host or parts.username is not None:
@@ -64,12 +65,14 @@ class Remote:
             raise UsageError(f"--ca is for a proxy with https, and {url} has none")
         self._token = token and checked_token(token, "the token")
         self._path = urlsplit(self.url).path + CONTROL + "events"
-        self._wanted, self._last = wanted, last
+        self._wanted = wanted
+        self._last = last
         self._bookmark: str | None = None
         self._cassette = ""
         self._told: dict[tuple[str, object], int] = {}
         """The last `seq` of each stream of a cassette since the last bookmark."""
-        self._has_begun, self._tells_requests = False, True
+        self._has_begun = False
+        self._tells_requests = True
 
     def rows(self, *, retry: bool, say: Say, rest: Rest) -> Iterator[Row]:
         """Return the rows, as `follow` does. With `retry`, also if the proxy does not answer yet, or no longer."""
@@ -173,7 +176,8 @@ class Remote:
             self._told.clear()
 
     def _is_new(self, row: Row) -> bool:
-        stream, seq = (self._cassette, row.get("stream")), row.get("seq")
+        stream = (self._cassette, row.get("stream"))
+        seq = row.get("seq")
         if not isinstance(seq, int) or seq <= self._told.get(stream, 0):
             return False
         self._told[stream] = seq

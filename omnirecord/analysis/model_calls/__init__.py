@@ -297,7 +297,8 @@ class _Correlation:
         at = self._clocks.at
         heard = self._heard(places if said else (), cut=cut)
         for same, some in said.items():
-            ours, theirs = list[Said](), list[Heard]()
+            ours = list[Said]()
+            theirs = list[Heard]()
             for number, deltas in some:
                 times = (deltas[0].at_ns, deltas[-1].at_ns, self._calls[number].started_ns)
                 first_ns, last_ns, start_ns = (at(model, ns, client) for ns in times)
@@ -305,7 +306,8 @@ class _Correlation:
             for place, passage in heard.get(same, ()):
                 one = self._places[place]
                 zero_ns = self._places[place].zero_ns
-                first_ns, last_ns = zero_ns + passage.first_ns, zero_ns + passage.last_ns
+                first_ns = zero_ns + passage.first_ns
+                last_ns = zero_ns + passage.last_ns
                 theirs.append(Heard(first_ns, last_ns, one.begin_ns, one.end_ns, place))
             for call, turns, is_sure in pairs(ours, theirs, self._clocks.slack(model, client)):
                 fitting = [turn for turn in turns if not (cut and self._contradicts(call, turn, whole=False))]
@@ -362,7 +364,8 @@ class _Correlation:
 
     def _open(self, numbers: Iterable[int], places: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
         """Return for each call the turns that were open when it started, at most `MOST_OPEN` and one more."""
-        by_client, by_model = self._by_client(places), self._by_model(numbers)
+        by_client = self._by_client(places)
+        by_model = self._by_model(numbers)
         found: dict[int, list[int]] = {number: [] for some in by_model.values() for number in some}
         for model, some in by_model.items():
             for client, all_ in by_client.items():

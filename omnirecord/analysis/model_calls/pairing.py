@@ -70,7 +70,8 @@ def _possible(one: Said, heard: Sequence[Heard], slack_ns: int) -> set[int]:
     """Return the texts that may be the text of a call."""
 
     def fits(text: Heard) -> bool:
-        first, last = text.first_ns - one.first_ns, text.last_ns - one.last_ns
+        first = text.first_ns - one.first_ns
+        last = text.last_ns - one.last_ns
         is_during = text.begin_ns - slack_ns <= one.start_ns <= text.end_ns + slack_ns
         return is_during and last >= -slack_ns and last - first <= _STRETCH
 

@@ -259,7 +259,8 @@ def _is_same(tool: Tool, wanted: ToolRequest) -> bool:
     """Return whether a tool call on the client hop may be the request of the model."""
     if tool.name and wanted.name and tool.name != wanted.name:
         return False
-    ours, theirs = loads(tool.arguments), loads(wanted.arguments)
+    ours = loads(tool.arguments)
+    theirs = loads(wanted.arguments)
     return None in (ours, theirs) or ours in ({}, theirs)
 
 

@@ -155,7 +155,8 @@ def _ask(index: Index, store: Store, stamp: Any, asked: _Search, watch: Watch, *
 
 
 def _narrow(store: Store, index: Index, asked: _Search) -> Filter:
-    sessions, calls = None, None
+    sessions = None
+    calls = None
     if asked.session is not None:
         wanted = the_session(store, asked.session)
         known = indexed_sessions(index.connection)

@@ -29,7 +29,8 @@ MOST = 100
 """Most words of a query."""
 _OPERATORS = ("AND", "OR", "NOT")
 Values = list[Any]
-OPEN, SHUT = "\x02", "\x03"
+OPEN = "\x02"
+SHUT = "\x03"
 """The marks around found words in texts from the index. No indexed text holds them."""
 WIDTH = 120
 _IN = "IN (SELECT value FROM json_each(?))"

@@ -50,7 +50,8 @@ from .values import (
 )
 
 _MS = 1_000_000
-_LENGTH, _VERDICT_HEARD = attrgetter("length"), attrgetter("frame.verdict")
+_LENGTH = attrgetter("length")
+_VERDICT_HEARD = attrgetter("frame.verdict")
 _TYPE_AND_VERDICT = attrgetter("type", "verdict")
 Frames = Callable[[Exchange], Iterable[TimedFrame]]
 """Returns the frames of a stream."""
@@ -141,7 +142,9 @@ def measured_talks(
 def _measured_talk(one: ConcludedTalk, calls: Sequence[tuple[Exchange, int]], frames: Frames) -> SessionStats:
     """`calls`: the exchanges, each with the ns from the clock of its recording to that of the conversation."""
     told = one.session
-    line, spans, streams = list[MergedFrame](), list[Span](), list[StreamStats]()
+    line = list[MergedFrame]()
+    spans = list[Span]()
+    streams = list[StreamStats]()
     for x, shift_ns in calls:
         if x.stream is not None:
             own = list(frames(x))
@@ -294,7 +297,8 @@ class TurnMeasures:
         *,
         only_deltas: bool = False,
     ) -> None:
-        self.turn, self.links = turn, links
+        self.turn = turn
+        self.links = links
         self._posted = turn.asked_ns if turn.asked_ns in posts else None
         passages = [*turn.messages, *turn.thoughts]
         has_all = turn.events > 0 and not only_deltas

@@ -39,7 +39,8 @@ class UnfoldingTurn:
     """One draft, and how much of it has lines."""
 
     def __init__(self, draft: Draft, number: int) -> None:
-        self.draft, self.number = draft, number
+        self.draft = draft
+        self.number = number
         self._has_begun = self._end_seen = False
         self.told_end: Ended | None = None
         """The end that has a line. A later event may tell another one."""
@@ -66,7 +67,8 @@ class UnfoldingTurn:
     ) -> Iterator[Line]:
         """Return the lines of what is complete since the last call. `last`: nothing follows. `calls`: the model calls
         that are complete. `spent`: returns where the time of the turn went."""
-        draft, called = self.draft, list(call_pieces(page, calls))
+        draft = self.draft
+        called = list(call_pieces(page, calls))
         if draft.is_empty and not called:
             return
         over = draft is not builder.open
@@ -83,7 +85,8 @@ class UnfoldingTurn:
 
     def growing(self, page: Page) -> Iterator[Line]:
         """Return the lines of what is not complete: the text so far, open tool calls and approvals."""
-        draft, rest = self.draft, " " * COLUMN
+        draft = self.draft
+        rest = " " * COLUMN
         for blocks, kind, name in ((draft.thoughts, "thought", "thought: "), (draft.messages, "said", "Assistant: ")):
             if len(blocks) > self._at.get(kind, 0):
                 yield from page.wrapped(name + _tail(blocks[-1]), kind, rest, rest)  # type: ignore[arg-type]

@@ -66,7 +66,9 @@ def call_name(link: Link) -> str:
 
 def told(page: Page, call: ModelCall) -> str:
     """Return ending, times and tokens of a call in one line."""
-    begun, byte_ns, token_ns = call.started_ns, call.first_byte_ns, call.first_token_ns
+    begun = call.started_ns
+    byte_ns = call.first_byte_ns
+    token_ns = call.first_token_ns
     has_answered = byte_ns is not None and call.ending != "refused" and not call.is_unreached
     byte = f"first byte {seconds(max((byte_ns or 0) - begun, 0))}" if has_answered else ""
     token = "" if token_ns is None else f"first token {seconds(max(token_ns - begun, 0))}"
@@ -152,7 +154,8 @@ class TalkLines:
         """Return the lines of calls of a conversation, each with its attempts. `links`: further calls; by default all.
         `sums`: see `talk_sums`."""
         by_number = {recording.recording: recording for recording in self.recordings}
-        page, talk = page.since(one.session.begun_ns), one.talk
+        page = page.since(one.session.begun_ns)
+        talk = one.talk
         if talk.number not in self.headed:
             self.headed[talk.number] = one.session.recording
             yield from page.wrapped(_talk_head(one, by_number, sums), "head", "", "  ")
@@ -202,7 +205,8 @@ def _talk_call(page: Page, link: Link, place: Place, told_before: ToldBefore) ->
 def _run_line(page: Page, recordings: Mapping[int, Recording], before: int, link: Link) -> Iterator[Line]:
     """Yield a line if another run of the recorder recorded a call. `recordings`: by number. `before`: the recording of
     the call before it."""
-    known, own = recordings.get(before), recordings.get(link.call.recording)
+    known = recordings.get(before)
+    own = recordings.get(link.call.recording)
     if known is None or own is None or known is own or (own.run_id is not None and own.run_id == known.run_id):
         return
     since = own.started_at[:19].replace("T", " ")
@@ -321,7 +325,9 @@ def _answered(page: Page, call: ModelCall) -> Iterator[tuple[str, Kind]]:
         yield f"asks for tool {page.short(tool.name) or '(no name)'} {page.short(tool.arguments)}".rstrip(), "tool"
 
 
-_TIME, _PLACE, _NAME = 9, 7, 28
+_TIME = 9
+_PLACE = 7
+_NAME = 28
 """Columns of the time, of `stream:seq`, and of the name of an event."""
 _INDENT = " " * (_TIME + 2)
 _BROKEN = frozenset({"upstream_lost", "upstream_unreachable", "recorder_stopped", "recorder_killed"})
@@ -400,7 +406,8 @@ def _head_of_others(store: Store, recording: int, exchanges: Sequence[Exchange],
     streams = [x for x in exchanges if x.kind == "sse"]
     events = sum(sum(n for verdict, n in store.tally(x)[0].items() if verdict != "comment") for x in streams)
     times = [(x.request.at_ns, x.end_ns or store.last_known_ns(recording)) for x in exchanges]
-    until_ns, begun_ns = max(end for _, end in times), min(begin for begin, _ in times)
+    until_ns = max(end for _, end in times)
+    begun_ns = min(begin for begin, _ in times)
     heard = [counted(len(streams), "stream"), counted(events, "event")] if streams else []
     counts = [counted(len(exchanges), "request"), *heard]
     return " · ".join([name, f"recording {recording}", *counts, seconds(until_ns - begun_ns)])
@@ -416,7 +423,8 @@ def request_entry(store: Store, x: Exchange) -> _Entry:
 def event_entry(x: Exchange, frame: TimedFrame, *, full: bool = False) -> _Entry:
     """Return the line of one frame. `full`: with all of its data."""
     fields = read_fields(frame.raw or b"", bom=frame.seq == 1)
-    is_comment, is_end = frame.verdict == "comment", frame.verdict == "sentinel"
+    is_comment = frame.verdict == "comment"
+    is_end = frame.verdict == "sentinel"
     name = one_line(frame.type or fields.event or ("comment" if is_comment else "message"))
     if is_end:
         name = "sentinel"

@@ -69,12 +69,14 @@ def segments_of(row: Any) -> Iterator[Segment | Late]:
     at = first = 0
     records = len(exchanges)
     while first < records:
-        exchange, n = exchanges[first], reads[first]
+        exchange = exchanges[first]
+        n = reads[first]
         if sizes[first] == LATE:
             yield Late(exchange, n, sent[first])
             first += 1
             continue
-        last, end = first, at
+        last = first
+        end = at
         while last < records and exchanges[last] == exchange and sizes[last] != LATE:
             if reads[last] != n + last - first or starts[last] != starts[first] + end - at:
                 raise ValueError("a row of the journal lacks a read")
@@ -84,7 +86,8 @@ def segments_of(row: Any) -> Iterator[Segment | Late]:
             raise ValueError("a row of the journal has fewer bytes than its reads")
         of = slice(first, last)
         yield Segment(exchange, n, starts[first], came[of], sent[of], sizes[of], data[at:end])
-        at, first = end, last
+        at = end
+        first = last
     if at != len(data):
         raise ValueError("a row of the journal has more bytes than its reads")
 
@@ -118,7 +121,8 @@ def _lost(values: tuple[Any, ...]) -> Iterator[Row]:
     for one in segments_of(values):
         if isinstance(one, Segment):
             sent = [None if at == NOT_SENT else at for at in one.sent]
-            blocks, made = ReadBlocks(one.exchange, one.n, one.start), list[Row]()
+            blocks = ReadBlocks(one.exchange, one.n, one.start)
+            made = list[Row]()
             for came_ns, sent_ns, size in zip(one.came, sent, one.sizes, strict=True):
                 blocks.add(came_ns, sent_ns, size, None, made)
             yield from made
@@ -152,7 +156,8 @@ def _rows_of(
     for segment in segments:
         at = 0
         for place, size in enumerate(segment.sizes):
-            n, start = segment.n + place, segment.start + at
+            n = segment.n + place
+            start = segment.start + at
             data = segment.data[at : at + size]
             at += size
             if n in covered:

@@ -36,7 +36,8 @@ _BYTE = 0x40000000 + 1024
 """Offset of the locked byte. SQLite locks 512 bytes from 1 GiB on."""
 _FLOCK = "hhqqi0q"
 """`struct flock` of Linux: type, whence, start, length, process."""
-_SET, _GET = getattr(fcntl, "F_OFD_SETLK", None), getattr(fcntl, "F_OFD_GETLK", None)
+_SET = getattr(fcntl, "F_OFD_SETLK", None)
+_GET = getattr(fcntl, "F_OFD_GETLK", None)
 """None on a system without such locks; then only the lock file counts."""
 
 SHIPPER_WITHIN = 60.0

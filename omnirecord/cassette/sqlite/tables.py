@@ -127,7 +127,8 @@ class Tables:
 
     def pseudonyms_of(self) -> tuple[bytes, bytes] | None:
         """Return the salt of the pseudonym key and the mark of that key, or None."""
-        salt, mark = self._meta("pseudonym_salt"), self._meta("pseudonym_mark")
+        salt = self._meta("pseudonym_salt")
+        mark = self._meta("pseudonym_mark")
         return None if salt is None or mark is None else (salt, mark)
 
     def is_part(self, recording: int) -> bool:
@@ -273,7 +274,8 @@ class Tables:
         """Return a body as it was on the wire, with secrets redacted. Raises `TooLarge`. Only for code that passes the
         bytes on with their headers: code that reads a body calls `decoded_body`. For a stream, call `content`."""
         query = "SELECT data FROM chunks WHERE exchange = ? AND side = ? ORDER BY start"
-        parts, left = [], max_decoded()  # type: list[bytes], int
+        parts: list[bytes] = []
+        left = max_decoded()
         for part in self._rows(checked.blob_of, query, exchange, side):
             parts.append(part)
             if (left := left - len(part)) < 0:

@@ -43,9 +43,11 @@ _AT_ONCE = 4 * 1024 * 1024
 follower waits for stored frames."""
 _PART = 0.0003
 """Seconds of work between two pauses, while much is read."""
-_REST, _LONGEST_REST = 5, 0.005
-"""A pause as a multiple of the work before it, and the longest pause in seconds. A busy event loop needs three quarters
-of the time. With less, events wait for as long as a look takes."""
+_REST = 5
+"""A pause as a multiple of the work before it. A busy event loop needs three quarters of the time. With less, events
+wait for as long as a look takes."""
+_LONGEST_REST = 0.005
+"""The longest pause, in seconds."""
 _MUCH = 64 * 1024
 """New bytes that are more than a person can read."""
 
