@@ -188,7 +188,8 @@ def record_missing(
     if failures:
         say(f"send failed calls again with: {_again(cassette, failures[0], command)}")
     if running.unrecorded:
-        say(f"{counted(running.unrecorded, 'request')} passed unrecorded, as --only and --except say")
+        nothing = "" if running.recorded else "nothing was recorded: "
+        say(f"{nothing}{counted(running.unrecorded, 'request')} passed unrecorded, as --only and --except say")
     return code or (1 if running.is_incomplete else 0), running.recorded
 
 

@@ -210,7 +210,7 @@ class Episodes(Replay):
 
     def _answered(self, hop: str | None, method: str, target: str, exchange: int, status: int) -> None:
         """Note a request to an upstream that the cassette has no hop for."""
-        served = Served(method, target, status, None, source="live", new=exchange)
+        served = Served(method, target, status, None, source="live", new=exchange or None)
         self.served.append((hop, served))
         self.on_request(hop, served)
 

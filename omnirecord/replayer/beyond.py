@@ -24,7 +24,7 @@ omnirecord itself, for Omnigent's web UI; nowhere, as no recorded request matche
 class Served:
     """A request and its answer, as it begins. `exchange`: the number of the recorded exchange; None if none matched.
     `source`: where the answer is from. `new`: the number of the exchange that a live answer got in the new
-    recording. `advice`: how to ignore the differences, or to record the request, as a sentence."""
+    recording; None if it is not recorded. `advice`: how to ignore the differences, or to record the request, as a sentence."""
 
     method: str
     target: str
@@ -77,8 +77,8 @@ class Copy(Protocol):
 
 
 Answered = Callable[[str | None, str, str, int, int], None]
-"""Called when the upstream's response begins: hop, method, target, number of the exchange in the new cassette,
-status."""
+"""Called when the upstream's response begins: hop, method, target, number of the exchange in the new cassette or 0 if
+it is not recorded, status."""
 Over = Callable[[Ending], object]
 """Called when an exchange with the upstream has ended."""
 

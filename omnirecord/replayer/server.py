@@ -416,7 +416,7 @@ class Replay(WithBlock, PlayheadControl):
         told: list[Served] = []
 
         def answered(_hop: str | None, _method: str, _target: str, exchange: int, status: int) -> None:
-            told.append(replace(served, status=status, new=exchange))
+            told.append(replace(served, status=status, new=exchange or None))
             self._note(told[0])
 
         def over(ending: Ending) -> None:

@@ -118,6 +118,8 @@ def told_source(served: Served, *, advises: bool = True) -> str:
     has further lines that say why, and what to do about it if `advises`."""
     number = served.exchange if served.new is None else served.new
     exchange = "" if number is None else f" ({'new ' if served.new else ''}exchange {number})"
+    if served.source == "live" and served.status and served.new is None:
+        exchange = " (not recorded)"
     reasons = served.reasons if advises else served.why.split("\n")
     why = [f"    {visible(line)}" for line in reasons if line and served.source == "live"]
     return "\n".join([f"{_NAMES.get(served.source, served.source)}: {_told(served)}{exchange}", *why])
@@ -164,7 +166,7 @@ def replaced_before(replay: Replay) -> set[int]:
 def replaced_in(replay: Replay, talks: Mapping[int, int]) -> list[Exchange]:
     """Return the recorded requests that no client has sent, and in whose place other requests came.
 
-    These are live ones with a good answer, or recorded ones that had been replaced before. Each takes the place of one
+    These are live ones with a good answer that is recorded, or recorded ones that had been replaced before. Each takes the place of one
     to the same path. If a model call is replaced, so is the rest of its conversation, which may have another length
     now. `talks`: the conversations by exchange."""
     lost = set(map(id, replay.lost))
@@ -172,7 +174,7 @@ def replaced_in(replay: Replay, talks: Mapping[int, int]) -> list[Exchange]:
     came = Counter(
         (hop, one.method, path_of(one.target))
         for hop, one in replay.served
-        if (one.source == "live" and 0 < one.status < 400 and id(one) not in lost) or one.exchange in before
+        if (one.new is not None and 0 < one.status < 400 and id(one) not in lost) or one.exchange in before
     )
     unsent = [(hop.only, x) for hop in replay.hops for x in hop.unsent]
     replaced = []

@@ -89,6 +89,17 @@ async def test_a_provider_that_the_recording_lacks_is_recorded_beside_it(tmp_pat
     assert (done.code, done.out) == (0, b"Hello there.\nSunny.\n"), done.errors.decode()
 
 
+async def test_a_call_that_is_not_recorded_takes_the_place_of_none(tmp_path: Path) -> None:
+    await recording(tmp_path, "Hi")
+    async with ModelApis(SCRIPT) as provider:
+        done = await extended(tmp_path, provider, "Weather?", options=("--except", "*"))
+    assert (done.code, asked(provider)) == (1, ["Weather?"])
+    assert "  live: POST /v1/responses -> 200 (not recorded)\n" in done.errors.decode()
+    assert "1 request recorded, but not sent:\n" in done.errors.decode()
+    assert "omnirecord: nothing was recorded: 1 request passed unrecorded" in done.errors.decode()
+    assert replayed_run(tmp_path, "Hi").code == 0
+
+
 async def test_a_changed_call_takes_the_place_of_the_recorded_one_but_a_call_that_is_not_made_fails(
     tmp_path: Path,
 ) -> None:
