@@ -180,7 +180,10 @@ def use_protocol(connector: TCPConnector, make: Callable[[], UpstreamProtocol]) 
 
 
 def idle_connections(connector: TCPConnector) -> MutableMapping[ConnectionKey, Any]:
-    """Return the connector's own table of open connections that no request uses: a queue of (protocol, time) a key."""
+    """Return the connector's own table of open connections that no request uses: a queue of (protocol, time) a key.
+
+    It is not to be kept: the connector makes another one each time it closes old connections.
+    """
     return connector._conns
 
 

@@ -238,7 +238,7 @@ class Upstream:
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_note_use)
         self._pooled = _session(connector, trace)
-        self._idle = idle_connections(connector) if self._is_fast else {}
+        self._connector = connector
         self._key: ConnectionKey | None = None  # of all connections, but for the client
         self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10, ssl=verified))
 
@@ -346,20 +346,24 @@ class Upstream:
 
     def left(self, client: int) -> None:
         """Close the idle connections of a client connection that is closed."""
-        if self._key is not None:
-            for protocol, _ in self._idle.pop(connection_key(client, self._key), ()):
+        if self._is_fast and self._key is not None:
+            idle = idle_connections(self._connector)
+            for protocol, _ in idle.pop(connection_key(client, self._key), ()):
                 protocol.close()
 
     @property
     def idle(self) -> int:
         """The number of open connections without a request."""
-        return sum(map(len, self._idle.values()))
+        return sum(map(len, idle_connections(self._connector).values())) if self._is_fast else 0
 
     def let_go(self) -> None:
         """Close the idle connections: their file descriptors are needed."""
-        for protocol, _ in chain.from_iterable(list(self._idle.values())):
+        if not self._is_fast:
+            return
+        idle = idle_connections(self._connector)
+        for protocol, _ in chain.from_iterable(list(idle.values())):
             protocol.close()
-        self._idle.clear()
+        idle.clear()
 
     async def close(self) -> None:
         await self._pooled.close()

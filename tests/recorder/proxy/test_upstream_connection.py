@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from aiohttp import ClientPayloadError, HttpVersion11
+from aiohttp import ClientPayloadError, HttpVersion11, TCPConnector, web
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import RawTestServer
 
-from omnirecord.recorder.proxy.upstream import Connection
+from omnirecord.recorder.proxy.upstream import Connection, Upstream
 
 pytestmark = pytest.mark.fast_path
 
@@ -110,3 +111,22 @@ async def test_a_connection_that_switched_protocols_unasked_is_not_used_again() 
     connection.data_received(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
     await connection.read()
     assert not connection.is_connected()
+
+
+async def test_no_connection_of_a_client_that_left_stays_after_aiohttp_closed_old_ones() -> None:
+    async def answers(_: web.BaseRequest) -> web.Response:
+        return web.Response(text="hi")
+
+    async with RawTestServer(answers) as server:
+        upstream = Upstream(server.make_url("/"))
+        for client in (1, 2, 3):
+            answer = await upstream.request(client, "GET", "/", [], None)
+            assert await answer.read() == b"hi"
+        connector = upstream._pooled.connector
+        assert isinstance(connector, TCPConnector)
+        connector._cleanup()  # as it does when a connection is 15 s old
+        upstream.left(1)
+        assert (upstream.idle, len(connector._conns)) == (2, 2)
+        upstream.let_go()
+        assert (upstream.idle, len(connector._conns)) == (0, 0)
+        await upstream.close()
