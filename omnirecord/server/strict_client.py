@@ -53,6 +53,10 @@ class StrictClient(ClientNames, Client):
         self.handled = request  # its header section is examined already
         return None
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._upload = EMPTY_PAYLOAD  # the body refers to its connection
+
     def data_received(self, data: bytes) -> None:
         is_section = self._upload.is_eof() and not self.is_upgraded
         last = data.lower().rfind(b"\nupgrade") if is_section else -1

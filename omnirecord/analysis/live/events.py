@@ -111,8 +111,7 @@ class LiveSession:
     """One session in the view: its turns are those of `show`, without the texts that are complete."""
 
     def __init__(self) -> None:
-        self._data: Data = {}
-        self._builder = SessionBuilder(is_child=False, payload=lambda _: self._data)
+        self._builder = SessionBuilder(is_child=False)
         self.objections: set[str] = set()
         """The contract issues that have a line."""
         self.failure = ""
@@ -123,8 +122,7 @@ class LiveSession:
         return self._builder.turns
 
     def add(self, heard: MergedFrame, data: Data) -> None:
-        self._data = data
-        self._builder.add(heard)
+        self._builder.add(heard, data)
 
 
 def event_lines(session: LiveSession, heard: MergedFrame, row: Row, place: str) -> Iterator[Line]:

@@ -118,7 +118,7 @@ class SessionBuilder:
         self.last_ns = at_ns
         builder.here = frame
         if in_snapshot or type_ in protocol.HEARTBEATS:
-            self._keepalive(heard)
+            self._keepalive(heard, data)
         elif verdict not in _NO_EVENTS and type_ != protocol.SESSION_PRESENCE:
             if before is not None:
                 if at_ns - before.last_ns > SILENT:
@@ -284,7 +284,7 @@ class SessionBuilder:
             until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)),
         )
 
-    def _keepalive(self, heard: MergedFrame) -> None:
+    def _keepalive(self, heard: MergedFrame, data: dict[str, Any] | None) -> None:
         """Add a heartbeat, or a frame of a connect snapshot, which may have text that no stream has brought yet."""
         builder, frame = self.turns, heard.frame
         if not heard.in_snapshot:
@@ -292,9 +292,9 @@ class SessionBuilder:
             if builder.open is not None:
                 builder.open.heartbeats += 1
         elif frame.type == protocol.SESSION_CHILD_SESSION_UPDATED:
-            add_resent(builder, frame.type, frame.offset_ns, self._payload(frame))
+            add_resent(builder, frame.type, frame.offset_ns, self._payload(frame) if data is None else data)
         elif frame.type is not None and frame.type in protocol.RESENT:
-            add_resent(builder, frame.type, frame.offset_ns, self._payload(frame))
+            add_resent(builder, frame.type, frame.offset_ns, self._payload(frame) if data is None else data)
             if builder.open is not None:
                 builder.open.joined_ns = frame.offset_ns
                 builder.open.carry(frame)

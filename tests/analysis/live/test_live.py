@@ -6,6 +6,7 @@ import gc
 import json
 import re
 import tracemalloc
+import weakref
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -582,3 +583,20 @@ def test_a_turn_of_which_the_last_events_are_shown_begins_with_its_message(tmp_p
     found = [line.line(200) for row in follower.read().rows for line in view.lines_of(row)]
     turns = [" ".join(line.split()) for line in found if " turn " in line]
     assert turns == ["1.00s turn begins with gpt stream 1", "2.00s turn completed in 0.50 s stream 1"]
+
+
+def test_a_session_that_the_view_forgets_is_freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A garbage collection would free it hours later."""
+    monkeypatch.setattr("omnirecord.analysis.live._MOST_SESSIONS", 1)
+    view = LiveView()
+    some = rows(HEALTHY["tool"])
+    assert [one for row in some for one in view.lines_of(row)]
+    (shown,) = view._sessions.values()
+    forgotten = weakref.ref(shown)
+    del shown
+    gc.disable()
+    try:
+        assert [one for row in some for one in view.lines_of({**row, "session_id": "conv_other"})]
+        assert forgotten() is None
+    finally:
+        gc.enable()
