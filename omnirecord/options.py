@@ -473,7 +473,11 @@ def check(name: str, value: Any, where: str) -> None:
         raise UsageError(f"{where}: {name} is {wanted}, not {value!r}")
     choices = said(SETTINGS[name]).choices
     if choices and value is not None and value not in choices:
-        raise UsageError(f"{where}: {name} {value!r} is none of {', '.join(choices)}")
+        is_one = len(choices) == 1
+        told = (
+            f"is {choices[0]!r} or not set, not {value!r}" if is_one else f"{value!r} is none of {', '.join(choices)}"
+        )
+        raise UsageError(f"{where}: {name} {told}")
 
 
 def unknown(name: object, known: Iterable[str], where: str) -> UsageError:

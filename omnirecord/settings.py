@@ -140,6 +140,8 @@ def _table(path: Path) -> Mapping[str, Any] | None:
     except RecursionError as error:
         raise UsageError(f"{path} is no valid TOML for settings: its values are nested too deeply") from error
     if is_own:
+        if isinstance(table.get("tool", table.get("omnirecord")), dict):
+            raise UsageError(f"{path} has its settings in no table: leave out [tool.omnirecord]")
         return table  # type: ignore[no-any-return]
     tools = table.get("tool")
     found = tools.get("omnirecord") if isinstance(tools, dict) else None

@@ -107,7 +107,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"keep": [1.5]}, "here: keep is a limit, or a list of limits, not [1.5]"),
     ({"redact_patterns": "acme_"}, "here: redact_patterns is a list of texts, not 'acme_'"),
     ({"labels": 1}, "here: labels is a mapping of names to texts, or a list of KEY=VALUE, not 1"),
-    ({"redact": "all"}, "here: redact 'all' is none of content"),
+    ({"redact": "all"}, "here: redact is 'content' or not set, not 'all'"),
 ]
 
 

@@ -109,6 +109,7 @@ def test_paths_begin_at_the_folder_of_the_file(tmp_path: Path) -> None:
 @each(
     ("text", "sentence"),
     [
+        ("[tool.omnirecord]\ndb = 'a.db'", " has its settings in no table: leave out [tool.omnirecord]"),
         ("reed_ahead = 1", " has no 'reed_ahead': did you mean 'read_ahead'?"),
         ("redact-patterns = []", " has no 'redact-patterns': did you mean 'redact_patterns'?"),
         ("read_ahead = true", ": read_ahead is a whole number, not True"),

@@ -63,7 +63,7 @@ def config(as_json: bool) -> None:
     if settings.warning is not None:
         say(settings.warning)
     rows = list(_rows(settings))
-    without_file = [] if settings.file else ["No settings file was found: see docs/settings.md"]
+    without_file = [] if settings.file else ["No settings file was read: see docs/settings.md"]
     print_found(as_json, rows, [*table([_cells(row) for row in rows], least=_LEAST), *without_file])
 
 

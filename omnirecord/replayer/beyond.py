@@ -24,7 +24,8 @@ omnirecord itself, for Omnigent's web UI; nowhere, as no recorded request matche
 class Served:
     """A request and its answer, as it begins. `exchange`: the number of the recorded exchange; None if none matched.
     `source`: where the answer is from. `new`: the number of the exchange that a live answer got in the new
-    recording; None if it is not recorded. `advice`: how to ignore the differences, or to record the request, as a sentence."""
+    recording; None if it is not recorded. `advice`: how to ignore the differences, or to record the request, as a
+    sentence."""
 
     method: str
     target: str

@@ -166,9 +166,9 @@ def replaced_before(replay: Replay) -> set[int]:
 def replaced_in(replay: Replay, talks: Mapping[int, int]) -> list[Exchange]:
     """Return the recorded requests that no client has sent, and in whose place other requests came.
 
-    These are live ones with a good answer that is recorded, or recorded ones that had been replaced before. Each takes the place of one
-    to the same path. If a model call is replaced, so is the rest of its conversation, which may have another length
-    now. `talks`: the conversations by exchange."""
+    These are live ones with a good answer that is recorded, or recorded ones that had been replaced before. Each takes
+    the place of one to the same path. If a model call is replaced, so is the rest of its conversation, which may have
+    another length now. `talks`: the conversations by exchange."""
     lost = set(map(id, replay.lost))
     before = replaced_before(replay)
     came = Counter(

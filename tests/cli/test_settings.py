@@ -190,7 +190,7 @@ def test_config_is_a_table_for_a_person(folder: Path) -> None:
     assert lines[0] == ["setting", "value", "from"]
     assert ["port", "7", str(folder / "pyproject.toml")] in lines
     assert ["db", "omnirecord.db", "default"] in lines
-    assert run("config", "--no-config").stdout.endswith("No settings file was found: see docs/settings.md\n")
+    assert run("config", "--no-config").stdout.endswith("No settings file was read: see docs/settings.md\n")
 
 
 def test_proxy_starts_from_a_file_alone(tmp_path: Path) -> None:

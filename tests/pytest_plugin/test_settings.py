@@ -51,7 +51,7 @@ def test_one_of_several_needs_no_list(key: str) -> None:
         ({"match_on": ["headers"]}, "a header counts with match='add header NAME'"),
         ({"gate_timeout": "soon"}, "here: gate_timeout 'soon' is no number of seconds"),
         ({"gate_timeout": -1}, "here: gate_timeout -1 is no number of seconds"),
-        ({"redact": "all"}, "here: redact 'all' is none of content"),
+        ({"redact": "all"}, "here: redact is 'content' or not set, not 'all'"),
         ({"labels": 1}, "here: labels is a mapping of names to texts, or a list of KEY=VALUE, not 1"),
         ({"labels": {"a b": "1"}}, "here: labels: 'a b' is no key of a label"),
         ("instant", "here gives a dict, not 'instant'"),
