@@ -64,6 +64,8 @@ class NotExecutable(Failure):
 def check(command: Sequence[str]) -> None:
     """Raise `NotFound` or `NotExecutable` if there is no such command."""
     name = command[0]
+    if not name:
+        raise NotFound("the command is an empty text: name a program behind --")
     if shutil.which(name) is not None:
         return
     path = Path(name)
@@ -102,8 +104,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], held: Held) -> i
     try:
         child = os.posix_spawnp(command[0], [*command], environment, setsigmask=held.before, setsigdef=defaults)
     except OSError as error:
-        kind = NotFound if error.errno == errno.ENOENT else NotExecutable
-        raise kind(f"cannot run {command[0]}: {error.strerror or error}") from error
+        raise _refusal(command[0], error) from error
     statuses = list[int]()
     waiting = threading.Thread(target=_wait_for, args=(child, threading.get_ident(), statuses), daemon=True)
     waiting.start()
@@ -117,6 +118,15 @@ def run(command: Sequence[str], environment: Mapping[str, str], held: Held) -> i
         if number != signal.SIGCHLD and not is_of_terminal:
             with suppress(ProcessLookupError):
                 os.kill(child, number)
+
+
+def _refusal(name: str, error: OSError) -> Failure:
+    """Return the error for a command that exists, but did not start."""
+    if error.errno == errno.ENOENT:
+        return NotFound(f"cannot run {name}: the program that its first line names does not exist")
+    if error.errno == errno.ENOEXEC:
+        return NotExecutable(f"cannot run {name}: its first line names no program: write for instance sh {name}")
+    return NotExecutable(f"cannot run {name}: {error.strerror or error}")
 
 
 def _wait_for(child: int, thread: int, statuses: list[int]) -> None:

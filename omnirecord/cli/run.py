@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,7 @@ def _record(
     servers = {**named, **{route.hop: route.upstream for route in routes}}
     every, contracts = contracts_of(contract, servers)
     proxy = controlled(first, db, upstreams=servers, contract=every, contracts=contracts, is_lazy=True, **chosen)
-    with proxy as recorder:
+    with _without_file(db), proxy as recorder:
         own: dict[str | None, str] = {} if first is None else {None: recorder.url}
         made = own_variables({**own, **{hop: recorder.urls[hop] for hop in named}})
         for route in routes:
@@ -208,6 +208,16 @@ def _record(
     if proxy.is_incomplete:
         code = code or 1
     return code, count
+
+
+@contextmanager
+def _without_file(db: Path) -> Iterator[None]:
+    """Remove the new cassette if the command does not start."""
+    try:
+        yield
+    except (child.NotFound, child.NotExecutable):
+        db.unlink(missing_ok=True)
+        raise
 
 
 def _tell(db: Path, fail_on: str | None) -> bool:

@@ -339,6 +339,9 @@ def test_ctrl_c_in_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
         (["./none"], 127, "Error: the command ./none was not found: it does not exist\n"),
         (["agent.py"], 126, "Error: agent.py is no program that can be executed: write python agent.py\n"),
         (["."], 126, "Error: . is a folder: name a command behind --\n"),
+        ([""], 127, "Error: the command is an empty text: name a program behind --\n"),
+        (["./lost"], 127, "Error: cannot run ./lost: the program that its first line names does not exist\n"),
+        (["./bare"], 126, "Error: cannot run ./bare: its first line names no program: write for instance sh ./bare\n"),
         (["--replay", "no.db", "true"], 2, "Error: no.db does not exist"),
         (["-o", "agent.py", "true"], 2, "Error: agent.py exists already, and a new cassette is written: name"),
         (["-o", "a.txt", "true"], 2, "Error: a.txt is no .db, and a recording is an SQLite file: name it a.db\n"),
@@ -353,11 +356,14 @@ def test_a_mistake_gets_one_sentence_and_the_exit_code_of_a_shell(
     tmp_path: Path, words: list[str], code: int, said: str
 ) -> None:
     (tmp_path / "agent.py").write_text("print(1)")
+    for name, text in (("lost", "#!/no/such/program\n"), ("bare", "true\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
     done = run(tmp_path, *words)
     assert done.code == code
     assert done.errors.decode().startswith(said), done.errors.decode()
     assert done.errors.count(b"\n") == 1
-    assert [one.name for one in tmp_path.iterdir()] == ["agent.py"]
+    assert {one.name for one in tmp_path.iterdir()} == {"agent.py", "lost", "bare"}
 
 
 def test_a_script_without_the_permission_to_execute_is_told_apart(tmp_path: Path) -> None:
