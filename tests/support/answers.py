@@ -30,7 +30,7 @@ CAUSES = {
     "reader_dropped": "reader-dropped",
     "server_stopped": "server-stopped upstream-lost",
     "connection_lost": "upstream-lost",
-    "client_left": "client-left-in-turn runner-silent model-silent tool-without-output child-unfinished"
+    "client_left": "client-left-in-turn runner-silent model-silent heartbeats-stopped tool-without-output child-unfinished"
     " message-not-taken approval-lost",
     "recorder_killed": "recorder-killed runner-silent model-silent tool-without-output",
     "recorder_stopped": "recorder-stopped runner-silent model-silent tool-without-output",
@@ -230,7 +230,7 @@ def _of_doctor(
     yield "restarts", restarts
     code = row["conclusion"]["code"]
     causes = set(CAUSES.get(code, "").split())
-    if causes:
+    if causes and (code, row["conclusion"]["outcome"]) != ("deleted", "finished"):  # between two turns
         is_named = bool(causes & (set(codes) | everywhere))
         yield f"cause of {code}", {"sessions": True, "doctor": is_named}
 

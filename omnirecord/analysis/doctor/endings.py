@@ -17,6 +17,7 @@ from ...omnigent.routes import party_name, path_of
 from ...text import counted, joined
 from ..apis import error_text
 from ..turns.aftermath import ENDED_BY_SERVER
+from ..turns.conclusion import is_untouched
 from ..turns.draft import Draft
 from ..turns.patience import LATE, LONG, LONG_QUIET, PATIENCE, SECOND, SILENT
 from ..turns.requests import READS, Act, FailedRequest, group_key
@@ -334,6 +335,7 @@ def untaken(s: Examined, items: Items) -> Iterator[Sign]:
         for act in posts
         if act.is_unanswered and max(asked, default=-1) < act.at_ns and not items.carried(act.text, act.at_ns)
     ]
+    unheard = True
     for act in [*taken, *hangs][:_MOST]:
         patience = _LISTENS_AGAIN if act.item_id is not None else PATIENCE
         there = [one for one in s.streams if one.is_session and _listened(s, one, act.at_ns, patience)]
@@ -346,6 +348,12 @@ def untaken(s: Examined, items: Items) -> Iterator[Sign]:
             seqs = (one.activity.last.seq,) if one.activity.last else ()
             until = max(act.at_ns, one.exchange.end_ns or 0)
             yield Sign("message-not-taken", message, act.at_ns, until, one.stream, seqs, "warning" if ran_on else None)
+            unheard = False
+    last = s.session.turns[-1] if s.session.turns else None
+    if unheard and last is not None and last.asked and last.ended == "unfinished" and is_untouched(last):
+        text = said(last.asked[-1].text, 40)
+        message = f"no event says that the agent got the message {text!r}, but no client listened for long after it"
+        yield Sign("message-not-taken", message, last.begin_ns, max(last.begin_ns, s.until_ns), severity="note")
 
 
 def _listened(s: Examined, one: StreamChecks, at_ns: int, patience: int) -> bool:

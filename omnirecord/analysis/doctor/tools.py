@@ -17,7 +17,7 @@ from ..turns.draft import Trace
 from ..turns.patience import PATIENCE, SECOND, TOGETHER
 from ..turns.requests import Act
 from ..turns.values import Approval, Ref, Tool
-from .finding import Sign, said, seconds, sign_at
+from .finding import Severity, Sign, said, seconds, sign_at
 from .session import Examined
 
 MOST = 50
@@ -28,6 +28,7 @@ AGAIN = 5
 def tool_signs(s: Examined) -> Iterator[Sign]:
     yield from islice(_without_output(s), MOST)
     yield from islice(_failed(s), MOST)
+    yield from islice(_read(s), MOST)
     yield from islice(_repeated(s), MOST)
     uncalled = [(tool, trace) for tool, trace in s.tools if trace.ended and not trace.begun]
     for tool, trace in uncalled[:MOST]:
@@ -56,6 +57,22 @@ def _failed(s: Examined) -> Iterator[Sign]:
             was_stopped = bool(trace.ended) and any(refs[0].at_ns <= stop <= refs[-1].at_ns for stop in s.stops)
             severity = "note" if was_stopped else None
             yield sign_at("tool-failed", told_failure(tool), refs, about=tool.call_id, severity=severity)
+
+
+def _read(s: Examined) -> Iterator[Sign]:
+    """Calls that no stream carried, only a read of the session: failed ones, and those without an output."""
+    heard = {tool.call_id for tool, _ in s.tools}
+    reads = {key: read for read in s.snapshots for key, _ in read.items}
+    for turn, _ in s.turns:
+        for tool in turn.tools:
+            read = reads.get(("call", tool.call_id))
+            if tool.call_id not in heard and read is not None:
+                if tool.replaced is not None or tool.failed is not None:
+                    yield Sign("tool-failed", told_failure(tool), read.asked_ns, read.at_ns, about=tool.call_id)
+                if tool.returned_ns is None:
+                    message = f"{_named(tool)} (call {said(tool.call_id)}) had no output in exchange {read.exchange}"
+                    severity: Severity = "note" if read.status == "running" else "warning"
+                    yield Sign("tool-without-output", message, read.asked_ns, read.at_ns, severity=severity)
 
 
 def _repeated(s: Examined) -> Iterator[Sign]:

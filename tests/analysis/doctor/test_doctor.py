@@ -353,8 +353,8 @@ def test_a_post_without_an_answer_that_had_an_effect_is_no_finding(later: bytes)
     assert codes(made) == []
 
 
-def test_a_post_without_an_answer_is_no_finding_if_the_client_left_soon() -> None:
-    assert codes(_unanswered_post(heard(end=7.0), until=2.2)) == []
+def test_a_post_without_an_answer_is_a_note_if_the_client_left_soon() -> None:
+    assert codes(_unanswered_post(heard(end=7.0), until=2.2)) == [("message-not-taken", "note", None)]
 
 
 def test_a_sub_agent_that_failed_unheard_is_a_warning() -> None:

@@ -63,3 +63,31 @@ def test_an_earlier_turn_is_completed_while_the_next_one_works(tmp_path: Path) -
     tape.post("/v1/sessions/s/events", 3.0, until=3.1, status=202, body=body, answer={"item_id": "i5"})
     shown = rows(tape.save(tmp_path / "polled.db"), "show")
     assert [(turn["ended"], turn["text"]) for turn in shown] == [("completed", "Three lines."), ("unfinished", "")]
+
+
+@each(
+    ("status", "items", "expected"),
+    [
+        (
+            "idle",
+            [CALL, {**OUTPUT, "output": '{"exit_code": 2, "stderr": "no file"}'}, SAID],
+            ("tool-failed", "warning"),
+        ),
+        ("failed", [CALL], ("tool-without-output", "warning")),
+        ("running", [CALL], ("tool-without-output", "note")),
+    ],
+)
+def test_doctor_tells_the_tools_that_only_a_read_shows(
+    status: str, items: list[dict[str, Any]], expected: tuple[str, str], tmp_path: Path
+) -> None:
+    path = polled(status, ASKED, *items).save(tmp_path / "polled.db")
+    assert expected in [(one["code"], one["severity"]) for one in rows(path, "doctor")]
+    assert contradictions(path) == [] or status == "failed"
+
+
+def test_doctor_notes_a_message_after_which_no_client_listened(tmp_path: Path) -> None:
+    path = polled("idle", ASKED).save(tmp_path / "polled.db")
+    (finding,) = rows(path, "doctor")
+    assert (finding["code"], finding["severity"]) == ("message-not-taken", "note")
+    assert finding["message"].startswith("no event says that the agent got the message 'How many lines?'")
+    assert contradictions(path) == []
