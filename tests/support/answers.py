@@ -30,15 +30,15 @@ CAUSES = {
     "reader_dropped": "reader-dropped",
     "server_stopped": "server-stopped upstream-lost",
     "connection_lost": "upstream-lost",
-    "client_left": "client-left-in-turn runner-silent model-silent heartbeats-stopped tool-without-output child-unfinished"
-    " message-not-taken approval-lost",
+    "client_left": "client-left-in-turn runner-silent model-silent heartbeats-stopped tool-without-output"
+    " child-unfinished message-not-taken approval-lost",
     "recorder_killed": "recorder-killed runner-silent model-silent tool-without-output",
     "recorder_stopped": "recorder-stopped runner-silent model-silent tool-without-output",
     "child_unfinished": "child-unfinished",
     "approval_unanswered": "approval-unanswered approval-too-late approval-lost",
     "not_taken_up": "message-not-taken message-refused",
     "end_missing": "turn-unfinished turn-interrupted",
-    "end_missed": "reconnect-missed turn-unfinished",
+    "end_missed": "reconnect-missed turn-unfinished items-missed",
     "deleted": "session-deleted",
 }
 """The codes of `doctor` that name the cause of a conclusion; one of them is enough."""
