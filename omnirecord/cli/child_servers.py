@@ -34,9 +34,11 @@ def new_cassette(output: Path | None) -> Path:
     """The cassette of a run, which does not exist. Raises `UsageError`."""
     from ..cassette.files import checked_new
 
-    if output is not None:
-        return checked_new(output)
-    return Path(f"omnirecord-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.db")
+    name = f"omnirecord-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}.db"
+    path = Path(name) if output is None else checked_new(output)
+    if path.parent.is_dir() and not os.access(path.parent, os.W_OK):
+        raise UsageError(f"cannot write {path}: its folder is read-only, so name a cassette elsewhere with -o")
+    return path
 
 
 def contracts_of(given: Sequence[str], hops: Iterable[str | None]) -> tuple[str | None, dict[str, str]]:

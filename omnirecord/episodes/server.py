@@ -17,6 +17,8 @@ from ..cassette.jsonl import jsonl_bytes
 from ..cassette.open import brought_together, open_store
 from ..cassette.select import named_session
 from ..cassette.sqlite import Writer, rows
+from ..cassette.sqlite.connection import clear_errors
+from ..cassette.sqlite.lock import RecorderLock
 from ..errors import UsageError
 from ..model import Exchange
 from ..recorder.proxy.forward import RequestHead
@@ -114,6 +116,8 @@ class Episodes(Replay):
             )
         self._folder: TemporaryFolder | None = None
         """The folder with the .db that is recorded into, if the cassette is a .jsonl."""
+        self._lock: RecorderLock | None = None
+        """The lock of such a .jsonl: of two replays that extend it, the last one would drop the calls of the other."""
         self._is_marked = False
         self._replaces = replaces
         if replaces:
@@ -179,18 +183,27 @@ class Episodes(Replay):
         urls = {**{hop: recorded or _NOWHERE for hop, recorded in played.items()}, **live}
         first = urls.pop(None, None)
         named = {hop: url for hop, url in urls.items() if hop is not None}
-        file = await asyncio.to_thread(self._file)
-        recorder = self._recorder = controlled(
-            first, file, upstreams=named, behind=played, is_lazy=True, answered=self._answered, **self._recording
-        )
-        self.beyond = _Recorder(recorder, set(live), self._decide_where, keeps_answers=self._into is not None)
-        await recorder.__aenter__()
         try:
-            await super().__aenter__()
+            file = await asyncio.to_thread(self._file)
+            recorder = self._recorder = controlled(
+                first, file, upstreams=named, behind=played, is_lazy=True, answered=self._answered, **self._recording
+            )
+            self.beyond = _Recorder(recorder, set(live), self._decide_where, keeps_answers=self._into is not None)
+            await recorder.__aenter__()
+            try:
+                await super().__aenter__()
+            except BaseException:
+                await recorder.stop(0)
+                raise
         except BaseException:
-            await recorder.stop(0)
+            self._release()
             raise
         return self
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _played(self) -> dict[str | None, str | None]:
         """Return the recorded upstreams of the hops to play."""
@@ -224,7 +237,10 @@ class Episodes(Replay):
             self._recorder.last_labels |= self.last_labels
             await self._recorder.stop(0)
             if self._into is None:
-                await asyncio.to_thread(self._complete, self._recorder.db)
+                try:
+                    await asyncio.to_thread(self._complete, self._recorder.db)
+                finally:
+                    self._release()
             elif not self.recorded:
                 self._into.unlink(missing_ok=True)
 
@@ -232,6 +248,8 @@ class Episodes(Replay):
         """Return the .db to record into."""
         if self._into is not None or self.cassette.suffix == ".db":
             return self.db
+        with clear_errors(self.cassette):
+            self._lock = RecorderLock(self.cassette)
         self._folder = TemporaryFolder("episodes")
         db = Path(self._folder.name) / "recording.db"
         brought_together([self.cassette], db)

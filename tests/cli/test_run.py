@@ -366,6 +366,14 @@ def test_a_mistake_gets_one_sentence_and_the_exit_code_of_a_shell(
     assert {one.name for one in tmp_path.iterdir()} == {"agent.py", "lost", "bare"}
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_read_only_is_named_before_the_command_starts(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    done = run(tmp_path, "--", "true")
+    assert done.code == 2
+    assert "its folder is read-only, so name a cassette elsewhere with -o\n" in done.errors.decode()
+
+
 def test_a_script_without_the_permission_to_execute_is_told_apart(tmp_path: Path) -> None:
     script = tmp_path / "agent.sh"
     script.write_text("true")

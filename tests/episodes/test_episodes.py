@@ -16,7 +16,7 @@ import omnirecord
 from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.episodes.server import Episodes, with_body
-from omnirecord.errors import UsageError
+from omnirecord.errors import CassetteInUse, UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.beyond import Question, Where
 from omnirecord.replayer.matching.key import Incoming
@@ -98,6 +98,20 @@ async def test_without_a_new_cassette_the_new_calls_alone_are_appended(tmp_path:
         for text in ("One?", "Two?", "Three?"):
             assert await said(server.url, text) == text.replace("?", ".")
         assert (server.unmatched, server.unplayed) == ([], [])
+
+
+async def test_a_text_cassette_is_extended_by_one_replay_at_a_time(tmp_path: Path) -> None:
+    text = tmp_path / "a.jsonl"
+    omnirecord.scrub(await recorded(tmp_path / "a.db", "One?"), text)
+    async with ModelApis(SCRIPT) as provider:
+        async with Episodes(text, {None: base(provider)}, timing="instant") as episodes:
+            with pytest.raises(CassetteInUse, match=r"a\.jsonl is being recorded by another omnirecord: name another"):
+                await Episodes(text, {None: base(provider)}).__aenter__()
+            assert await said(episodes.url, "Two?") == "Two."
+        async with Episodes(text, {None: base(provider)}, timing="instant") as episodes:
+            assert [await said(episodes.url, word) for word in ("One?", "Two?", "Three?")] == ["One.", "Two.", "Three."]
+        assert len(provider.requests) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"a.db", "a.jsonl"}
 
 
 async def test_equal_calls_beyond_the_recorded_ones_go_to_the_provider(tmp_path: Path) -> None:

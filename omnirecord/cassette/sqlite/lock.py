@@ -188,7 +188,7 @@ class RecorderLock:
                     time.sleep(0.02)
                     continue
                 raise CassetteInUse(
-                    f"{cassette} is being recorded by another omnirecord: choose another --db, or stop that one"
+                    f"{cassette} is being recorded by another omnirecord: name another file, or stop that one"
                 ) from None
             if self._still_there(fd):
                 return fd
