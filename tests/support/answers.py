@@ -228,9 +228,12 @@ def _of_doctor(
     yield "approvals without an answer", {"show": open_, "doctor": codes["approval-unanswered"]}
     restarts = {"show": sum(len(one["restarts_ns"]) for one in turns), "doctor": codes["runner-restarted"]}
     yield "restarts", restarts
-    code = row["conclusion"]["code"]
+    conclusion = row["conclusion"]
+    code = conclusion["code"]
     causes = set(CAUSES.get(code, "").split())
-    if causes and (code, row["conclusion"]["outcome"]) != ("deleted", "finished"):  # between two turns
+    was_deleted_at_rest = (code, conclusion["outcome"]) == ("deleted", "finished")
+    is_unheard = code == "not_taken_up" and not conclusion["connected"]  # another recorder may have the streams
+    if causes and not was_deleted_at_rest and not is_unheard:
         is_named = bool(causes & (set(codes) | everywhere))
         yield f"cause of {code}", {"sessions": True, "doctor": is_named}
 

@@ -350,7 +350,8 @@ def untaken(s: Examined, items: Items) -> Iterator[Sign]:
             yield Sign("message-not-taken", message, act.at_ns, until, one.stream, seqs, "warning" if ran_on else None)
             unheard = False
     last = s.session.turns[-1] if s.session.turns else None
-    if unheard and last is not None and last.asked and last.ended == "unfinished" and is_untouched(last):
+    is_heard = any(one.is_session for one in s.streams)  # if not, another recorder may have the streams
+    if unheard and is_heard and last is not None and last.asked and last.ended == "unfinished" and is_untouched(last):
         text = said(last.asked[-1].text, 40)
         message = f"no event says that the agent got the message {text!r}, but no client listened for long after it"
         yield Sign("message-not-taken", message, last.begin_ns, max(last.begin_ns, s.until_ns), severity="note")

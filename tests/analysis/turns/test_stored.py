@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.answers import contradictions, rows
-from tests.support.cassettes import Made
+from tests.support.cassettes import Made, heartbeat
+from tests.support.cassettes import status as stream_status
 from tests.support.examples import each
 
 
@@ -86,8 +87,10 @@ def test_doctor_tells_the_tools_that_only_a_read_shows(
 
 
 def test_doctor_notes_a_message_after_which_no_client_listened(tmp_path: Path) -> None:
-    path = polled("idle", ASKED).save(tmp_path / "polled.db")
-    (finding,) = rows(path, "doctor")
+    tape = polled("idle", ASKED)
+    tape.stream("s", 0.5, (0.5, heartbeat()), (0.6, stream_status("idle")), end=1.2)
+    path = tape.save(tmp_path / "polled.db")
+    finding = rows(path, "doctor")[0]
     assert (finding["code"], finding["severity"]) == ("message-not-taken", "note")
     assert finding["message"].startswith("no event says that the agent got the message 'How many lines?'")
     assert contradictions(path) == []
