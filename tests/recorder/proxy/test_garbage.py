@@ -38,6 +38,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio.TaskGroup leaves a cycle with its CancelledError")
 @pytest.mark.fast_path
 def test_nothing_of_a_client_that_left_waits_for_a_garbage_collection(tmp_path: Path) -> None:
     """Old garbage is looked at so rarely that memory would grow for hours."""
