@@ -14,6 +14,7 @@ import fcntl
 import io
 import os
 import re
+import shlex
 import shutil
 import stat
 import tempfile
@@ -254,6 +255,16 @@ def folder_for(output: Path | None, kind: str) -> TemporaryFolder:
         return TemporaryFolder(kind, beside)
     except OSError as error:
         raise UsageError(unwritable(temporary() if output is None or beside is None else output, error)) from error
+
+
+def kept_recording(recording: Path, path: Path, error: UsageError) -> UsageError:
+    """Move a recording out of its temporary folder, because `path`, which should get it, cannot be written. Return an
+    error that also says where the recording is now. Within a file system, the move needs no room."""
+    folder = recording.parent
+    kept = folder.with_name(f"omnirecord-{path.stem}-{folder.name[-8:]}.db")
+    recording.rename(kept)
+    how = f"is kept: omnirecord export {shlex.join([str(kept), '-o', str(path)])}"
+    return UsageError(f"{error}. The recording {how if path.suffix == '.jsonl' else f'is kept in {kept}'}")
 
 
 @contextmanager

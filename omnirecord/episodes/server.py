@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import Awaitable, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from ..cassette.conversations import placed_calls
-from ..cassette.files import TemporaryFolder, checked_new, whole_or_not
+from ..cassette.files import checked_new, kept_recording, room_for, whole_or_not
 from ..cassette.jsonl import jsonl_bytes
 from ..cassette.open import brought_together, open_store
 from ..cassette.select import named_session
@@ -114,8 +116,8 @@ class Episodes(Replay):
             raise UsageError(
                 f"{cassette}: exchanges are appended to a whole .db or .jsonl only. Name a new cassette for them"
             )
-        self._folder: TemporaryFolder | None = None
-        """The folder with the .db that is recorded into, if the cassette is a .jsonl."""
+        self._folder: Path | None = None
+        """The folder with the .db that is recorded into, if the cassette is a .jsonl. It outlives a killed process."""
         self._lock: RecorderLock | None = None
         """The lock of such a .jsonl: of two replays that extend it, the last one would drop the calls of the other."""
         self._is_marked = False
@@ -197,6 +199,7 @@ class Episodes(Replay):
                 raise
         except BaseException:
             self._release()
+            self._remove_folder()
             raise
         return self
 
@@ -250,8 +253,9 @@ class Episodes(Replay):
             return self.db
         with clear_errors(self.cassette):
             self._lock = RecorderLock(self.cassette)
-        self._folder = TemporaryFolder("episodes")
-        db = Path(self._folder.name) / "recording.db"
+        room_for(self.cassette)  # raises before a call is paid for
+        self._folder = Path(tempfile.mkdtemp(prefix="omnirecord-episodes-"))
+        db = self._folder / "recording.db"
         brought_together([self.cassette], db)
         return db
 
@@ -265,8 +269,20 @@ class Episodes(Replay):
         if replaced or back:
             with closing(Writer(db)) as writer:
                 writer.write([*map(rows.replaced, sorted(replaced)), *map(rows.not_replaced, sorted(back))])
+        if self._folder is not None and (replaced or back or self.recorded):
+            self._write_text(db)
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
         if self._folder is not None:
-            if replaced or back or self.recorded:
-                with closing(open_store(db)) as store, whole_or_not(self.cassette) as file:
-                    file.writelines(jsonl_bytes(store))
-            self._folder.cleanup()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _write_text(self, db: Path) -> None:
+        """Write the .jsonl again. Raises `UsageError` if that is impossible; then the recording is kept."""
+        try:
+            with closing(open_store(db)) as store, whole_or_not(self.cassette) as file:
+                file.writelines(jsonl_bytes(store))
+        except UsageError as error:
+            kept = kept_recording(db, self.cassette, error)
+            self._remove_folder()
+            raise kept from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any, NoReturn, cast
 
-from ..cassette.files import TemporaryFolder, unwritable, whole_or_not
+from ..cassette.files import TemporaryFolder, kept_recording, unwritable, whole_or_not
 from ..cassette.jsonl import jsonl_bytes
 from ..cassette.open import brought_together, open_store
 from ..episodes.server import Episodes
@@ -135,12 +135,19 @@ def _keep(db: Path, path: Path, *, has_passed: bool) -> None:
                 f"{path} was left as it was: {len(missed)} of its requests did not reach the upstream, the first was"
                 f" {request.method} {request.target}"
             )
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(unwritable(target, error)) from error
-        with whole_or_not(target) as file:
-            file.writelines([db.read_bytes()] if target.suffix == ".db" else jsonl_bytes(store))
+    try:
+        _write(db, target)
+    except UsageError as error:
+        raise kept_recording(db, target, error) from error
     if has_passed:
         with suppress(OSError):
             failed_path(path).unlink(missing_ok=True)
+
+
+def _write(db: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(unwritable(target, error)) from error
+    with closing(open_store(db)) as store, whole_or_not(target) as file:
+        file.writelines([db.read_bytes()] if target.suffix == ".db" else jsonl_bytes(store))

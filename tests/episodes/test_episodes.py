@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -112,6 +114,35 @@ async def test_a_text_cassette_is_extended_by_one_replay_at_a_time(tmp_path: Pat
             assert [await said(episodes.url, word) for word in ("One?", "Two?", "Three?")] == ["One.", "Two.", "Three."]
         assert len(provider.requests) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"a.db", "a.jsonl"}
+
+
+async def test_new_calls_are_kept_if_a_text_cassette_cannot_be_written_at_the_end(tmp_path: Path) -> None:
+    text = tmp_path / "a.jsonl"
+    omnirecord.scrub(await recorded(tmp_path / "a.db", "One?"), text)
+    async with ModelApis(SCRIPT) as provider:
+        episodes = Episodes(text, {None: base(provider)}, timing="instant")
+        await episodes.__aenter__()
+        assert await said(episodes.url, "Two?") == "Two."
+        text.unlink()
+        text.mkdir()
+        with pytest.raises(UsageError, match="Is a directory") as raised:
+            await episodes.stop()
+    words = re.search(r"The recording is kept: omnirecord export (\S+) -o (\S+)$", str(raised.value))
+    assert words is not None
+    assert words[2] == str(text)
+    kept = Path(words[1])
+    with closing(open_store(kept)) as store:
+        assert len(store.exchanges()) == 2
+    kept.unlink()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_a_text_cassette_that_cannot_be_written_is_refused_before_the_first_call(tmp_path: Path) -> None:
+    text = tmp_path / "a.jsonl"
+    omnirecord.scrub(await recorded(tmp_path / "a.db", "One?"), text)
+    text.chmod(0o400)
+    with pytest.raises(UsageError, match=r"cannot write .*a\.jsonl: Permission denied"):
+        await Episodes(text, {None: "http://127.0.0.1:9"}).__aenter__()
 
 
 async def test_equal_calls_beyond_the_recorded_ones_go_to_the_provider(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -227,7 +229,10 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(suite: Suite, upstream: str)
     (suite.path / "tapes").write_text("")
     result = suite.run(*from_upstream(upstream), "--omnirecord-cassettes=tapes")
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["omnirecord: cannot write *test_it.jsonl: Not a directory*"])
+    result.stdout.fnmatch_lines(["omnirecord: cannot write *test_it.jsonl: Not a directory*The recording is kept: *"])
+    kept = re.search(r"omnirecord export (\S+) -o", result.stdout.str())
+    assert kept is not None
+    Path(kept[1]).unlink()
 
 
 def test_an_upstream_that_does_not_answer_fails_the_test_and_makes_no_cassette(suite: Suite) -> None:
