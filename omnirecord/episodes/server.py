@@ -264,6 +264,8 @@ class Episodes(Replay):
         if self._is_marked:
             return
         self._is_marked = True
+        if self._recording.get("before_record") is not None:
+            self._forget_left_out(db)
         replaced = self.taken_over()
         back = {one.exchange for _, one in self.served if one.exchange is not None} & replaced_before(self)
         if replaced or back:
@@ -272,6 +274,14 @@ class Episodes(Replay):
         if self._folder is not None and (replaced or back or self.recorded):
             self._write_text(db)
         self._remove_folder()
+
+    def _forget_left_out(self, db: Path) -> None:
+        """Note which live exchanges `before_record` has left out: they are not recorded, so they replace nothing."""
+        with closing(open_store(db, judges=False)) as store:
+            kept = {x.exchange for x in store.exchanges()}
+        self.served[:] = [
+            (hop, one if one.new is None or one.new in kept else replace(one, new=None)) for hop, one in self.served
+        ]
 
     def _remove_folder(self) -> None:
         if self._folder is not None:

@@ -145,6 +145,18 @@ async def test_a_text_cassette_that_cannot_be_written_is_refused_before_the_firs
         await Episodes(text, {None: "http://127.0.0.1:9"}).__aenter__()
 
 
+async def test_a_live_call_that_before_record_leaves_out_replaces_no_recorded_one(tmp_path: Path) -> None:
+    db = await recorded(tmp_path / "a.db", "One?", "Two?")
+    recording = {"before_record": lambda _: None}
+    async with ModelApis(SCRIPT) as provider, Episodes(db, {None: base(provider)}, recording=recording) as episodes:
+        assert [await said(episodes.url, text) for text in ("One?", "Three?")] == ["One.", "Three."]
+    with closing(open_store(db)) as store:
+        assert len(store.exchanges()) == 2
+    async with omnirecord.replay(db, timing="instant") as server:
+        assert await said(server.url, "One?") == "One."
+        assert len(server.unplayed) == 1
+
+
 async def test_equal_calls_beyond_the_recorded_ones_go_to_the_provider(tmp_path: Path) -> None:
     old, new = await recorded(tmp_path / "old.db", "One?", "One?"), tmp_path / "new.db"
     async with ModelApis(SCRIPT) as provider, Episodes(old, {None: base(provider)}, into=new) as episodes:
