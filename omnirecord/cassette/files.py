@@ -103,7 +103,7 @@ def itself(path: Path) -> Path:
 
 def checked_new(path: Path) -> Path:
     """Return the path of a new cassette to record into. Raises `UsageError` if it exists, or is no `.db`."""
-    if path.suffix == ".jsonl":
+    if path.suffix in (".jsonl", ".zst"):
         raise UsageError(f"{path} cannot be recorded into: record a .db, and then omnirecord export FILE.db -o {path}")
     if os.path.lexists(path):
         raise UsageError(f"{path} exists already, and a new cassette is written: name another file, or remove it")

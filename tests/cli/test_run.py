@@ -346,6 +346,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_command_once(tmp_path: Path) -> None:
         (["-o", "agent.py", "true"], 2, "Error: agent.py exists already, and a new cassette is written: name"),
         (["-o", "a.txt", "true"], 2, "Error: a.txt is no .db, and a recording is an SQLite file: name it a.db\n"),
         (["-o", "a.jsonl", "true"], 2, "Error: a.jsonl cannot be recorded into: record a .db, and then omnirecord exp"),
+        (["-o", "a.db.zst", "true"], 2, "Error: a.db.zst cannot be recorded into: record a .db, and then omnirec"),
         (["--match", "path", "true"], 2, "Error: --match changes a replay: give --replay as well\n"),
         (["--replay", "no.db", "-o", "a.db", "true"], 2, "Error: a replay records nothing, and connects to no"),
         (["--env", "NONE", "true"], 2, "Error: --env NONE: the variable is not set: set it to the URL of the server\n"),
