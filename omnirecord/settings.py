@@ -13,7 +13,7 @@ Every run of pytest loads this module, so it imports `omnirecord.options` only i
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, NamedTuple
@@ -31,6 +31,8 @@ _PROTECTING = ("insecure", "allow_remote")
 _URLS = ("upstream", "upstreams", "ship", "lake")
 _MOST = 1 << 20
 """Most bytes of a file."""
+_ALIKE = 0.8
+"""Least likeness of an unknown variable to a setting, for it to be a mistake (`difflib`)."""
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 
@@ -44,11 +46,12 @@ class Setting(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """The given settings by name. `file`: their file. `warning`: why another file was not read."""
+    """The given settings by name. `file`: their file. `warnings`: why another file was not read, and which variables
+    may be misspelt."""
 
     values: Mapping[str, Setting]
     file: Path | None = None
-    warning: str | None = None
+    warnings: Sequence[str] = ()
 
     def value(self, name: str) -> Any:
         """Return the value of a setting; None if it is not given."""
@@ -65,10 +68,10 @@ def _places(setting: Setting) -> list[str]:
 
 def settings_in(folder: Path, environment: Mapping[str, str] = os.environ, *, reads_file: bool = True) -> Settings:
     """Return the settings that hold in a folder. Raises `UsageError` for a file or a variable that is unusable."""
-    warning: list[str] = []
+    warnings: list[str] = []
     found = None
     if reads_file and not _is_true(NO_CONFIG, environment.get(NO_CONFIG, "")):
-        found = _found(folder, warning)
+        found = _found(folder, warnings)
     values: dict[str, Setting] = {}
     file = None
     if found is not None:
@@ -81,10 +84,10 @@ def settings_in(folder: Path, environment: Mapping[str, str] = os.environ, *, re
             values[name] = Setting(values[name].value | value, "variable", f"{variable}, {file}")
         else:
             values[name] = Setting(value, "variable", variable)
-    return Settings(values, file, warning[0] if warning else None)
+    return Settings(values, file, [*warnings, *_misspelt(environment)])
 
 
-def _found(folder: Path, warning: list[str]) -> tuple[Path, Mapping[str, Any]] | None:
+def _found(folder: Path, warnings: list[str]) -> tuple[Path, Mapping[str, Any]] | None:
     """Return the nearest file with settings, and its table."""
     for place in (folder, *folder.parents):
         for name in (OWN, SHARED):
@@ -92,7 +95,7 @@ def _found(folder: Path, warning: list[str]) -> tuple[Path, Mapping[str, Any]] |
             if not _is_there(path):
                 continue
             if not _is_trusted(path, folder):
-                warning.append(f"{path} is not read: it belongs to another user")
+                warnings.append(f"{path} is not read: it belongs to another user")
                 continue
             table = _table(path)
             if table is not None:
@@ -287,6 +290,25 @@ def _of_variables(environment: Mapping[str, str]) -> dict[str, Any]:
         _check_meaning(name, value, variable)
         values[name] = value
     return values
+
+
+def _misspelt(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence for each variable that is no setting, but has nearly the name of one.
+
+    Others are no mistake: `run` sets addresses, the shell's completion has a variable, and Kubernetes sets some for a
+    service named omnirecord."""
+    names = {name.removeprefix(PREFIX) for name in environment if name.startswith(PREFIX)}
+    if not names:
+        return
+    from difflib import get_close_matches
+
+    from .options import SETTINGS
+
+    known = [name.upper() for name in SETTINGS]
+    for name in sorted(names.difference(known, [NO_CONFIG.removeprefix(PREFIX)])):
+        near = get_close_matches(name, known, 1, _ALIKE)
+        if near:
+            yield f"{PREFIX}{name} is no setting: did you mean {PREFIX}{near[0]}?"
 
 
 def _of_text(name: str, variable: str, text: str, environment: Mapping[str, str]) -> Any:

@@ -197,7 +197,7 @@ def test_a_file_of_another_user_is_not_read(tmp_path: Path) -> None:
     os.chown(path, 12345, -1)
     found = settings_in(inner, {})
     assert found.values == {}
-    assert found.warning == f"{path} is not read: it belongs to another user"
+    assert found.warnings == [f"{path} is not read: it belongs to another user"]
     path.rename(tmp_path / "kept.toml")
     os.chown(tmp_path / "kept.toml", 0, -1)
     path.symlink_to(tmp_path / "kept.toml")
@@ -205,6 +205,19 @@ def test_a_file_of_another_user_is_not_read(tmp_path: Path) -> None:
     assert settings_in(inner, {}).values == {}
     os.chown(inner, 12345, -1)
     assert settings_in(inner, {}).value("port") == 7
+
+
+def test_a_variable_that_is_nearly_a_setting_is_a_warning(tmp_path: Path) -> None:
+    environment = {"OMNIRECORD_UPSTREM": "http://127.0.0.1:1", "OMNIRECORD_REDACTION": "content"}
+    assert settings_in(tmp_path, environment).warnings == [
+        "OMNIRECORD_REDACTION is no setting: did you mean OMNIRECORD_REDACT?",
+        "OMNIRECORD_UPSTREM is no setting: did you mean OMNIRECORD_UPSTREAM?",
+    ]
+
+
+def test_other_variables_are_no_warning(tmp_path: Path) -> None:
+    names = ["NO_CONFIG", "URL", "URL_OPENAI", "COMPLETE", "SERVICE_HOST", "SERVICE_PORT", "PORT_6868_TCP_ADDR", "NAME"]
+    assert settings_in(tmp_path, {f"OMNIRECORD_{name}": "1" for name in names}).warnings == []
 
 
 @each(

@@ -9,7 +9,6 @@ import click
 
 from ..text import dumps
 from .common import json_option, print_found, table
-from .listen import say
 from .settings import PORT, no_config_option, settings_of
 
 if TYPE_CHECKING:
@@ -60,8 +59,6 @@ def config(as_json: bool) -> None:
       omnirecord config
     """
     settings = settings_of(click.get_current_context())
-    if settings.warning is not None:
-        say(settings.warning)
     rows = list(_rows(settings))
     without_file = [] if settings.file else ["No settings file was read: see docs/settings.md"]
     print_found(as_json, rows, [*table([_cells(row) for row in rows], least=_LEAST), *without_file])

@@ -80,6 +80,8 @@ def no_config_option(defaults: Callable[[Settings], Mapping[str, Any]] = lambda 
             return
         settings = current_settings(reads_file=not value)
         context.meta[_SETTINGS] = settings
+        for warning in settings.warnings:  # here, since a misspelt variable may be why an option is missing
+            say(warning)
         context.default_map = {**(context.default_map or {}), **defaults(settings)}
 
     return click.option(
@@ -116,8 +118,6 @@ def place_of(error: click.UsageError) -> str:
 def _tell(context: click.Context, reads: Reads) -> None:
     """Say which file was read, if a setting of it holds."""
     settings = settings_of(context)
-    if settings.warning is not None:
-        say(settings.warning)
     from_file = settings.from_file()
     taken = [
         name

@@ -82,7 +82,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     except UsageError as error:
         return [visible(f"omnirecord: {error}")]
     used = [name for name in settings.from_file() if _is_of_tests(name) or name in _OF_FIXTURES]
-    lines = [] if settings.warning is None else [settings.warning]
+    lines = list(settings.warnings)
     if used:
         lines.append(f"{settings.file} sets {', '.join(used)} (OMNIRECORD_NO_CONFIG=1 ignores it)")
     return [visible(f"omnirecord: {line}") for line in lines]

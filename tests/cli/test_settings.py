@@ -113,6 +113,14 @@ def test_upstreams_of_the_command_line_replace_those_of_the_file_with_their_cont
     assert (found["listens"], found["contracts"]) == ({}, {})
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_misspelt_variable_is_named_before_the_option_that_is_missing() -> None:
+    done = run("proxy", OMNIRECORD_UPSTREM=NAMELESS)
+    assert done.exit_code == 2
+    assert "OMNIRECORD_UPSTREM is no setting: did you mean OMNIRECORD_UPSTREAM?" in done.stderr
+    assert "Missing option '--upstream'" in done.stderr
+
+
 def test_no_config_ignores_the_file_and_not_the_variables(folder: Path) -> None:
     (folder / "omnirecord.toml").write_text("read_ahead = [")
     found = of_proxy("--no-config", "--upstream", NAMELESS, OMNIRECORD_REDACT="content")
