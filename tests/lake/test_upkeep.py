@@ -442,7 +442,7 @@ def test_expire_says_what_it_removes(folder_lake: str) -> None:
     assert "nothing was changed: --dry-run" in text
     rows = [json.loads(line) for line in run("expire", folder_lake, "--older-than", "36500d", "--json").splitlines()]
     assert rows == []
-    assert run("expire", folder_lake, "--older-than", "36500d").startswith("no day before 1926-")
+    assert run("expire", folder_lake, "--older-than", "36500d").startswith("no day before 19")
 
 
 @pytest.mark.parametrize(
