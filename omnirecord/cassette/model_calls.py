@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 
 from ..contract import OMNIGENT
 from ..model import Exchange
@@ -49,15 +50,15 @@ class ModelHops:
         """Return the requests for earlier answers that got a whole one, each with the id of the answer. No body is
         read."""
         for x in self._store.exchanges(in_session=False):
-            is_whole = x.kind == "http" and x.ending in ("eof", "done")
+            is_whole = x.kind in ("http", "sse") and x.ending in ("eof", "done")
             if is_whole and x.response is not None and x.response.status == 200:
                 id_ = later_id(x.request.target)
                 if id_ is not None:
                     yield id_, x
 
     def later(self, call: ModelCall) -> Exchange | None:
-        """Return the last request for the answer of a call whose model worked in the background."""
-        return self._later.get((call.recording, call.response_id or "")) if call.is_in_background else None
+        """Return the last request for the rest of an answer that its client did not get as a whole."""
+        return self._later.get((call.recording, call.response_id or "")) if call.may_have_more else None
 
     def api_of(self, x: Exchange) -> Api | None:
         """Return the API of a model call; None for another exchange. No body is read."""
@@ -103,10 +104,20 @@ def call_in(store: Source, x: Exchange, hops: ModelHops, *, with_answer: bool = 
     request = store.decoded_body(x, "request")
     call = call_of(x, request, response, frames, hop=hop, api=api)
     later = None if call is None else hops.later(call)
-    if later is None:
+    if call is None or later is None:
         return call
-    until_then = replace(x, end_ns=later.end_ns)
-    return call_of(until_then, request, store.decoded_body(later, "response"), hop=hop, api=api)
+    until_then = replace(x, kind=later.kind, stream=later.stream, response=later.response, ending=later.ending)
+    until_then = replace(until_then, end_ns=later.end_ns, response_bytes=later.response_bytes)
+    if later.kind == "http":
+        whole = call_of(until_then, request, store.decoded_body(later, "response"), hop=hop, api=api)
+    else:
+        # The rest of a cut stream follows its beginning: a client names the last event that it has.
+        rest = chain(store.frames(x) if is_streamed else (), store.frames(later))
+        whole = call_of(until_then, request, b"", rest, hop=hop, api=api)
+    if whole is None:
+        return call
+    whole = replace(whole, first_byte_ns=call.first_byte_ns, status=call.status)
+    return replace(whole, stream=call.stream, deltas=call.deltas) if is_streamed else whole
 
 
 def count_calls(store: Source) -> int:

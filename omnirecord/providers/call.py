@@ -13,7 +13,9 @@ How a call ended:
 4. `refused`: the provider answered with an error status, 400 or above.
 5. `cut`: the answer has no end. `cut_by` says which side closed the connection.
 6. `open`: the exchange is still being recorded. `unknown`: the body is no answer of this API, or cannot be read. With
-   a reason, such as `queued`, the model worked in the background: a later request (`register.later_id`) gets the rest.
+   a reason, such as `queued`, the model worked in the background.
+
+A later request (`register.later_id`) may get the rest of an answer that was cut, or that the model worked on.
 
 The type of an event tells the end, even if the rest of the event cannot be read. An answer with its end is over,
 whatever happens to the connection after it.
@@ -154,6 +156,11 @@ class ModelCall:
     def is_in_background(self) -> bool:
         """Whether the model still worked on the answer. `reason` is the state that the provider named last."""
         return self.ending == "unknown" and self.reason is not None
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether a later request may get the rest of its answer."""
+        return self.response_id is not None and (self.is_in_background or self.ending == "cut")
 
     @property
     def last_seen(self) -> str:

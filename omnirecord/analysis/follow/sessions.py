@@ -326,10 +326,10 @@ class GrowingSessions(Generic[S]):
         self._answered: dict[int, bool] = {}
         """The open calls that were read, and whether the provider had answered."""
         self._waiting: dict[tuple[int, str], int] = {}
-        """The calls whose model worked in the background, by recording and id of the answer."""
+        """The calls of which a client may ask for the rest of the answer, by recording and id of the answer."""
 
     def _completed(self, store: Store, hops: ModelHops, answers: Iterable[Exchange]) -> Iterator[ModelCall]:
-        """Read the calls again for whose answers these requests ask: their model worked in the background."""
+        """Read the calls again for the rest of whose answers these requests ask."""
         asked = ((x.recording, later_id(x.request.target) or "") for x in answers)
         if again := [self._waiting[answer] for answer in asked if answer in self._waiting]:
             yield from filter(None, (call_in(store, x, hops) for x in store.numbered(again)))
@@ -361,7 +361,7 @@ class GrowingSessions(Generic[S]):
                     session.take(store, x, is_open=not is_over)
         calls += self._completed(store, hops, answers)
         for call in calls:
-            if call.is_in_background and call.response_id is not None:
+            if call.may_have_more and call.response_id is not None:
                 self._waiting[call.recording, call.response_id] = call.exchange
         calls += self._ended_early(store, hops, calls)
         self._hear(store)

@@ -1,7 +1,8 @@
-"""OpenAI Responses with `background`: the answer comes with a later request, which belongs to the call."""
+"""OpenAI Responses with `background`: the answer, or its rest, comes with a later request of the same call."""
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from omnirecord.analysis.search import search
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Writer
 from omnirecord.providers.register import later_id
-from tests.support.cassettes import Made
+from tests.support.cassettes import Made, completed, created, delta
 
 Data = dict[str, Any]
 MESSAGE = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Rain."}]}
@@ -97,3 +98,47 @@ def test_a_follower_reads_a_call_again_when_its_answer_comes(tmp_path: Path) -> 
         with closing(open_store(file)) as store:
             growing.look(store)
         assert [link.call.text for link in growing.calls.links] == ["Rain.", ""]
+
+
+def streamed(*, cut: bool) -> Made:
+    """A call whose answer a later request streams: all of it, or what follows its first delta."""
+    tape = Made("openai-responses")
+    body = {"model": "m", "input": "Hi", "background": True, "stream": cut}
+    begun = [(0.1, created("resp_1")), (0.2, delta("Ra", 2))]
+    if cut:
+        asked = {"method": "POST", "body": json.dumps(body).encode(), "ending": "upstream_lost", "end": 0.3}
+        tape.stream("/v1/responses", 0.0, *begun, **asked)  # type: ignore[arg-type]
+    else:
+        tape.post("/v1/responses", 0, body=body, answer=answer("queued"))
+    rest = [(1.1, delta("in. Wind.", 3)), (1.5, completed("resp_1"))]
+    after = [] if cut else [(at + 0.85, event) for at, event in begun]
+    target = f"/v1/responses/resp_1?stream=true&starting_after={2 if cut else 0}"
+    tape.stream(target, 1.0, *sorted([*after, *rest]), ending="eof", end=2.0)
+    return tape
+
+
+def test_a_later_stream_brings_the_answer_of_a_call_in_the_background() -> None:
+    call = model_calls(streamed(cut=False).store()).links[0].call
+    assert (call.ending, call.text, call.ended_ns, call.stream) == ("completed", "Rain. Wind.", 1_500_000_000, 1)
+    assert [one.text for one in call.deltas] == ["Ra", "in. Wind."]
+
+
+def test_a_later_stream_brings_the_rest_of_an_answer_that_was_cut() -> None:
+    call = model_calls(streamed(cut=True).store()).links[0].call
+    assert (call.ending, call.text, call.ended_ns, call.stream) == ("completed", "Rain. Wind.", 1_500_000_000, 1)
+    assert (call.first_token_ns, call.events) == (200_000_000, 4)
+
+
+def test_a_plain_request_brings_the_rest_of_an_answer_that_was_cut() -> None:
+    tape = streamed(cut=True)
+    tape.get("/v1/responses/resp_1", 3, answer("completed", output=[MESSAGE], usage=USAGE))
+    call = model_calls(tape.store()).links[0].call
+    assert (call.ending, call.text, call.ended_ns) == ("completed", "Rain.", 3_000_000_000)
+    assert [one.text for one in call.deltas] == ["Ra"]
+
+
+def test_a_text_of_a_later_stream_is_found_in_its_call(tmp_path: Path) -> None:
+    for cut in (True, False):
+        file = streamed(cut=cut).save(tmp_path / f"{cut}.db")
+        found = search(file, "wind")
+        assert [hit.call and hit.call.call.exchange for hit in found.hits] == [1], cut
