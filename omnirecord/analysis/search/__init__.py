@@ -189,7 +189,7 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
     is_linked = any(hops.has(x) or later_id(x.request.target) is not None for x in exchanges.values())
     links = _links(store) if is_linked else {}
     made = []
-    for match in found:
+    for match in sorted(found, key=lambda match: (match.exchange, match.doc.seq_at(0) or 0)):
         x = exchanges.get(match.exchange)
         if x is None:
             raise StaleIndex
@@ -242,6 +242,15 @@ def update_index(
     index.complete(made, now)
 
 
+class _Halfway(NamedTuple):
+    """The frames that a step left for the next one. No recorder made them, so to find their place again takes as long
+    as to make all before them."""
+
+    done: tuple[int, int]
+    """The last frame that was taken, as `Index.done` returns it."""
+    frames: Iterator[TimedFrame]
+
+
 class _Next(NamedTuple):
     """The next frames of a stream to index, after those that were indexed `before`."""
 
@@ -252,6 +261,7 @@ class _Next(NamedTuple):
     frames: list[TimedFrame]
     is_through: bool
     """Whether the stream has no further frames yet."""
+    halfway: _Halfway | None
 
 
 def _links(store: Store) -> dict[int, Link]:
@@ -278,8 +288,10 @@ def _apis(store: Store) -> dict[int, Api]:
 def _all(store: Store, index: Index) -> Iterator[int]:
     left = deque(_streams(store))
     apis = _apis(store)
+    halfway: _Halfway | None = None
     while left:
-        found = list(_next(store, index, left))
+        found = list(_next(store, index, left, halfway))
+        halfway = found[-1].halfway if found else None
         store.refresh()
         with index.step():
             late = [one for one in found if not _put(index, one, apis.get(one.x.exchange))]
@@ -306,26 +318,35 @@ def _streams(store: Store) -> Iterator[tuple[Streaming, list[int]]]:
         before.append(x.exchange)
 
 
-def _next(store: Store, index: Index, left: deque[tuple[Streaming, list[int]]]) -> Iterator[_Next]:
+def _next(
+    store: Store, index: Index, left: deque[tuple[Streaming, list[int]]], begun: _Halfway | None
+) -> Iterator[_Next]:
     """The frames of one step, of several short streams if they fit: each step ends with a disk write. Finished streams
-    leave `left`."""
+    leave `left`. `begun`: where the step before stopped in the first stream."""
     room = _STEP
     size = _BYTES
     while left and room > 0 and size > 0:
         x, others = left[0]
         before = index.done(x.exchange)
+        # Another search may have indexed more of the stream since.
+        is_ours = begun is not None and begun.done == before
+        source = begun.frames if begun is not None and is_ours else _behind(store, x, *before)
+        begun = None
         frames = []
         is_through = True
-        for frame in _behind(store, x, *before):
+        for frame in source:
             frames.append(frame)
             room = room - 1
             size = size - frame.length
             if room <= 0 or size <= 0:
                 is_through = False
                 break
+        halfway = None
         if is_through:
             left.popleft()
-        yield _Next(x, others, before, frames, is_through)
+        elif not store.is_being_recorded and frames[-1].seq > store.last_seq(x):
+            halfway = _Halfway((frames[-1].seq, _digest(frames[-1])), source)
+        yield _Next(x, others, before, frames, is_through, halfway)
 
 
 def _put(index: Index, new: _Next, api: Api | None) -> bool:

@@ -98,6 +98,8 @@ class Store(Tables):
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None, *, follows: bool = False) -> None:
         self._known_blocks: dict[tuple[int, int], list[TimedFrame]] = {}
         self._unframed: dict[int, Unframed] = {}
+        self._last_unmade: dict[int, tuple[TimedFrame, Iterator[TimedFrame]]] = {}
+        """The last frame that no recorder made and that was asked for, by exchange, and those behind it."""
         self._other_judges: dict[int, Contract | None] = {}
         self._verdicts: dict[int, Verdicts] = {}
         self.is_judged_now = False
@@ -118,6 +120,7 @@ class Store(Tables):
         self._other_judges.clear()
         self._verdicts.clear()
         self._unframed.clear()
+        self._last_unmade.clear()
         self._look = _LOOK
         super().refresh()
 
@@ -396,12 +399,26 @@ class Store(Tables):
             yield from self.frames(exchange, after=after)
 
     def frame(self, exchange: Exchange, seq: int) -> TimedFrame | None:
-        """Return the frame of a stream with this number, or None. The last frame blocks are cached."""
+        """Return the frame of a stream with this number, or None. The last frame blocks are cached. Of the frames that
+        no recorder made, those with ascending numbers take one pass."""
         for found in self._checked(lambda: self._frames_from(exchange.exchange, exchange.stream or 0, seq)):
             if found.seq == seq:
                 return found
-        derived = next(self.frames(exchange, after=seq - 1), None)
-        return derived if derived is not None and derived.seq == seq else None
+        return self._unmade_frame(exchange, seq)
+
+    def _unmade_frame(self, exchange: Exchange, seq: int) -> TimedFrame | None:
+        """Return a frame behind the stored ones."""
+        found, behind = self._last_unmade.pop(exchange.exchange, (None, None))
+        if behind is None or found is None or found.seq > seq:
+            behind = self.frames(exchange, after=self._stored(exchange)[0])
+            found = next(behind, None)
+        while found is not None and found.seq < seq:
+            found = next(behind, None)
+        if found is None:
+            return None
+        self._last_unmade.clear()
+        self._last_unmade[exchange.exchange] = found, behind
+        return found if found.seq == seq else None
 
     def _frames_from(self, exchange: int, stream: int, seq: int) -> list[TimedFrame]:
         query = "SELECT seq, frames FROM frame_blocks WHERE stream = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"

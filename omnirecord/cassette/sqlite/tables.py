@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -47,6 +48,9 @@ EXCHANGE = (
     " (SELECT start FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'answered_from'),"
     " EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'replaced') FROM exchanges x"
 )
+
+_BLOCKS = 8
+"""How many blocks of reads one query gets. Memory holds them."""
 
 
 class Tables:
@@ -233,7 +237,18 @@ class Tables:
         return [number for block in lost for number in range(block.n, block.next)]
 
     def _blocks(self, exchange: int, byte: int = 0) -> Iterator[ReadBlock]:
-        return self._checked(lambda: from_byte(self._connection, exchange, byte))
+        """Yield the reads after the first `byte` bytes. No query is open in between, so that a reader may `refresh`
+        while it goes through a stream."""
+        row = None
+        while some := self._some_blocks(exchange, byte, row):
+            yield from some
+            byte = some[-1].end
+            row = some[-1].next
+
+    def _some_blocks(self, exchange: int, byte: int, row: int | None) -> list[ReadBlock]:
+        """Return the next few blocks; `row` as in `from_byte`."""
+        found = self._checked(lambda: from_byte(self._connection, exchange, byte, row))
+        return list(islice(found, _BLOCKS))
 
     def last_known_ns(self, recording: int) -> int:
         """Return the time of the last event in a recording, in ns. Open exchanges lasted at least until then."""

@@ -13,12 +13,13 @@ import textwrap
 import time
 from contextlib import closing
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from omnirecord.analysis.search import Found, search
-from omnirecord.cassette.sqlite import Writer, rows
+from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.cassette.sqlite.search_index import VERSION, path_beside
 from omnirecord.model import Recording
 from tests.analysis.search.test_search import ROOT, always_a_file, places, talk
@@ -280,3 +281,30 @@ def test_two_searches_at_once_find_the_same(tmp_path: Path) -> None:
     with searching(path) as one, searching(path) as other:
         assert {process.communicate()[0].split()[-1] for process in (one, other)} == {"6000"}
     assert indexed(path).total == 6_000
+
+
+@pytest.mark.usefixtures("always_a_file")
+def test_frames_that_the_recorder_did_not_make_are_made_once_however_many_steps_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = talk(*[status(f"word {number}") for number in range(60)]).save(tmp_path / "a.db")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript("DELETE FROM frame_blocks; DELETE FROM landmarks; DELETE FROM tallies")
+    made: list[int] = []
+
+    def counted(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is Store._framer.__code__:
+            made[-1] += 1
+
+    for step, limit in ((1000, 1), (7, 1), (7, 60)):
+        monkeypatch.setattr("omnirecord.analysis.search._STEP", step)
+        made.append(0)
+        sys.setprofile(counted)
+        try:
+            found = search(path, "word", limit=limit)
+        finally:
+            sys.setprofile(None)
+        assert found.total == 60
+        assert len({hit.row["seq"] for hit in found.hits}) == limit
+        path_beside(path).unlink()
+    assert made[0] == made[1] == made[2] > 0
