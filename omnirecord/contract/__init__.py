@@ -63,6 +63,8 @@ def path_of(steps: Iterable[str | int]) -> str:
 
 def shortened(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
     """The first issues, each at a length that fits a line, and how many more there are."""
+    if len(issues) <= MAX_ISSUES and all(len(i.path) <= _MAX_TEXT and len(i.message) <= _MAX_TEXT for i in issues):
+        return issues  # nearly all are: no copies, since each event of a stream may have one
     first = issues[:MAX_ISSUES]
     more = len(issues) - MAX_ISSUES
     shown = tuple(replace(i, path=clip(i.path, _MAX_TEXT), message=clip(i.message, _MAX_TEXT)) for i in first)

@@ -193,7 +193,8 @@ class Contract:
 
     def _judge(self, frame: Frame) -> Judgement:
         judgement = self.examine(frame)
-        return replace(judgement, issues=shortened(judgement.issues)) if judgement.issues else judgement
+        issues = shortened(judgement.issues)
+        return judgement if issues is judgement.issues else replace(judgement, issues=issues)
 
     def _judge_and_learn(self, frame: Frame, raw: bytes, shapes: Shapes) -> Judgement:
         judgement = self._judge(frame)

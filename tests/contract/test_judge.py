@@ -9,6 +9,7 @@ import pytest
 
 from omnirecord import UsageError
 from omnirecord.cassette.contracts import NAMES, load
+from omnirecord.contract import Issue, shortened
 from omnirecord.contract.judge import NoContract
 from omnirecord.providers.register import REGISTER
 from omnirecord.wire.sse import Parser
@@ -135,3 +136,8 @@ def test_an_unchecked_contract_finds_the_same_types_and_broken_frames(data: str,
     is_about_fields = checked.verdict in ("unknown", "invalid")
     assert unchecked.verdict == ("valid" if is_about_fields else checked.verdict)
     assert NoContract().unchecked().judge(one) == NoContract().judge(one)
+
+
+def test_an_issue_that_fits_a_line_is_not_copied() -> None:
+    issues = (Issue("type", "is not in the contract"),)
+    assert shortened(issues) is issues
