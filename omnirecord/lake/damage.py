@@ -50,21 +50,19 @@ _CHECKED = 4
 def damaged_in(lake: Lake, tables: Mapping[str, Iterable[File]], said: str, *, is_sure: bool) -> Damaged | None:
     """Return the files that an error of DuckDB or Arrow is about; None for an error that is about none.
 
-    `tables`: the files that the query reads, by table. They are read if the error names none of them. `is_sure`:
-    whether the error is about a file.
+    `tables`: the files that the query reads, by table. Those that the error names are read, or all: a query can quote
+    such an error, and the name of an intact file. `is_sure`: whether the error is about a file.
     """
     if not is_sure and _DAMAGE.search(said) is None:
         return None
     there = {(name, one.path): one for name, of in tables.items() for one in of}
-    found = [key for key in there if "/".join(key) in said]
-    if not found:
-        named = [key for key in there if key[1] in said]
-        by_size = sorted(named or there, key=lambda key: there[key].size)
-        ends = list(accumulate(there[key].size for key in by_size))
-        some = by_size[: bisect_right(ends, _MOST_BYTES)]
-        found = damaged(lake, [(name, there[name, path]) for name, path in some])
-        if not found and len(some) == len(there):
-            return None
+    named = [key for key in there if "/".join(key) in said] or [key for key in there if key[1] in said]
+    by_size = sorted(named or there, key=lambda key: there[key].size)
+    ends = list(accumulate(there[key].size for key in by_size))
+    some = by_size[: bisect_right(ends, _MOST_BYTES)]
+    found = damaged(lake, [(name, there[name, path]) for name, path in some])
+    if not found and len(some) == len(by_size):
+        return None
     return Damaged(lake, found, detail_of(said))
 
 

@@ -316,6 +316,13 @@ def test_a_mistake_that_speaks_of_damage_stays_one_of_the_query(query: LakeQuery
         list(query.run("SELECT error('corrupt') FROM turns").rows)
 
 
+def test_a_query_that_names_an_intact_file_and_damage_does_not_leave_it_out(query: LakeQuery) -> None:
+    path = query.files("turns")[0].path
+    with pytest.raises(UsageError, match="Failed to read file"):
+        list(query.run(f"SELECT error('Failed to read file turns/{path}: corrupt') FROM turns").rows)
+    assert query.lake.missing.files() == []
+
+
 # Split sessions
 
 
