@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
-from itertools import pairwise
 from typing import NamedTuple
 
 from ..cassette.held import Held
@@ -15,7 +14,8 @@ from ..cassette.select import Source, the_session, with_children
 from ..cassette.sqlite import Store
 from ..contract import OMNIGENT
 from ..model import Exchange, Incident, TimedFrame
-from ..omnigent.line import MergedFrame
+from ..omnigent.line import Line, MergedFrame, in_order
+from ..omnigent.protocol import is_of_response
 from ..text import one_line
 from ..wire.content_coding import tells_of_coding
 from ..wire.strict_json import payload
@@ -33,6 +33,7 @@ from .turns.values import Session
 
 _MOST_CHILDREN = 64
 """Sessions of sub-agents that are kept for their parents."""
+_AFTERWARDS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +50,77 @@ class Gathered:
         """False for a stream of an unknown API."""
         return not is_unknown(self._store, self.exchanges[0])
 
+    @property
+    def streams(self) -> list[Exchange]:
+        return [x for x in self.exchanges if x.stream is not None]
+
     def frames(self) -> Iterator[TimedFrame]:
-        """Return the frames of all its streams, stream by stream."""
-        streams = (x for x in self.exchanges if x.stream is not None)
-        return Held().lists(some for x in streams for some in self._store.frame_lists(x))
+        """Return the frames of all its streams, stream by stream, to be held: too many raise `TooLarge`."""
+        return Held().lists(some for x in self.streams for some in self._store.frame_lists(x))
 
-    def outline(self) -> Iterator[TimedFrame]:
-        """Return the frames without most deltas: enough for the conclusion, in a fraction of the time.
+    def line(self, *, is_outline: bool = False) -> Iterator[MergedFrame]:
+        """Yield the frames of all its streams, each event once, by time. Those of streams that were open at the same
+        time are held, and the turns keep the texts of responses: too many of these raise `TooLarge`.
 
-        Overlapping streams are read in full, so that copies are found.
+        `is_outline`: without most deltas, which is enough for the conclusion, in a fraction of the time. If streams
+        overlap, all are read in full, so that copies are found.
         """
-        streams = sorted((x for x in self.exchanges if x.stream is not None), key=lambda x: x.request.at_ns)
-        overlap = any(a.end_ns is None or a.end_ns > b.request.at_ns for a, b in pairwise(streams))
-        return self.frames() if overlap else Held().of(frame for x in streams for frame in self._store.outline(x))
+        line = Line(knows_all=True)
+        for x in self.streams:
+            line.listen(x.stream or 0, x.end_ns)
+        groups = list(overlapping(self.streams))
+        is_outline = is_outline and len(groups) == len(self.streams)
+        held = Held()
+        for group in groups:
+            frames: Iterable[TimedFrame]
+            if is_outline:
+                frames = self._store.outline(group[0])
+            elif len(group) == 1:
+                frames = _with_texts_held(held, self._store.frame_lists(group[0]))
+            else:
+                frames = in_order(held.lists(self._store.frame_lists(x)) for x in group)
+            yield from line.add(frames)
 
     def told(
         self,
         around: Around,
-        frames: Iterable[TimedFrame] | None = None,
-        long_silence: int = LONG_SILENCE,
         *,
-        line: Sequence[MergedFrame] | None = None,
+        is_outline: bool = False,
+        long_silence: int = LONG_SILENCE,
+        line: Iterable[MergedFrame] | None = None,
     ) -> tuple[Session, list[Draft]]:
-        """Return the session, and the drafts of its turns. `frames`: by default all. `line`: the same, merged."""
+        """Return the session, and the drafts of its turns. `is_outline`: see `line`. `line`: the frames, if they are
+        read already."""
         told, drafts = session_of(
             self.exchanges,
-            self.frames() if frames is None else frames,
+            self.line(is_outline=is_outline) if line is None else line,
             self.acts,
             around,
             parent_id=self.parent_id,
             long_silence=long_silence,
-            line=line,
         )
         return replace(told, failures=tuple(failures_in(self._store, self.exchanges, self.acts))), drafts
+
+
+def _with_texts_held(held: Held, lists: Iterable[list[TimedFrame]]) -> Iterator[TimedFrame]:
+    """Yield the frames of these lists. Those of responses are counted: turns keep their texts."""
+    for frames in lists:
+        held.all([frame for frame in frames if is_of_response(frame.type)])
+        yield from frames
+
+
+def overlapping(streams: Iterable[Exchange]) -> Iterator[list[Exchange]]:
+    """Yield the streams by their beginning, in groups of those that were open at the same time."""
+    group = list[Exchange]()
+    end_ns = -1
+    for x in sorted(streams, key=lambda x: x.request.at_ns):
+        if group and x.request.at_ns > end_ns:
+            yield group
+            group = []
+        group.append(x)
+        end_ns = max(end_ns, _AFTERWARDS if x.end_ns is None else x.end_ns)
+    if group:
+        yield group
 
 
 def gathered(
@@ -385,11 +424,11 @@ def all_concluded(found: Sequence[tuple[Gathered, Session]]) -> list[Concluded]:
 
 def _outlined(one: Gathered, around: Around, known: Known | None) -> Session:
     if known is None:
-        return one.told(around, one.outline())[0]
+        return one.told(around, is_outline=True)[0]
     key = around.started_at, one.exchanges[0].recording, tuple((x.exchange, x.end_ns, x.ending) for x in one.exchanges)
     if key in known:
         return known[key]
-    told = one.told(around, one.outline())[0]
+    told = one.told(around, is_outline=True)[0]
     # A later exchange may show what a server did after it ended a stream.
     if all(x.end_ns is not None and (x.stream is None or x.ending not in ENDED_BY_SERVER) for x in one.exchanges):
         known[key] = told

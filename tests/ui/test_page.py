@@ -15,6 +15,7 @@ from omnirecord.analysis.transcript import rows_of
 from omnirecord.analysis.turns import session_of
 from omnirecord.analysis.turns.values import Session
 from omnirecord.cassette.open import import_file, open_store
+from omnirecord.omnigent.line import merged
 from omnirecord.server.listener import TOKEN_VARIABLE
 from omnirecord.ui.events import key_of_exchange
 from tests.support.browsing import drawn, eventually, opened, serious, settled, showing, texts
@@ -122,7 +123,7 @@ def cut(cassette: Path, part: float) -> tuple[int, Session]:
         at_ns = frames[int(part * len(frames))].offset_ns
         acts = [act for act in one.acts if act.at_ns <= at_ns]
         frames = [frame for frame in one.frames() if frame.offset_ns <= at_ns]
-        return at_ns, session_of(one.exchanges, frames, acts)[0]
+        return at_ns, session_of(one.exchanges, merged(frames, one.exchanges), acts)[0]
 
 
 def told_key(cassette: Path) -> str:

@@ -34,7 +34,17 @@ from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payloads, fresh_payloads
 from ..apis import FOREIGN, api_in
-from ..gather import Context, Gathered, Gathering, aftermath_in, all_but_calls, failures_in, strays_in, undecoded
+from ..gather import (
+    Context,
+    Gathered,
+    Gathering,
+    aftermath_in,
+    all_but_calls,
+    failures_in,
+    overlapping,
+    strays_in,
+    undecoded,
+)
 from ..turns import Around, SessionBuilder
 from ..turns.aftermath import Aftermath
 from ..turns.requests import Act, FailedRequest, deleted_at
@@ -166,9 +176,8 @@ def read_streams(store: Source, checks: SessionChecks, one: Gathered, around: Ar
     """Read the streams of a session into its checks."""
     parsed = ParsedOnce()
     builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payloads=parsed)
-    streams = [x for x in one.exchanges if x.stream is not None]
-    line = builder.line(streams)
-    for group in _overlapping(streams):
+    line = builder.line(one.streams)
+    for group in overlapping(one.streams):
         if around.request is not None:
             for x in group:
                 checks.read(x, store.frame_lists(x))
@@ -183,20 +192,6 @@ def read_streams(store: Source, checks: SessionChecks, one: Gathered, around: Ar
             for heard in line.add(by_time(frames)):
                 builder.add(heard)
     checks.tell(builder, one, around)
-
-
-def _overlapping(streams: Iterable[Exchange]) -> Iterator[list[Exchange]]:
-    """Groups of streams that were open at the same time."""
-    group = list[Exchange]()
-    end_ns = -1
-    for x in sorted(streams, key=lambda x: x.request.at_ns):
-        if group and x.request.at_ns > end_ns:
-            yield group
-            group = []
-        group.append(x)
-        end_ns = max(end_ns, _AFTERWARDS if x.end_ns is None else x.end_ns)
-    if group:
-        yield group
 
 
 def _added(builder: SessionBuilder, line: Line, chunks: Iterable[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:

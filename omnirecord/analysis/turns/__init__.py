@@ -1,6 +1,6 @@
 """The turns of a session, from its exchanges, frames and client actions. No I/O, no clock, no printing.
 
-    session, drafts = session_of(exchanges, frames, acts)
+    session, drafts = session_of(exchanges, merged(frames, exchanges), acts)
     for turn in session.turns: ...
 
 - `omnigent.line` makes one sequence of the frames of all streams, so that each event is in it once. A `SessionBuilder`
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
-from ...omnigent.line import Line, MergedFrame, copied, merged
+from ...omnigent.line import Line, MergedFrame, copied
 from ...omnigent.routes import party_name
 from ...wire.strict_json import Payload, Payloads, fresh_payload, fresh_payloads
 from .aftermath import Aftermath
@@ -305,23 +305,21 @@ class SessionBuilder:
 
 def session_of(
     exchanges: Sequence[Exchange],
-    frames: Iterable[TimedFrame],
+    line: Iterable[MergedFrame],
     acts: Iterable[Act] = (),
     around: Around = ALONE,
     *,
     parent_id: str | None = None,
     long_silence: int = LONG_SILENCE,
-    line: Iterable[MergedFrame] | None = None,
 ) -> tuple[Session, list[Draft]]:
     """Return one session of one recording, and the drafts of its turns, which have the growth of their texts.
 
-    `exchanges`: all of the session in that recording, at least one. `frames`: of all its streams, each stream's in
-    order. `acts`: the client actions. `long_silence`: length of a silence that is kept, at least, in ns. `line`: the
-    frames, if they are merged already.
+    `exchanges`: all of the session in that recording, at least one. `line`: the merged frames of its streams; not read
+    if it has no turns. `acts`: the client actions. `long_silence`: length of a silence that is kept, at least, in ns.
     """
     builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
     if around.request is None:
-        builder.add_all(merged(frames, exchanges) if line is None else line)
+        builder.add_all(line)
     return builder.session(exchanges, parent_id, around)
 
 

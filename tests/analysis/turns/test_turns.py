@@ -443,7 +443,7 @@ def exchange(method: str, target: str, **fields: Any) -> Exchange:
 def test_a_session_as_a_whole() -> None:
     listening = exchange("GET", "/v1/sessions/s/stream", kind="sse", stream=1, ending="client_left")
     session, _ = session_of(
-        [listening, exchange("POST", "/v1/sessions/s/events")], stream(RUNNING, begin(), end()), parent_id="p"
+        [listening, exchange("POST", "/v1/sessions/s/events")], merged(stream(RUNNING, begin(), end())), parent_id="p"
     )
     assert (session.session_id, session.parent_id, session.begun_ns, session.ended_ns) == ("s", "p", 5, 9)
     assert (session.streams[0].ending, session.streams[0].until_ns, len(session.turns)) == ("client_left", 9, 1)
@@ -471,7 +471,7 @@ def test_real_sessions(name: str, asked: list[str], ended: list[str]) -> None:
     exchanges = store.exchanges()
     acts = [act_of(x, store.body(x.exchange, "request"), store.body(x.exchange, "response")) for x in exchanges]
     frames = [frame for x in store.streams() for frame in store.frames(x)]
-    told = session_of(exchanges, frames, filter(None, acts))[0].turns
+    told = session_of(exchanges, merged(frames, exchanges), filter(None, acts))[0].turns
     store.close()
     assert [turn.asked[0].text for turn in told] == asked
     assert [turn.ended for turn in told] == ended
