@@ -20,7 +20,7 @@ from .turns.conclusion import Conclusion
 from .turns.values import Session
 
 if TYPE_CHECKING:
-    from .doctor.examine import Read, SessionChecks
+    from .doctor.examine import SessionChecks
     from .doctor.finding import Finding
     from .turns import Around
 
@@ -122,28 +122,21 @@ def summaries(
     `examined`: their findings, `concluded` and `talks`: how they ended, if all of these are known. Raises `UsageError`
     if no session, or more than one, has that id.
     """
-    from .doctor.examine import examine
-    from .doctor.model import ModelChecks
-
-    found: list[Summary] = []
-    if examined is not None:
-        found += [_summary(one) for one in concluded or ()]
+    if examined is None:
+        examined, found = examined_sessions(store, session)
     else:
-        model = ModelChecks(store)
-        examined = examine(store, session, read=_reading(store, found), model=model)
-        talks = ()
-        if session is None:
-            talks = conversations_in(model.calls, store.recordings())
+        found = [*map(_summary, concluded or ()), *map(_talk_summary, talks or ())]
     of = by_key(examined, lambda one: (one.recording, one.session_id or one.stream))
-    found += map(_talk_summary, talks or ())
     return [replace(one, findings=tuple(of.get((one.recording, one.session_id or one.stream), ()))) for one in found]
 
 
-def _reading(store: Source, found: list[Summary]) -> Read:
-    """Return what reads a session for its checks. It appends the summary of the session, without findings, to `found`:
-    so each event is read once."""
-    from .doctor.examine import read_streams
+def examined_sessions(store: Source, session: str | None = None) -> tuple[list[Finding], list[Summary]]:
+    """Return the findings of a store, worst first, and what `summaries` returns without findings. Each event is read
+    once. Raises as `summaries` does."""
+    from .doctor.examine import examine, read_streams
+    from .doctor.model import ModelChecks
 
+    found: list[Summary] = []
     concluding = Concluding(store)
 
     def read(checks: SessionChecks, one: Gathered, around: Around) -> None:
@@ -151,7 +144,11 @@ def _reading(store: Source, found: list[Summary]) -> Read:
         assert checks.told is not None
         found.append(_summary(concluding.concluded(one, checks.told.session)))
 
-    return read
+    model = ModelChecks(store)
+    examined = examine(store, session, read=read, model=model)
+    if session is None:
+        found += map(_talk_summary, conversations_in(model.calls, store.recordings()))
+    return examined, found
 
 
 def _summary(one: Concluded) -> Summary:

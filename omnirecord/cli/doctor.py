@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +22,8 @@ from .stderr import busy
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..analysis.conversations import ConcludedTalk
     from ..analysis.doctor.finding import Finding
-    from ..analysis.gather import Concluded
-
-    _Concluded = Concluded | ConcludedTalk
+    from ..analysis.sessions import Summary
 
 _MOST = 10
 """Conversations with alike findings that are named, at most."""
@@ -82,29 +78,20 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
 
 def _of_one(cassette: Path, session: str | None, mark: dict[str, str], *, as_json: bool) -> list[Finding]:
     """Print the findings of one cassette, and return them. `mark`: what each object of `--json` has beside."""
-    from ..analysis.conversations import conversations_in
     from ..analysis.doctor.examine import examine
-    from ..analysis.doctor.model import ModelChecks
-    from ..analysis.gather import conclusions, gathered
+    from ..analysis.sessions import examined_sessions
     from ..cassette.model_calls import count_calls
 
     with opened(cassette) as store:
         with busy(f"examining {shown(cassette)}"):
-            model = ModelChecks(store)
-            found = examine(store, session, model=model)
-            talks = [] if as_json or session is not None else conversations_in(model.calls, store.recordings())
-            is_alone = not as_json and len([*islice(gathered(store, session), 2), *talks]) == 1
-            named = None if is_alone else {one.session_id for one in found if one.session_id is not None}
-            concluded: list[_Concluded] = [*talks]
-            if not as_json:
-                concluded += conclusions(store, session, sessions=named)
+            found, sessions = (examine(store, session), []) if as_json else examined_sessions(store, session)
         is_empty = not found and not store.streaming() and not count_calls(store)
     told = [replace(one, next=one.next.replace("CASSETTE", _named(cassette, one))) for one in found]
     if as_json:
         print_rows(mark | finding.row() for finding in told)
     else:
         otherwise = "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
-        print_texts(console(), _lines(told, concluded, concluded[0] if is_alone else None, otherwise))
+        print_texts(console(), _lines(told, sessions, otherwise))
     return found
 
 
@@ -115,13 +102,11 @@ def _named(cassette: Path, finding: Finding) -> str:
     return shlex.quote(f"{shown(cassette)}#{number}" if is_whole else shown(cassette))
 
 
-def _lines(
-    found: list[Finding], concluded: Sequence[_Concluded], only: _Concluded | None, otherwise: str
-) -> Iterator[Text]:
-    """The worst finding in one line, then the findings by session, worst session first. `concluded`: these sessions,
-    `only`: the one session, if there are no others."""
+def _lines(found: list[Finding], summaries: Sequence[Summary], otherwise: str) -> Iterator[Text]:
+    """The worst finding in one line, then the findings by session, worst session first."""
     from rich.text import Text
 
+    only = summaries[0] if len(summaries) == 1 else None
     if found:
         severity = found[0].severity
         message = found[0].message
@@ -135,8 +120,8 @@ def _lines(
     for finding in found:
         sessions.setdefault(finding.session_id, []).append(finding)
     if only is not None and not found:
-        sessions[only.session.session_id] = []
-    parts = by_key(concluded, lambda one: one.session.session_id)
+        sessions[only.session_id] = []
+    parts = by_key(summaries, lambda one: one.session_id)
     for like in by_key(sessions.items(), _kind).values():
         session_id, findings = like[0]
         yield Text("")
@@ -157,8 +142,8 @@ def _kind(session: tuple[str | None, list[Finding]]) -> Hashable:
 def _head(
     alike: Sequence[str | None],
     findings: list[Finding],
-    concluded: Sequence[_Concluded],
-    only: _Concluded | None,
+    summaries: Sequence[Summary],
+    only: Summary | None,
 ) -> Iterator[str]:
     """The heading of a session: its id, the number of its findings, its conclusion in each recording. `alike`: it, and
     the conversations with such findings."""
@@ -179,18 +164,18 @@ def _head(
     else:
         name = "outside of sessions"
     yield f"{name}: {told or 'no finding'}"
-    for one in concluded if session_id is not None or only is not None else ():
+    for one in summaries if session_id is not None or only is not None else ():
         yield from _folded(f"{'the first: ' if len(alike) > 1 else ''}{_concluded(one)}", "  ", "  ")
 
 
-def _concluded(one: _Concluded) -> str:
+def _concluded(one: Summary) -> str:
     """How the session ended, its duration, its parties, its first question."""
     from ..text import clip, one_line, seconds
 
     conclusion = one.conclusion
-    lasted = one.session.duration_ns
-    parts = [conclusion.verdict, *([] if lasted is None else [seconds(lasted)])]
-    if one.session.conversation is None:
+    lasted = conclusion.duration_s
+    parts = [conclusion.verdict, *([] if lasted is None else [seconds(round(lasted * 1e9))])]
+    if one.conversation is None:
         parts.append(f"connected: {', '.join(map(one_line, conclusion.connected)) or 'no client'}")
     parts += [f"asked: {clip(one_line(conclusion.asked), 60)}"] if conclusion.asked else []
     return " · ".join(parts)
