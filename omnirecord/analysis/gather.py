@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
+from itertools import chain
 from typing import NamedTuple
 
 from ..cassette.held import Held
@@ -15,7 +16,7 @@ from ..cassette.sqlite import Store
 from ..contract import OMNIGENT
 from ..model import Exchange, Incident, TimedFrame
 from ..omnigent.line import Line, MergedFrame, in_order
-from ..omnigent.protocol import is_of_response
+from ..omnigent.protocol import OF_RESPONSE
 from ..text import one_line
 from ..wire.content_coding import tells_of_coding
 from ..wire.strict_json import payload
@@ -34,6 +35,8 @@ from .turns.values import Session
 _MOST_CHILDREN = 64
 """Sessions of sub-agents that are kept for their parents."""
 _AFTERWARDS = 1 << 62
+Read = Callable[[Exchange], Iterable[list[TimedFrame]]]
+"""Reads the frames of a stream, in lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +61,30 @@ class Gathered:
         """Return the frames of all its streams, stream by stream, to be held: too many raise `TooLarge`."""
         return Held().lists(some for x in self.streams for some in self._store.frame_lists(x))
 
-    def line(self, *, is_outline: bool = False) -> Iterator[MergedFrame]:
-        """Yield the frames of all its streams, each event once, by time. Those of streams that were open at the same
+    def line(self, *, is_outline: bool = False, read: Read | None = None) -> Iterator[MergedFrame]:
+        """Return the frames of all its streams, each event once, by time. Those of streams that were open at the same
         time are held, and the turns keep the texts of responses: too many of these raise `TooLarge`.
 
         `is_outline`: without most deltas, which is enough for the conclusion, in a fraction of the time. If streams
-        overlap, all are read in full, so that copies are found.
+        overlap, all are read in full, so that copies are found. `read` reads a stream, by default the store.
         """
         line = Line(knows_all=True)
         for x in self.streams:
             line.listen(x.stream or 0, x.end_ns)
+        return chain.from_iterable(map(line.add, self._frames_of_groups(is_outline, read or self._store.frame_lists)))
+
+    def _frames_of_groups(self, is_outline: bool, read: Read) -> Iterator[Iterable[TimedFrame]]:
+        """Yield the frames of each group of overlapping streams, by time."""
         groups = list(overlapping(self.streams))
         is_outline = is_outline and len(groups) == len(self.streams)
         held = Held()
         for group in groups:
-            frames: Iterable[TimedFrame]
             if is_outline:
-                frames = self._store.outline(group[0])
+                yield self._store.outline(group[0])
             elif len(group) == 1:
-                frames = _with_texts_held(held, self._store.frame_lists(group[0]))
+                yield chain.from_iterable(_with_texts_held(held, read(group[0])))
             else:
-                frames = in_order(held.lists(self._store.frame_lists(x)) for x in group)
-            yield from line.add(frames)
+                yield in_order(held.lists(read(x)) for x in group)
 
     def told(
         self,
@@ -102,11 +107,11 @@ class Gathered:
         return replace(told, failures=tuple(failures_in(self._store, self.exchanges, self.acts))), drafts
 
 
-def _with_texts_held(held: Held, lists: Iterable[list[TimedFrame]]) -> Iterator[TimedFrame]:
-    """Yield the frames of these lists. Those of responses are counted: turns keep their texts."""
+def _with_texts_held(held: Held, lists: Iterable[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
+    """Yield these lists of frames. The frames of responses are counted: turns keep their texts."""
     for frames in lists:
-        held.all([frame for frame in frames if is_of_response(frame.type)])
-        yield from frames
+        held.all([frame for frame in frames if (frame.type or "").startswith(OF_RESPONSE)])
+        yield frames
 
 
 def overlapping(streams: Iterable[Exchange]) -> Iterator[list[Exchange]]:

@@ -37,6 +37,7 @@ from .listing import Row
 from .model_calls.values import USAGE, Link, ModelCalls, prompt_sizes, tool_calls_of
 from .sessions import summaries
 from .stats import Frames, measure, measured, measured_talks, waited
+from .stats.tally import SessionTally
 from .stats.values import SessionStats, TurnStats, cost, count
 from .turns import Around, SessionBuilder
 from .turns.conclusion import concluded
@@ -303,14 +304,18 @@ class Whole(Analysis):
             if self._problems is not None:
                 self._problems.add(x, some, payload)
         builder = SessionBuilder(one.acts, is_child=one.parent_id is not None, payload=payload, payloads=payloads)
+        tally = SessionTally()
+        for _, some in streams:
+            tally.brought(some)
         line = list[MergedFrame]()
         for heard in builder.line(one.exchanges).add(in_order(some for _, some in streams)):
             line.append(heard)
             if around.request is None:
                 builder.add(heard)
+        tally.line.add(line)
         told = checks.tell(builder, one, around)
         started_at = self._recording.started_at
-        stats = measure(one, concluded(told), started_at, frames=frames, told=told, line=line, calls=self._calls)
+        stats = measure(one, concluded(told), started_at, told=told, tally=tally, calls=self._calls)
         self._read_sessions.append((one, told))
         self._stats.append(stats)
 

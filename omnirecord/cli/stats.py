@@ -93,8 +93,8 @@ def _measure(cassette: Path, session: str | None, as_json: bool, mark: dict[str,
 
     with opened(cassette) as store:
         with busy("measuring"):
-            sessions = list(measured(store, session))
             calls = model_calls(store)
+            sessions = list(measured(store, session, calls))
             astray = list(astray_rows(calls)) if session is None else []
             together = model_stats([link for talk in calls.talks for link in talk.links])
         if as_json:
@@ -111,8 +111,9 @@ def print_brief(cassette: Path) -> None:
     from ..analysis.stats import measured, model_stats
 
     with opened(cassette) as store:
-        sessions = [session for session in measured(store) if conversation_number(session.session_id) is None]
-        calls = [link for link in model_calls(store).links if link.turn is None]
+        found = model_calls(store)
+        sessions = [one for one in measured(store, calls=found) if conversation_number(one.session_id) is None]
+        calls = [link for link in found.links if link.turn is None]
     if sessions:
         print_lines(table(_rows(sessions)))
     for recording, links in by_key(calls, lambda link: link.call.recording).items():

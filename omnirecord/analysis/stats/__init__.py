@@ -2,15 +2,15 @@
 
     for numbers in measured(store): ...
 
-Here sessions are read and the numbers combined; `values` counts, divides and holds the results. An event that two
-clients received counts once, except in the numbers of each stream.
+Here sessions are read and the numbers combined; `tally` counts frames, `values` divides and holds the results. An event
+that two clients received counts once, except in the numbers of each stream.
 
 To add a number: a field in `values`, measured here or beside it; then a column in `cli/stats`.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from operator import attrgetter
@@ -20,7 +20,7 @@ from ...cassette.model_calls import ModelHops
 from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, total, wall_clock
 from ...omnigent import protocol
-from ...omnigent.line import MergedFrame, by_stream, merged
+from ...omnigent.line import MergedFrame
 from ..conversations import ConcludedTalk, conversations_in
 from ..gather import Gathered, conclusions, model_calls
 from ..model_calls.values import FirstToken, Link, ModelCalls, first_token, requests_of
@@ -29,30 +29,24 @@ from ..turns.builder import Span, union
 from ..turns.conclusion import Conclusion
 from ..turns.draft import AT_ONCE
 from ..turns.values import Approval, Session, Turn
+from .tally import LineTally, SessionTally, StreamTally, delays_of, end_of
 from .values import (
     ApprovalStats,
     FirstTokenStats,
     Gaps,
     ModelStats,
     SessionStats,
-    Spread,
     StreamStats,
     ToolStats,
     TurnStats,
     count,
-    gaps_of,
     per_second,
     reported_usage,
     seconds,
     spread,
-    type_of,
     usage_of,
 )
 
-_MS = 1_000_000
-_LENGTH = attrgetter("length")
-_VERDICT_HEARD = attrgetter("frame.verdict")
-_TYPE_AND_VERDICT = attrgetter("type", "verdict")
 Frames = Callable[[Exchange], Iterable[TimedFrame]]
 """Returns the frames of a stream."""
 _OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
@@ -66,49 +60,44 @@ def measured(
     known. `sessions`: the session of each of these numbers is appended there."""
     started = {recording.recording: recording.started_at for recording in store.recordings()}
     calls = model_calls(store) if calls is None else calls
-    read: list[tuple[list[TimedFrame], list[MergedFrame]]] = []
+    tally = SessionTally()
+
+    def read(x: Exchange) -> Iterator[list[TimedFrame]]:
+        for frames in store.frame_lists(x):
+            tally.brought(frames)
+            yield frames
 
     def tell(one: Gathered, around: Around) -> Session:
-        frames = list(one.frames())
-        line = merged(frames, one.exchanges)
-        read[:] = [(frames, line)]
-        return one.told(around, line=line)[0]
+        nonlocal tally
+        tally = SessionTally()
+        line = tally.heard(one.line(read=read))
+        told, _ = one.told(around, line=line)
+        deque(line, maxlen=0)  # a session without turns was not read
+        return told
 
     for one, told, conclusion in conclusions(store, session, tell=tell):
-        ((frames, line),) = read
         if sessions is not None:
             sessions.append(told)
-        yield measure(one, conclusion, started[told.recording], frames=frames, told=told, line=line, calls=calls)
+        yield measure(one, conclusion, started[told.recording], told=told, tally=tally, calls=calls)
     if session is None:
         yield from measured_talks(store, conversations_in(calls, store.recordings()))
 
 
 def measure(
-    one: Gathered,
-    conclusion: Conclusion,
-    started_at: str,
-    *,
-    frames: Sequence[TimedFrame],
-    told: Session,
-    line: Sequence[MergedFrame],
-    calls: ModelCalls,
+    one: Gathered, conclusion: Conclusion, started_at: str, *, told: Session, tally: SessionTally, calls: ModelCalls
 ) -> SessionStats:
     """The numbers of one session in one recording, or of a stream that belongs to none.
 
-    `conclusion`: how it ended. `started_at`: the start of the recording. `frames`: those of its streams; `told`: the
-    session with its turns; `line`: the merged frames. `calls`: the model calls.
+    `conclusion`: how it ended. `started_at`: the start of the recording. `told`: the session with its turns; `tally`:
+    its frames. `calls`: the model calls.
     """
     exchanges = one.exchanges
     begun = min(x.request.at_ns for x in exchanges)
-    of = by_stream(frames)
-    streams = [_stream(x, of.get(x.stream, [])) for x in exchanges if x.stream is not None]
-    until = max([*map(_end, exchanges), *(end_ns for (_, end_ns), _ in streams)])
+    streams = [tally.streams.get(x.stream or 0, StreamTally()).measured(x) for x in one.streams]
+    until = max([*map(end_of, exchanges), *(end_ns for (_, end_ns), _ in streams)])
     spans = union(span for span, _ in streams)
     numbers = tuple(numbers for _, numbers in streams)
-    only = numbers[0] if len(numbers) == 1 else None
-    events = _events(frames) if only is None else []
     posts = {act.at_ns for act in one.acts if act.kind == "message"}
-    joined = {one.at_ns for one in line if one.in_snapshot and one.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA}
     found = SessionStats(
         recording=told.recording,
         session_id=told.session_id,
@@ -121,10 +110,10 @@ def measure(
         response_bytes=sum(x.response_bytes for x in exchanges),
         streams=numbers,
         endings=_counted(stats.ending for stats in numbers),
-        **_of_events(line, spans),
-        **_of_turns(told.turns, posts, joined, spans[-1][1] if spans else until, calls),
-        proxy_delay_ms=_delays(events) if only is None else only.proxy_delay_ms,
-        never_sent=_unsent(events) if only is None else only.never_sent,
+        **_of_events(tally.line, spans),
+        **_of_turns(told.turns, posts, tally.line.joined, spans[-1][1] if spans else until, calls),
+        proxy_delay_ms=delays_of(tally.streams.values()),
+        never_sent=sum(stream.unsent for stream in tally.streams.values()),
     )
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
 
@@ -144,16 +133,21 @@ def _measured_talk(one: ConcludedTalk, calls: Sequence[tuple[Exchange, int]], fr
     told = one.session
     line = list[MergedFrame]()
     spans = list[Span]()
+    tallies = list[StreamTally]()
     streams = list[StreamStats]()
     for x, shift_ns in calls:
         if x.stream is not None:
             own = list(frames(x))
-            (begin, end), numbers = _stream(x, own)
+            tally = StreamTally()
+            tally.add(own)
+            (begin, end), numbers = tally.measured(x)
             spans.append((begin + shift_ns, end + shift_ns))
+            tallies.append(tally)
             streams.append(numbers)
             line += (MergedFrame(_shifted(frame, shift_ns), in_snapshot=False) for frame in own)
     line.sort(key=attrgetter("at_ns"))
-    events = _events(heard.frame for heard in line)
+    events = LineTally()
+    events.add(line)
     found = SessionStats(
         recording=told.recording,
         session_id=told.session_id,
@@ -166,12 +160,12 @@ def _measured_talk(one: ConcludedTalk, calls: Sequence[tuple[Exchange, int]], fr
         response_bytes=sum(x.response_bytes for x, _ in calls),
         streams=tuple(streams),
         endings=_counted(stream.ending for stream in streams),
-        **_of_events(line, union(spans)),
+        **_of_events(events, union(spans)),
         **_of_turns(
             told.turns, {turn.begin_ns for turn in told.turns}, set(), told.until_ns, one.calls, only_deltas=True
         ),
-        proxy_delay_ms=_delays(events),
-        never_sent=_unsent(events),
+        proxy_delay_ms=delays_of(tallies),
+        never_sent=sum(tally.unsent for tally in tallies),
     )
     return found if streams else replace(found, events_per_s=None, never_sent=None)
 
@@ -193,21 +187,21 @@ def without_times(value: Any) -> Any:
     return replace(value, **changes)
 
 
-def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, Any]:
+def _of_events(line: LineTally, spans: Sequence[Span]) -> dict[str, Any]:
     """The fields of `SessionStats` that come from events. An event that two clients received counts once."""
-    events = _events(heard.frame for heard in line)
-    data = [event for event in events if event.type not in protocol.HEARTBEATS]
-    heartbeats = len(events) - len(data)
+    events = len(line.at_ns)
+    data = line.places(without=protocol.HEARTBEATS)
+    heartbeats = events - len(data)
     return {
-        "events": len(events),
-        "events_by_type": _by_type(events),
-        "verdicts": _counted(map(_VERDICT_HEARD, line)),
+        "events": events,
+        "events_by_type": _counted(line.by_type()),
+        "verdicts": _counted(line.verdicts),
         "heartbeats": heartbeats,
-        "heartbeat_share": round(heartbeats / len(events), 4) if events else None,
-        "gaps": gaps_of(events, spans),
-        "gaps_without_heartbeats": gaps_of(data, spans),
-        "silent_at_end_s": seconds(max(0, spans[-1][1] - data[-1].offset_ns)) if data else None,
-        "reported_usage": reported_usage(events),
+        "heartbeat_share": round(heartbeats / events, 4) if events else None,
+        "gaps": line.gaps(spans),
+        "gaps_without_heartbeats": line.gaps(spans, without=protocol.HEARTBEATS),
+        "silent_at_end_s": seconds(max(0, spans[-1][1] - line.at_ns[data[-1]])) if data else None,
+        "reported_usage": reported_usage(line.usage),
     }
 
 
@@ -407,51 +401,6 @@ def astray_row(recording: int, found: ModelStats) -> dict[str, Any]:
     return {**empty, "recording": recording, "model_calls": asdict(found)}
 
 
-def _stream(x: Exchange, frames: list[TimedFrame]) -> tuple[Span, StreamStats]:
-    """The time that a stream covers, in ns, and its numbers."""
-    events = _events(frames)
-    asked = x.request.at_ns
-    times = [x.response.at_ns if x.response else asked, *(frame.offset_ns for frame in (*frames[:1], *frames[-1:]))]
-    span = min(times), max([_end(x), *times])
-    return span, StreamStats(
-        stream=x.stream or 0,
-        party=x.party,
-        ending=x.ending,
-        duration_s=seconds(span[1] - asked),
-        first_event_s=seconds(max(0, events[0].offset_ns - asked) if events else None),
-        frames=len(frames),
-        events=len(events),
-        content_bytes=sum(map(_LENGTH, frames)),
-        wire_bytes=x.response_bytes,
-        proxy_delay_ms=_delays(events),
-        never_sent=_unsent(events),
-    )
-
-
-def _end(x: Exchange) -> int:
-    """The last known time of an exchange, in ns."""
-    return max(x.request.at_ns, x.response.at_ns if x.response else 0, x.end_ns or 0)
-
-
-def _events(frames: Iterable[TimedFrame]) -> list[TimedFrame]:
-    return [frame for frame in frames if frame.verdict != "comment"]
-
-
-def _by_type(events: Iterable[TimedFrame]) -> dict[str, int]:
-    found = Counter[str]()
-    for (type_, verdict), number in Counter(map(_TYPE_AND_VERDICT, events)).items():
-        found[type_of(type_, verdict)] += number
-    return _counted(found)
-
-
 def _counted(values: Iterable[str] | Mapping[str, int]) -> dict[str, int]:
     """Count by value, most frequent first."""
     return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
-
-
-def _delays(events: Iterable[TimedFrame]) -> Spread | None:
-    return spread([event.sent_ns - event.offset_ns for event in events if event.sent_ns is not None], _MS)
-
-
-def _unsent(events: Iterable[TimedFrame]) -> int:
-    return [event.sent_ns for event in events].count(None)

@@ -6,17 +6,13 @@ between 0 and 1. What was not seen is None, never 0. `docs/stats.md` says how ea
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
-from ...model import LIMIT, Ending, TimedFrame, Verdict, total
-from ...omnigent import protocol
-from ...wire.strict_json import as_dict, as_int, as_number, payload
-from ..turns.builder import Span
+from ...model import LIMIT, Ending, Verdict, total
+from ...wire.strict_json import as_dict, as_int, as_number
 from ..turns.conclusion import Conclusion
 from ..turns.values import Ended, Turn, TurnUsage, total_cost
 
@@ -289,37 +285,6 @@ def per_second(count: int | None, ns: int | None) -> float | None:
     return round(count * NS / ns, 3) if count is not None and ns else None
 
 
-def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:
-    """The gaps between consecutive events; None without any. Between two spans no client listened: that is no gap."""
-    begins = [begin for begin, _ in spans]
-    times = [event.offset_ns for event in events]
-    lengths = [later - earlier for earlier, later in pairwise(times)]
-    if lengths and min(lengths) < 0:
-        lengths = [max(0, length) for length in lengths]
-    places: Sequence[int] = range(len(lengths))  # of the event before
-    if len(begins) > 1 and lengths:
-        of = [bisect_right(begins, at) for at in times]
-        places = [place for place in places if of[place] == of[place + 1]]
-        lengths = [lengths[place] for place in places]
-    if not lengths:
-        return None
-    p50, p99 = percentiles(sorted(lengths))
-    length = max(lengths)
-    first = places[lengths.index(length)]
-    before = events[first]
-    after = events[first + 1]
-    return Gaps(
-        count=len(lengths),
-        p50_s=round(p50 / NS, 9),
-        p99_s=round(p99 / NS, 9),
-        longest_s=length / NS,
-        longest_from=f"{before.stream}:{before.seq}",
-        longest_from_type=type_of(before.type, before.verdict),
-        longest_to=f"{after.stream}:{after.seq}",
-        longest_to_type=type_of(after.type, after.verdict),
-    )
-
-
 def type_of(type_: str | None, verdict: Verdict) -> str:
     """The name under which an event is counted."""
     return "[DONE]" if verdict == "sentinel" else type_ or "(no type)"
@@ -339,10 +304,8 @@ def usage_of(turns: Iterable[Turn]) -> tuple[UsageStats, ...]:
     return tuple(found)
 
 
-def reported_usage(events: Sequence[TimedFrame]) -> tuple[UsageStats, ...]:
+def reported_usage(data: dict[str, Any]) -> tuple[UsageStats, ...]:
     """The usage by model in the last `session.usage`, which counts the whole session; empty without one."""
-    last = next((event for event in reversed(events) if event.type == protocol.SESSION_USAGE), None)
-    data = payload(last) if last is not None else {}
     models = as_dict(data.get("usage_by_model"))
     if models:
         return tuple(_reported(name, as_dict(usage)) for name, usage in models.items())

@@ -120,7 +120,7 @@ def test_no_command_takes_more_memory_for_a_bomb_than_its_limit(
 def test_where_memory_ends_one_sentence_says_so(tmp_path: Path) -> None:
     event = EVENT.replace(b'"}', b'", "note": "' + b"x" * 65_000 + b'"}')  # memory ends after a few of them
     cassette(tmp_path / "a.db", gzip.compress(event * (128 * MIB // len(event)), 1))
-    ((code, errors, _),) = measured([["stats", "a.db", "--max-decoded", "1TB"]], tmp_path, space=150 * MIB)
+    ((code, errors, _),) = measured([["diff", "a.db", "a.db", "--max-decoded", "1TB"]], tmp_path, space=150 * MIB)
     assert code == 2
     assert "there is not enough memory" in errors
     assert "damaged" not in errors
