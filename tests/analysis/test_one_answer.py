@@ -101,6 +101,17 @@ def two_clients() -> Made:
     return tape
 
 
+def second_message() -> Made:
+    """A turn whose question no event mentions. The event of another message comes in the middle of it."""
+    tape = Made()
+    tape.post("/v1/sessions", 0.0, until=0.1, status=201, answer={"id": "s"})
+    body = {"type": "message", "data": {"role": "user", "content": [{"type": "input_text", "text": "First"}]}}
+    tape.post("/v1/sessions/s/events", 1.5, until=1.6, status=202, body=body, answer={"item_id": "f"})
+    events = [created(), delta("a"), ASKED, completed(), status("idle")]
+    tape.stream("s", 1.0, (1.0, heartbeat()), *((2.0 + n / 10, one) for n, one in enumerate(events)), end=3.0)
+    return tape
+
+
 def cut_turn() -> Made:
     """A turn without the begin of a response. The connection breaks, and a second stream carries more of its text."""
     tape = Made()
@@ -112,6 +123,7 @@ def cut_turn() -> Made:
 
 
 MADE["a second stream carries the rest of a turn without a response"] = cut_turn()
+MADE["the event of the question is lost, and a second message comes in the middle"] = second_message()
 MADE["two clients get each event with ids of their own"] = two_clients()
 MADE["the session fails before a turn"].post("/v1/sessions", 0.0, until=0.1, status=201, answer={"id": "s"})
 MADE["the session fails before a turn"].stream(
@@ -161,3 +173,9 @@ def test_a_turn_that_fails_after_its_response_has_failed(tmp_path: Path) -> None
     (turn,) = rows(path, "show")
     assert (turn["ended"], turn["error"], turn["conclusion"]["code"]) == ("failed", ERROR, "failed")
     assert "turn-failed" in [one["code"] for one in rows(path, "doctor")]
+
+
+def test_a_message_that_no_event_mentions_is_the_question_of_the_turn_after_it(tmp_path: Path) -> None:
+    path = second_message().save(tmp_path / "made.db")
+    (turn,) = rows(path, "show")
+    assert [one["text"] for one in turn["asked"]] == ["First", "Hi"]

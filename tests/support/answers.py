@@ -32,8 +32,8 @@ CAUSES = {
     "connection_lost": "upstream-lost",
     "client_left": "client-left-in-turn runner-silent model-silent heartbeats-stopped tool-without-output"
     " child-unfinished message-not-taken approval-lost",
-    "recorder_killed": "recorder-killed runner-silent model-silent tool-without-output",
-    "recorder_stopped": "recorder-stopped runner-silent model-silent tool-without-output",
+    "recorder_killed": "recorder-killed runner-silent model-silent heartbeats-stopped tool-without-output",
+    "recorder_stopped": "recorder-stopped runner-silent model-silent heartbeats-stopped tool-without-output",
     "child_unfinished": "child-unfinished",
     "approval_unanswered": "approval-unanswered approval-too-late approval-lost",
     "not_taken_up": "message-not-taken message-refused",

@@ -223,7 +223,7 @@ def approval(page: Page, one: Approval, ended_ns: int | None = None) -> str:
     """Return the approval and its answer. `ended_ns`: the end of its turn."""
     question = f"the agent waits for approval: {page.short(one.message)}"
     if one.answered_ns is None and one.action is None and one.resolved_ns is not None:
-        return f"{question} -> no answer; closed by the server{took(' after ', one.asked_ns, one.resolved_ns)}"
+        return f"{question} -> no answer was seen; closed by the server{took(' after ', one.asked_ns, one.resolved_ns)}"
     done = one.answered_ns if one.resolved_ns is None else one.resolved_ns
     late = "too late: " if done is not None and is_unanswered(one, ended_ns) else ""
     return f"{question} -> {late}{'no answer' if done is None else answer(page, one, done)}"

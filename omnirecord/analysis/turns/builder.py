@@ -136,6 +136,9 @@ class TurnBuilder(Courses[Draft]):
         if self.open is not None:
             self.open.quiet(until_ns)
             self.close("unfinished", until_ns)
+        for draft in self.drafts:
+            if draft.midway:
+                self.settle(draft)
         self._hand_on()
         for draft in self.drafts:
             self.settle(draft)
@@ -146,7 +149,8 @@ class TurnBuilder(Courses[Draft]):
         return sorted(self.drafts, key=lambda draft: draft.started_ns)
 
     def settle(self, draft: Draft) -> None:
-        """Give a turn without a question the oldest message that was posted before it and belongs to no other turn."""
+        """Give a turn without a question the oldest message that was posted before it and belongs to no other turn. A
+        message that came in the middle of the turn is not its question."""
         if not draft.asked and (post := self.posts.claim(None, draft.started_ns)):
             draft.ask(post.text, post.at_ns, post.item_id)
 

@@ -52,7 +52,7 @@ const ANSWERS = {
   accept: 'accepted',
   decline: 'declined',
   cancel: 'cancelled',
-  unanswered: 'not answered, closed by the server',
+  unanswered: 'no answer seen, closed by the server',
   too_late: 'answered too late',
 }
 

@@ -151,7 +151,7 @@ def test_show_says_that_an_answer_came_too_late(tmp_path: Path) -> None:
 def test_show_says_that_the_server_closed_a_question(tmp_path: Path) -> None:
     made = asked((33.0, settled(None)), end=34.0, post_until=33.0)
     shown = invoke("show", made.save(tmp_path / "a.db")).stdout
-    assert "-> no answer; closed by the server after 30.0 s" in " ".join(shown.split())
+    assert "-> no answer was seen; closed by the server after 30.0 s" in " ".join(shown.split())
 
 
 def test_show_takes_the_answer_from_the_later_of_two_events_that_resolve_a_question() -> None:
