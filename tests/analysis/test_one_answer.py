@@ -101,6 +101,15 @@ def two_clients() -> Made:
     return tape
 
 
+def in_one_read() -> Made:
+    """A turn without its end, whose events come at the same time. Then the client leaves."""
+    tape = Made()
+    tape.post("/v1/sessions", 0.0, until=0.1, status=201, answer={"id": "s"})
+    events = [ASKED, status("running"), created(), delta("a"), status("idle")]
+    tape.stream("s", 1.0, (1.0, heartbeat()), *((2.0, one) for one in events), end=2.1, ending="client_left")
+    return tape
+
+
 def second_message() -> Made:
     """A turn whose question no event mentions. The event of another message comes in the middle of it."""
     tape = Made()
@@ -122,6 +131,7 @@ def cut_turn() -> Made:
     return tape
 
 
+MADE["one read brings a turn that comes to rest without its end"] = in_one_read()
 MADE["a second stream carries the rest of a turn without a response"] = cut_turn()
 MADE["the event of the question is lost, and a second message comes in the middle"] = second_message()
 MADE["two clients get each event with ids of their own"] = two_clients()
@@ -179,3 +189,9 @@ def test_a_message_that_no_event_mentions_is_the_question_of_the_turn_after_it(t
     path = second_message().save(tmp_path / "made.db")
     (turn,) = rows(path, "show")
     assert [one["text"] for one in turn["asked"]] == ["First", "Hi"]
+
+
+def test_a_session_that_comes_to_rest_in_the_read_that_began_its_turn_is_at_rest(tmp_path: Path) -> None:
+    path = in_one_read().save(tmp_path / "made.db")
+    (turn,) = rows(path, "show")
+    assert turn["conclusion"]["code"] == "end_missing"

@@ -31,7 +31,7 @@ CAUSES = {
     "server_stopped": "server-stopped upstream-lost",
     "connection_lost": "upstream-lost",
     "client_left": "client-left-in-turn runner-silent model-silent heartbeats-stopped tool-without-output"
-    " child-unfinished message-not-taken approval-lost",
+    " child-unfinished message-not-taken approval-lost upstream-lost reconnect-missed items-missed",
     "recorder_killed": "recorder-killed runner-silent model-silent heartbeats-stopped tool-without-output",
     "recorder_stopped": "recorder-stopped runner-silent model-silent heartbeats-stopped tool-without-output",
     "child_unfinished": "child-unfinished",

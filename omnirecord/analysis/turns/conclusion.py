@@ -375,8 +375,9 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _Answer
     if snapshot is not None and snapshot.at_ns > turn.last_event_ns and snapshot.runner_online is False:
         sentence = "The runner, the process that runs the agent, was lost in the middle of the turn."
         return _runner_lost(sentence, turn.last_event_ns)
-    at_rest = session.status in ("idle", "failed") and (session.status_ns or 0) > turn.begin_ns
-    if at_rest and (session.status_ns or 0) <= turn.last_event_ns:
+    status_ns = session.status_ns or 0  # equal to the begin if one read brought the whole turn
+    at_rest = session.status in ("idle", "failed") and 0 < status_ns >= turn.begin_ns
+    if at_rest and status_ns <= turn.last_event_ns:
         sentence = "The session came to rest, but no event said how the last turn ended."
         verdict = "Unfinished: the session is at rest, the turn has no end"
         return _Answer("end_missing", sentence, "unfinished", verdict, "since", session.status_ns)
