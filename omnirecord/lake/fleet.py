@@ -181,10 +181,11 @@ def _of_tree(reader: Reader, wanted: Wanted, job: Job, begun: Begun) -> Outcome:
 
         def told(found: Iterable[Row]) -> list[Row]:
             return [
-                row | {"recording_id": ids[number]}
+                row | {"recording_id": recording_id if recording_id in holders else min(holders)}
                 for row in found
                 if (session_id := row["session_id"]) in first
                 if (number := row.get("recording") or of_stream.get(row.get("stream") or 0, first[session_id]))
+                if (recording_id := ids[number]) and (holders := fetch.holders[session_id])  # parts may be joined
             ]
 
         if "doctor" in job.analyses:

@@ -57,13 +57,17 @@ class Fetched:
     def __init__(self, query: LakeQuery) -> None:
         self._query = query
         self.exchanges = self.events = 0
+        self.holders: dict[str, set[str]] = defaultdict(set)
+        """The recordings with exchanges of each session of a tree, by its id."""
 
     def _find_exchanges(self, days: Days) -> None:
         with self._query.narrowed(days=days) as near:
-            of = near.scan("exchanges", ("recording_id", "exchange"), among={"session_id": self.sessions})
+            columns = ("recording_id", "exchange", "session_id")
+            of = near.scan("exchanges", columns, among={"session_id": self.sessions})
         self._exchanges = defaultdict(list)
-        for recording, exchange in tuples(of, *of.column_names):
+        for recording, exchange, session_id in tuples(of, *columns):
             self._exchanges[recording].append(exchange)
+            self.holders[session_id].add(recording)
         for recording, exchange in self._calls_of():
             self._exchanges[recording].append(exchange)
         self._recordings = self._rows_of(self._exchanges)

@@ -147,6 +147,15 @@ def test_a_lake_says_of_a_split_session_what_the_fetched_cassette_says(
         assert row["turns"] == of_row[0]["turns"]
 
 
+def test_a_session_is_of_a_recording_that_holds_it_though_its_sub_agent_is_in_another_one(tmp_path: Path) -> None:
+    sessions = {one["session_id"] for one in rows(HEALTHY["subagent"], "sessions") if one["parent_session_id"]}
+    lake = shipped(str(tmp_path / "lake"), *split(HEALTHY["subagent"], tmp_path, lambda x: x["session_id"] in sessions))
+    listed = {one["session_id"]: one["recordings"] for one in printed("lake", "sessions", "--json", lake.url)}
+    assert sorted(map(len, listed.values())) == [1, 1]
+    stats = printed("lake", "stats", "--json", lake.url, "--jobs", "1")
+    assert {one["session_id"]: [one["recording_id"]] for one in stats} == listed
+
+
 def test_a_split_session_with_a_lost_file_is_a_failure(tmp_path: Path) -> None:
     lake = shipped(str(tmp_path / "lake"), *split(HEALTHY["turns"], tmp_path))
     next((tmp_path / "lake" / "events").rglob("*.parquet")).unlink()
