@@ -60,6 +60,10 @@ _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HOP = re.compile("[A-Za-z0-9_-]{1,32}")
 
 
+FORK_OF = "fork.of"
+"""The label of a recording that was forked from another one: the file and the session, as the user named them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """The exchanges of one run of the proxy with one upstream."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..model import Recording
+from ..model import FORK_OF, Recording
 from ..text import clip, one_line
 from .labels import LONGEST_VALUE
 
-_OF = "fork.of"
 _RECORDING = "fork.recording"
 _CALL = "fork.call"
 _TURN = "fork.turn"
@@ -39,7 +38,7 @@ class Fork:
 
     def labels(self) -> dict[str, str]:
         found = {
-            _OF: self.of,
+            FORK_OF: self.of,
             _RECORDING: self.recording_id,
             _CALL: "" if self.call is None else str(self.call),
             _TURN: "" if self.turn is None else str(self.turn),
@@ -51,12 +50,12 @@ class Fork:
 def fork_of(recording: Recording) -> Fork | None:
     """Return what a recording was forked from; None if it is no fork."""
     labels = recording.labels
-    if not (labels.get(_OF) and labels.get(_RECORDING)):
+    if not (labels.get(FORK_OF) and labels.get(_RECORDING)):
         return None
     call, turn = (int(text) if (text := labels.get(key, "")).isdecimal() else None for key in (_CALL, _TURN))
     if call is None and turn is None:
         return None
-    return Fork(labels[_OF], labels[_RECORDING], call, turn, labels.get(_CHANGE, ""))
+    return Fork(labels[FORK_OF], labels[_RECORDING], call, turn, labels.get(_CHANGE, ""))
 
 
 def forks_in(recordings: Iterable[Recording]) -> dict[int, Fork]:

@@ -17,6 +17,8 @@ The evidence, strongest first:
    call continues.
 4. The call before failed, and had the same messages for another model: this one is its fallback.
 5. The history was shortened, but its last answer, and the message before that, are those of an earlier call.
+6. The first live call of a fork continues the last call that the origin answered, if its history has an answer. The
+   change may be in the first message.
 
 A call without evidence begins a conversation, even if an earlier request is equal: two runs of a program are two
 conversations. If calls were replaced, in record mode `new_episodes`, the calls in their place are another one. If
@@ -34,7 +36,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..model import Recording
+from ..model import FORK_OF, Recording
 from ..wire.strict_json import loads
 from .answers import is_counted
 from .call import ModelCall
@@ -117,14 +119,22 @@ class Grouping:
         """The conversations with replaced calls, each with the recording of these."""
         self._next: dict[int, int] = {}
         """The conversations in their place."""
+        self._forks: set[int] = set()
+        """The recordings that are forks."""
+        self._replayed: dict[int, _Earlier] = {}
+        """The last call of each recording that another recording answered."""
+        self._live: set[int] = set()
+        """The recordings with a call that no other recording answered."""
         self._by_messages: dict[int, deque[_Earlier]] = {}
         self._by_answer: dict[int, list[_Earlier]] = {}
         self.know(recordings)
 
     def know(self, recordings: Iterable[Recording]) -> None:
         """Take the recordings that have begun by now."""
-        hops = {one.hop for one in recordings}
+        known = list(recordings)
+        hops = {one.hop for one in known}
         self._retries.is_behind_server = None in hops and len(hops) > 1
+        self._forks.update(one.recording for one in known if FORK_OF in one.labels)
 
     def add(self, call: ModelCall, zero_ns: int = 0) -> Place:
         """Return the place of a call that has ended, or whose end was not recorded. `zero_ns`: the start of its
@@ -147,6 +157,10 @@ class Grouping:
             else:
                 place = self._request(call, request, start_ns)
             self._keep(call, request, _Earlier(number, place, request.same(len(request.items))))
+        if call.answered_from is None:
+            self._live.add(call.recording)
+        elif call.exchange in self._by_exchange:
+            self._replayed[call.recording] = self._by_exchange[call.exchange]
         self.places[call.exchange] = place
         return place
 
@@ -192,6 +206,9 @@ class Grouping:
                 candidates = _rivals(free)
                 free[0].is_continued = True
                 conversation = free[0].place.conversation
+        if conversation is None and request.has_answer and call.recording in self._forks - self._live:
+            before = self._replayed.get(call.recording)
+            conversation = None if before is None else before.place.conversation
         while self._replaced_in.get(conversation or 0, call.recording) != call.recording:
             conversation = self._next.get(conversation or 0) or self._begun(conversation)
         if conversation is None:
@@ -302,6 +319,11 @@ class _Request:
         """Whether it has all messages of its conversation."""
         self._sent = list(_chain((one.text, one.call_id) for one in self.items))
         self._more = () if conversation is None else (conversation.instructions, conversation.model)
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the history has an answer of the model."""
+        return any(one.kind in OF_MODEL for one in self.items)
 
     def same(self, length: int) -> tuple[object, ...]:
         """Return what equal requests share: the first messages as sent, the instructions and the model."""

@@ -9,13 +9,15 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from omnirecord import open_cassette
+from omnirecord.cassette.conversations import placed_calls
+from omnirecord.cassette.open import open_store
 from tests.cli.test_run import run, variables
 from tests.omnigent_rig.provider import Provider
 from tests.support import forked
@@ -81,6 +83,26 @@ async def test_the_provider_gets_the_calls_from_the_fork_on_with_the_change_and_
         with open_cassette(tmp_path / f"{call}.db") as cassette:
             answered = [x.answered_from for x in cassette.exchanges()]
         assert answered == [*range(1, call), *[None] * due[call]]
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [pytest.param(one, id=one.name, marks=() if one.name == "gemini" else pytest.mark.long) for one in AGENTS],
+)
+async def test_a_fork_with_another_first_message_has_the_conversations_of_its_origin(
+    tmp_path: Path, agent: Agent
+) -> None:
+    await record(tmp_path, agent)
+    first = agent.question.replace("[-1]", "[0]")
+    done, _ = await fork(tmp_path, agent, "--from-call", "2", "--set", f"{first}=Snow?", "-o", "b.db")
+    assert done.code == 0, done.errors.decode()
+    origin, of_fork = (conversations(tmp_path / name) for name in ("a.db", "b.db"))
+    assert of_fork == origin
+
+
+def conversations(cassette: Path) -> list[int]:
+    with closing(open_store(cassette)) as store:
+        return [place.conversation for _, place in placed_calls(store)]
 
 
 @AGENT

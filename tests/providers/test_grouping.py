@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.model import Exchange, Request, Response
+from omnirecord.model import FORK_OF, Exchange, Recording, Request, Response
 from omnirecord.providers.call import ModelCall, call_of
 from omnirecord.providers.grouping import Grouping, Place
 
@@ -34,12 +34,12 @@ class Client:
     def __init__(self, target: str = CHAT) -> None:
         self.target = target
         self.grouping = Grouping()
-        self._now = 0.0
+        self.now = 0.0
         self._number = 0
 
     def call(self, *messages: Mapping[str, Any], answer: str = "", at: float | None = None, **more: Any) -> Place:
         """Add a call whose answer comes after half a second. `more`: see `made`."""
-        self._now = self._now + 1 if at is None else at
+        self.now = self.now + 1 if at is None else at
         return self.grouping.add(self.made(*messages, answer=answer, **more))
 
     def made(
@@ -48,7 +48,7 @@ class Client:
     ) -> ModelCall:  # fmt: skip
         """`tool`: the id of a tool call in the answer; `count`: the retry count; `more`: other fields of the body."""
         self._number += 1
-        at = round(self._now * S)
+        at = round(self.now * S)
         request = _request(self.target, list(messages), more)
         response = _answer(self.target, self._number, answer, tool) if status == 200 else b'{"error": {"code": "busy"}}'
         headers = () if count is None else (("x-stainless-retry-count", str(count)),)
@@ -291,7 +291,7 @@ def test_calls_that_go_on_have_the_places_that_they_have_at_the_end(seed: int) -
     chance, client, calls = random.Random(seed), Client(), list[ModelCall]()
     talks = [[user("Hi"), said("Hello.")], [user("Hi"), said("Hello.")], [user("Why?"), said("Because of it.")]]
     for number in range(40):
-        client._now = number / 10
+        client.now = number / 10
         talk = chance.choice(talks)
         status = chance.choice([200, 200, 429])
         answer = chance.choice(["Yes, of course.", f"Answer {number} of them."])
@@ -311,3 +311,20 @@ def test_calls_that_go_on_have_the_places_that_they_have_at_the_end(seed: int) -
         open_.append(call)
     assert live.places == places
     assert len({place.conversation for place in places.values()}) < len(places), "some calls continue others"
+
+
+def test_the_first_live_call_of_a_fork_continues_the_last_recorded_one_though_its_first_message_was_changed() -> None:
+    of = Recording(1, "2026-01-01T00:00:00+00:00", "1", "auto", None, labels={FORK_OF: "a.db#1"})
+    client = Client()
+    client.grouping.know([of])
+
+    def call(*messages: Mapping[str, Any], answer: str, is_live: bool) -> Place:
+        client.now += 1
+        made = client.made(*messages, answer=answer)
+        return client.grouping.add(made if is_live else replace(made, answered_from=made.exchange))
+
+    assert call(user("Hi"), answer="Hello.", is_live=False) == Place(1, 1, 1)
+    assert call(user("Hey"), said("Hello."), user("More"), answer="Yes.", is_live=True) == Place(1, 2, 1)
+    history = user("Hey"), said("Hello."), user("More"), said("Yes.")
+    assert call(*history, user("And?"), answer="No.", is_live=True) == Place(1, 3, 1)
+    assert call(user("Another"), said("One"), user("here"), answer="Yes.", is_live=True) == Place(2, 1, 1)
