@@ -47,6 +47,7 @@ from ..gather import (
 )
 from ..turns import Around, SessionBuilder
 from ..turns.aftermath import Aftermath
+from ..turns.conclusion import AT_WORK
 from ..turns.requests import Act, FailedRequest, deleted_at
 from ..turns.stored import reads_stored_state
 from ..turns.values import Session
@@ -106,6 +107,9 @@ def examine(
             parents.append((place, of, one))  # the sub-agents' own streams say whether they are at rest
         else:
             explain(place, of, one)
+    if wanted is not None:
+        unread = {id_ for _, _, one in parents for id_ in one.unsettled()} - at_rest
+        at_rest.update(id_ for id_ in unread if _is_at_rest(store, model.hops, id_, recording))
     for parent in parents:
         explain(*parent)
     own = [finding for place in sorted(found) for finding in found[place]]
@@ -122,6 +126,13 @@ def examine(
     ]
     shared += _foreign(foreign)
     return in_order([*(finding for number, sign in shared for finding in explained([sign], number, None)), *own])
+
+
+def _is_at_rest(store: Source, hops: ModelHops, session: str, recording: int | None) -> bool:
+    """Return whether a session is at rest by its own streams, in one of the recordings."""
+    read = partial(read_streams, store)
+    found = _examined(store, hops, session, recording, read)
+    return any(one.told is not None and one.told.is_at_rest for _, one in found)
 
 
 def _foreign(streams: Sequence[StreamChecks]) -> Iterator[tuple[int, Sign]]:
@@ -343,6 +354,11 @@ class SessionChecks:
             self.deleted,
         )
         return session
+
+    def unsettled(self) -> Iterator[str]:
+        """Return the ids of its sub-agents that it knows as failed, or at work."""
+        children = () if self.told is None else self.told.children
+        return (one.session_id for one, _ in children if one.status == "failed" or one.status in AT_WORK)
 
     def signs(self, at_rest: Collection[str] = ()) -> Iterator[Sign]:
         """The signs. `at_rest`: the sessions that are at rest by their own streams."""

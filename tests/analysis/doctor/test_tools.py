@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from omnirecord.analysis.doctor.examine import examine
 from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.transcript import lines_of
 from omnirecord.analysis.transcript.sentences import Page
@@ -101,3 +102,10 @@ def test_a_pending_sub_agent_is_at_work_for_show_and_doctor() -> None:
     (told,) = whole_sessions(made.store())
     assert concluded(told).code == "child_unfinished"
     assert codes(made) == [("child-unfinished", "warning", None)]
+
+
+def test_a_sub_agent_is_at_rest_by_its_own_stream_though_only_its_parent_is_asked_about() -> None:
+    made = heard((2.0, status("running") + begin()), (2.1, child("pending")), (2.2, end() + status("idle")), end=20.0)
+    made.stream("c", 2.15, (2.15, heartbeat()), (2.2, begin("own")), (3.2, end("own")), end=20.0)
+    store = made.store()
+    assert [one.code for one in examine(store)] == [one.code for one in examine(store, "s")] == []
