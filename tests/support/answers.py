@@ -232,7 +232,8 @@ def _of_doctor(
     code = conclusion["code"]
     causes = set(CAUSES.get(code, "").split())
     was_deleted_at_rest = (code, conclusion["outcome"]) == ("deleted", "finished")
-    is_unheard = code == "not_taken_up" and not conclusion["connected"]  # another recorder may have the streams
+    # Another recorder may have the streams. A lake does not list the clients of a session.
+    is_unheard = code == "not_taken_up" and not conclusion.get("connected", ["unknown"])
     if causes and not was_deleted_at_rest and not is_unheard:
         is_named = bool(causes & (set(codes) | everywhere))
         yield f"cause of {code}", {"sessions": True, "doctor": is_named}
