@@ -82,7 +82,7 @@ class Gathered:
             if is_outline:
                 yield self._store.outline(group[0])
             elif len(group) == 1:
-                yield chain.from_iterable(_with_texts_held(held, read(group[0])))
+                yield chain.from_iterable(with_texts_held(held, read(group[0])))
             else:
                 yield in_order(held.lists(read(x)) for x in group)
 
@@ -107,7 +107,7 @@ class Gathered:
         return replace(told, failures=tuple(failures_in(self._store, self.exchanges, self.acts))), drafts
 
 
-def _with_texts_held(held: Held, lists: Iterable[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
+def with_texts_held(held: Held, lists: Iterable[list[TimedFrame]]) -> Iterator[list[TimedFrame]]:
     """Yield these lists of frames. The frames of responses are counted: turns keep their texts."""
     for frames in lists:
         held.all([frame for frame in frames if (frame.type or "").startswith(OF_RESPONSE)])

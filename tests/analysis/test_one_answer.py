@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.analysis.follow import sessions
 from tests.support.answers import contradictions, rows
 from tests.support.cassettes import SHIPPED, Made, completed, created, delta, event, heartbeat, status
 from tests.support.examples import a_third, each
@@ -147,6 +148,12 @@ MADE["the session fails before a turn"].stream(
 
 @each("path", a_third(CASSETTES))
 def test_the_commands_agree_on_a_shipped_cassette(path: Path) -> None:
+    assert contradictions(path) == []
+
+
+@each("path", a_third(HEALTHY, 2))
+def test_a_follower_that_reads_long_streams_in_portions_agrees(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_PORTION", 7)
     assert contradictions(path) == []
 
 

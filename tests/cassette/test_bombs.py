@@ -178,13 +178,13 @@ def test_a_command_that_has_to_hold_too_much_ends_with_a_sentence(tmp_path: Path
     assert not (tmp_path / "page.html").exists()
 
 
-@pytest.mark.parametrize("name", ["show", "stats"])
-def test_the_texts_of_responses_are_held_only(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("words", [["show"], ["show", "--follow"], ["stats"]], ids=" ".join)
+def test_the_texts_of_responses_are_held_only(tmp_path: Path, words: list[str]) -> None:
     delta = b'data: {"type":"response.output_text.delta","delta":"a","message_id":"m"}\n\n'
     cassette(tmp_path / "texts.db", delta * OF_LIMIT, None)
     cassette(tmp_path / "others.db", EVENTS, None)
-    texts = forked.run([name, "texts.db", "--max-decoded", "1MiB"], tmp_path)
-    others = forked.run([name, "others.db", "--max-decoded", "1MiB"], tmp_path)
+    texts = forked.run([*words, "texts.db", "--max-decoded", "1MiB"], tmp_path)
+    others = forked.run([*words, "others.db", "--max-decoded", "1MiB"], tmp_path)
     assert (texts.code, others.code) == (2, 0)
     assert b"more than 1 MiB of events to be held at a time (--max-decoded)" in texts.errors
 

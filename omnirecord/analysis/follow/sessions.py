@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from ...cassette.held import Held
@@ -25,7 +25,7 @@ from ...providers.call import ModelCall
 from ...providers.grouping import Grouping
 from ...providers.register import later_id
 from ...providers.retries import LONGEST_WAIT
-from ..gather import Context, acts_in, failures_in
+from ..gather import Context, acts_in, failures_in, overlapping, with_texts_held
 from ..model_calls import evidence_of, linked, order, talks_of
 from ..model_calls.places import START, Asked, Clocks, History, keys_and_history, named
 from ..model_calls.values import Link, ModelCalls, Talk, requests_of, turns_of
@@ -36,6 +36,8 @@ from ..turns.values import Session, Turn
 from .growth import Growth
 
 Key = tuple[int, str | int]
+_PORTION = 1000
+"""Frames of a stream that are held at a time, if no other stream of its session is open."""
 _UNSETTLED = 3
 """Last turns of a session that may still change after their end."""
 
@@ -75,6 +77,11 @@ class GrowingSession:
         """Add the new frames of its streams."""
         self._so_far = None
         self.builder.add_all(self._line.add(in_order(streams)))
+
+    def is_alone(self, exchange: int) -> bool:
+        """Return whether no other stream is open at the same time as the stream of this exchange."""
+        streams = (x for x in self.exchanges.values() if x.stream is not None)
+        return any([x.exchange for x in group] == [exchange] for group in overlapping(streams))
 
     @property
     def has_news(self) -> bool:
@@ -269,6 +276,12 @@ class GrowingLinks:
                 self._first[session] = min(link.turn.turn, self._first.get(session, link.turn.turn))
 
 
+def _portions(frames: Iterable[TimedFrame]) -> Iterator[list[TimedFrame]]:
+    coming = iter(frames)
+    while some := list(islice(coming, _PORTION)):
+        yield some
+
+
 def _is_open(session: Session) -> bool:
     return session.ended_ns is None and bool(session.turns) and session.turns[-1].ended_ns is None
 
@@ -376,11 +389,19 @@ class GrowingSessions(Generic[S]):
         at = self.growth.cursor.at
         heard: dict[S, list[list[TimedFrame]]] = {}
         for x, new in self.growth.streams(store, lambda x: x.exchange in self._of or others.hears(x.exchange)):
-            frames = list(Held().of(new))
-            if not frames:
+            portions = _portions(new)
+            first = next(portions, None)
+            if first is None:
                 continue
-            at[x.stream] = frames[-1].seq
             session = self._of.get(x.exchange)
+            if len(first) == _PORTION and session is not None and session.is_alone(x.exchange):
+                session.hear(heard.pop(session, []))  # streams that were over when this one began
+                for some in with_texts_held(Held(), chain([first], portions)):
+                    at[x.stream] = some[-1].seq
+                    session.hear([some])
+                continue
+            frames = list(Held().of(chain.from_iterable(chain([first], portions))))
+            at[x.stream] = frames[-1].seq
             if session is None:
                 others.hear(x.exchange, frames)
             else:
